@@ -1,0 +1,4 @@
+"""Imaging: everything between an image file and an array of patches.
+
+Opening slides, micrometres per pixel, stain normalisation and cutting patches.
+"""

@@ -1,0 +1,1 @@
+"""Networks: building blocks that several methods share (backbones, heads, capsules, graph layers)."""
