@@ -1,0 +1,63 @@
+"""What a reader hands over: one section as published, before common validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import pandas as pd
+    from scipy import sparse
+
+SPOT_COLUMNS = ("array_x", "array_y", "pixel_x", "pixel_y", "label", "tumour", "label_source")
+"""Columns that ``RawSection.spots`` must have, in the order in which they are written."""
+
+LABEL_SOURCES = ("pathologist", "transferred", "simulated", "none")
+"""Where a spot's label comes from."""
+
+
+@dataclass
+class RawSection:
+    """One tissue section as a reader found it; rows of ``counts`` and ``spots`` are in the same order.
+
+    Attributes
+    ----------
+    counts
+        Integer counts, CSR int32, (spots, genes).
+    spots
+        Index ``spot``: spot id. ``array_x``, ``array_y``: position on the spot grid (float, grid steps).
+        ``pixel_x``, ``pixel_y``: spot centre in the full-resolution image (float, x to the right, y
+        downwards). ``label``: the annotation's own word, "" for none. ``tumour``: 1, 0 or NaN (not
+        known). ``label_source``: one of :data:`LABEL_SOURCES`.
+    genes
+        Index: gene symbol (or the published name). Column ``gene_id``: Ensembl id, "" when the source
+        gives none.
+    dropped
+        What the reader left out: reason -> number of spots (or annotation rows).
+    """
+
+    counts: sparse.csr_matrix
+    spots: pd.DataFrame
+    genes: pd.DataFrame
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """A reader: a function that a cohort's YAML names as ``package.module:function``."""
+
+    def __call__(self, section: str, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection:
+        """Read one section.
+
+        Parameters
+        ----------
+        section
+            Name of the section.
+        files
+            Kind -> path, for the file templates of the cohort that this section fills in.
+        options
+            The cohort's ``options``.
+        """
+        ...
