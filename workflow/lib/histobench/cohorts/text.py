@@ -1,0 +1,122 @@
+"""Published text tables: decompression, line ends, and numeric columns with the line of every problem."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histobench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+
+def read_text(path: str | Path) -> bytes:
+    """Return a text file's bytes, gunzipped if it is gzip, with Unix line ends and no byte-order mark.
+
+    Raises
+    ------
+    UserError
+        The file is missing, empty, unreadable or a damaged gzip file.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if data[:2] == b"\x1f\x8b":  # by content: names do not always tell
+            data = gzip.decompress(data)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; fetch it or correct the path.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise UserError(
+            f"{path}: the gzip file is damaged or truncated; delete it and fetch it again."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions."
+        ) from None
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:  # old Macintosh line ends occur in published files
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.strip():
+        raise UserError(f"{path}: the file is empty; fetch it again or leave the section out.")
+    return data
+
+
+def split_lines(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return begin and end offsets of the lines of ``data``, trailing blank lines left out."""
+    size = len(data.rstrip(b"\n"))
+    breaks = np.flatnonzero(np.frombuffer(data, dtype=np.uint8, count=size) == ord("\n"))
+    return np.concatenate(([0], breaks + 1)), np.concatenate((breaks, [size]))
+
+
+def text_table(path: str | Path, sep: str = "\t") -> pd.DataFrame:
+    """Read a table as text: every value a string, missing ones empty; index: line number in the file."""
+    import io
+
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            io.BytesIO(read_text(path)), sep=sep, dtype=str, keep_default_na=False, skip_blank_lines=False
+        )
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: is not a table with one separator throughout ({reason}); correct it."
+        ) from None
+    table.index = pd.RangeIndex(2, 2 + len(table), name="line")
+    table.columns = [str(name).strip() for name in table.columns]
+    table = table[(table != "").any(axis=1)]  # blank lines at the end
+    if table.empty:
+        raise UserError(f"{path}: holds a header but no rows; fetch it again or leave the section out.")
+    return table
+
+
+def numbers(column: pd.Series, path: str | Path, *, allow_missing: bool = False) -> np.ndarray:
+    """Convert a text column to float64; name the line of the first value that is missing or no number."""
+    import pandas as pd
+
+    blank = column.isin(["", "NA", "NaN", "nan"])
+    values = pd.to_numeric(column.mask(blank), errors="coerce").to_numpy(dtype=np.float64)
+    wrong = ~np.isfinite(values) & ~(blank.to_numpy() & allow_missing)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        found = f'"{column.iloc[row]}"' if column.iloc[row] else "nothing"
+        raise UserError(
+            f"{path}: line {column.index[row]}, column {column.name}: expected a number, found {found}; "
+            "correct it or remove the line."
+        )
+    return values
+
+
+def field_columns(
+    path: str | Path, names: Sequence[str], *, sep: str = "\t", optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read named numeric columns (float64) of a text table; index: line number in the file.
+
+    Raises
+    ------
+    UserError
+        A column is missing, or a value is missing or no number.
+    """
+    import pandas as pd
+
+    table = text_table(path, sep)
+    require_columns(table, names, path)
+    wanted = [*names, *(name for name in optional if name in table)]
+    return pd.DataFrame({name: numbers(table[name], path) for name in wanted}, index=table.index)
+
+
+def require_columns(table: pd.DataFrame, names: Sequence[str], path: str | Path) -> None:
+    """Stop unless all columns are there."""
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise UserError(
+            f"{path}: column {missing[0]} is missing, expected {', '.join(names)} "
+            f"but the header says {', '.join(map(str, table.columns))}; correct the header."
+        )
