@@ -149,7 +149,8 @@ def read_warp(path: str | Path) -> pd.DataFrame:
 def transfer_labels(warp: str | Path, reference_spots: str | Path, reference_labels: str | Path) -> pd.Series:
     """Give each registered spot the label of the nearest spot of the reference section.
 
-    A spot further than one pitch from every reference spot gets none.
+    A spot further than one pitch from every reference spot gets none; the pitch is the median distance of
+    the reference spots to their nearest neighbours, in the pixels in which both are given.
 
     Returns
     -------
@@ -159,13 +160,11 @@ def transfer_labels(warp: str | Path, reference_spots: str | Path, reference_lab
     import pandas as pd
     from scipy.spatial import KDTree
 
-    from histobench.imaging.scale import fit_scale
-
     moved = read_warp(warp)
     spots = read_spots(reference_spots)
     labels = read_labels(reference_labels).by_spot
-    grid = fit_scale(spots["array_x"], spots["array_y"], spots["pixel_x"], spots["pixel_y"], pitch_um=1.0)
-    pitch = float(np.sqrt(grid.pitch_px_x * grid.pitch_px_y))
-    distance, nearest = KDTree(spots[["pixel_x", "pixel_y"]].to_numpy()).query(moved.to_numpy())
+    reference = KDTree(spots[["pixel_x", "pixel_y"]].to_numpy())
+    pitch = float(np.median(reference.query(reference.data, k=2)[0][:, 1]))
+    distance, nearest = reference.query(moved.to_numpy())
     found = pd.Series(labels.reindex(spots.index).to_numpy()[nearest], index=moved.index, dtype=object)
     return found[(distance < pitch) & found.notna().to_numpy()]
