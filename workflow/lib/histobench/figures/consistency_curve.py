@@ -1,0 +1,124 @@
+"""Number of genes predicted with positive correlation in at least k patients, against chance.
+
+Inputs: ``curve`` (consistency_curve.tsv: method, k, n_genes with at least k positive patients, binomial
+expectation and, where permutations were run, the envelope).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.style import (
+    DOUBLE,
+    QUIET_COLOUR,
+    REFERENCE_COLOUR,
+    empty_figure,
+    method_order,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("method", "k", "n_genes", "n_expected", "envelope_low", "envelope_high")
+
+
+def tidy_consistency(curve: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return the curve's columns in method order; envelope columns are empty where none was computed."""
+    table = curve.reindex(columns=list(COLUMNS))
+    order = {method: rank for rank, method in enumerate(method_order(table["method"], settings))}
+    ranks = table["method"].map(order)
+    return table.assign(rank=ranks).sort_values(["rank", "k"]).drop(columns="rank").reset_index(drop=True)
+
+
+@styled
+def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw one small panel per method, all on the same axes: observed, envelope, binomial expectation."""
+    settings = settings or {}
+    methods = list(dict.fromkeys(table["method"]))
+    if not methods:
+        return empty_figure("No consistency curve has been computed.")
+    columns = min(4, len(methods))
+    rows = math.ceil(len(methods) / columns)
+    figure = new_figure(DOUBLE * columns / 4 if columns < 4 else DOUBLE, 1.35 * rows + 0.8)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    largest = int(table["k"].max())
+    for place, axes in enumerate(grid.flat):
+        if place >= len(methods):
+            axes.axis("off")
+            continue
+        _panel(axes, table[table["method"] == methods[place]], methods[place], settings)
+        axes.set_xlim(-0.3, largest + 0.3)
+        axes.set_xticks(_ticks(largest))
+        # A panel with nothing below it keeps its own tick labels.
+        if place + columns >= len(methods):
+            axes.tick_params(labelbottom=True)
+    grid[0, 0].set_ylim(bottom=0)
+    figure.supxlabel("k, number of patients", fontsize=8)
+    figure.supylabel("genes with r > 0 in at least k patients", fontsize=8)
+    figure.legend(handles=_handles(bool(table["envelope_high"].notna().any())), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _ticks(largest: int) -> list[int]:
+    step = max(1, math.ceil(largest / 6))
+    return list(range(0, largest + 1, step))
+
+
+def _panel(axes: Any, rows: pd.DataFrame, method: str, settings: Mapping[str, Any]) -> None:
+    look = method_style(method, settings)
+    axes.fill_between(
+        rows["k"], rows["envelope_low"], rows["envelope_high"], color=QUIET_COLOUR, alpha=0.35, lw=0, step="mid"
+    )
+    axes.step(rows["k"], rows["n_expected"], where="mid", color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)))
+    axes.step(rows["k"], rows["n_genes"], where="mid", color=look.colour, lw=1.6)
+    axes.set_title(method_title(method, settings), color=look.colour, pad=3)
+    axes.grid(axis="y")
+
+
+def _handles(envelope: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Line2D([], [], color="#555555", lw=1.6, label="observed (colour of the method)"),
+        Line2D([], [], color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)), label="binomial expectation (independent genes)"),
+    ]
+    if envelope:
+        handles.append(Patch(color=QUIET_COLOUR, alpha=0.35, lw=0, label="95 % permutation envelope"))
+    return handles
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what is counted and against what it is held."""
+    genes = int(table["n_genes"].max()) if len(table) else 0
+    patients = int(table["k"].max()) if len(table) else 0
+    envelope = bool(len(table) and table["envelope_high"].notna().any())
+    chance = (
+        " Grey band: 95 % envelope of the same count under within-section permutations, which keeps the correlation "
+        "between genes; only a curve above the band speaks for the method."
+        if envelope
+        else " No permutation envelope was computed; genes are correlated, so the binomial alone overstates certainty."
+    )
+    return (
+        f"Genes with a positive correlation in at least k of {count(patients, 'patient')} (up to {count(genes, 'gene')}), "
+        "one panel per method; per patient the spots of all sections are pooled, as in He et al. 2020. Dashed: "
+        "expectation if every gene were positive in each patient with probability 1/2, independently."
+        + chance
+        + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the curve and draw it."""
+    table = tidy_consistency(read_table(inputs["curve"]), settings)
+    return plot_consistency(table, settings), table

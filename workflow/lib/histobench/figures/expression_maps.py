@@ -1,0 +1,261 @@
+"""Measured and predicted expression on the tissue, side by side on one colour scale.
+
+Inputs: ``predictions`` (one prediction .h5ad per method, all of the same section), optionally ``image`` (the
+section's image, drawn faintly below). Settings: ``genes`` (names; by default the fixed marker genes that are
+in the panel, filled up by mean expression), ``n_genes`` (rows, default 4), ``pitch_um``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.errors import UserError
+from histobench.figures.style import (
+    DOUBLE,
+    SEQUENTIAL,
+    empty_figure,
+    method_order,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, transform_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")
+TRUTH = "measured"
+_THUMBNAIL_PX = 900
+
+
+def choose_genes(panel: Sequence[str], mean_truth: np.ndarray, wanted: Sequence[str], number: int) -> list[str]:
+    """Return the genes to draw: those wanted and in the panel, else the highest means; at most ``number``."""
+    known = set(panel)
+    chosen = [gene for gene in wanted if gene in known]
+    by_mean = [panel[place] for place in mean_truth.argsort(kind="stable")[::-1]]
+    return list(dict.fromkeys([*chosen, *by_mean]))[:number]
+
+
+def tidy_maps(paths: Sequence[str | Path], settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return section, gene, source, spot, pixel_x, pixel_y, value; source is "measured" or a method.
+
+    The truth is taken once, from the first file; a file whose spots differ from it is a mistake of the caller.
+
+    Raises
+    ------
+    UserError
+        Files of different sections or spots are mixed.
+    """
+    import anndata
+    import numpy as np
+    import pandas as pd
+
+    settings = settings or {}
+    frames: list[pd.DataFrame] = []
+    first: Any = None
+    genes: list[str] = []
+    for path in paths:
+        data = anndata.read_h5ad(path)
+        if first is None:
+            first = data
+            truth = np.asarray(data.layers["truth"], dtype=float)
+            wanted = list(settings.get("genes") or MARKER_GENES)
+            panel = list(map(str, data.var_names))
+            with np.errstate(invalid="ignore"):
+                genes = choose_genes(panel, np.nan_to_num(truth).mean(axis=0), wanted, int(settings.get("n_genes", 4)))
+            frames.append(_long(data, truth, genes, TRUTH))
+        elif list(data.obs_names) != list(first.obs_names) or not set(genes) <= set(data.var_names):
+            raise UserError(f"{path}: spots or genes differ from {paths[0]}, expected one section; predict it again.")
+        frames.append(_long(data, np.asarray(data.X, dtype=float), genes, str(data.uns["method"])))
+    table = pd.concat(frames, ignore_index=True)
+    table.attrs["um_per_px"] = float(first.uns.get("um_per_px", float("nan")))
+    return table
+
+
+def _long(data: Any, values: np.ndarray, genes: list[str], source: str) -> pd.DataFrame:
+    """Return one block of the tidy table: one row per gene and spot."""
+    import numpy as np
+    import pandas as pd
+
+    columns = [data.var_names.get_loc(gene) for gene in genes]
+    spots = len(data.obs)
+    return pd.DataFrame(
+        {
+            "section": np.tile(data.obs["section"].astype(str).to_numpy(), len(genes)),
+            "gene": np.repeat(genes, spots),
+            "source": source,
+            "spot": np.tile(data.obs_names.to_numpy(dtype=str), len(genes)),
+            "pixel_x": np.tile(data.obs["pixel_x"].to_numpy(float), len(genes)),
+            "pixel_y": np.tile(data.obs["pixel_y"].to_numpy(float), len(genes)),
+            "value": values[:, columns].T.ravel(),
+        }
+    )
+
+
+def spot_pitch(positions: np.ndarray) -> float:
+    """Return the median distance of a spot to its nearest neighbour, in pixels; 1.0 for a single spot."""
+    import numpy as np
+    from scipy.spatial import cKDTree
+
+    if len(positions) < 2:
+        return 1.0
+    distances = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    return float(np.median(distances)) or 1.0
+
+
+def thumbnail(path: str | Path) -> tuple[np.ndarray, int, int]:
+    """Return a small RGB version of an image and its full width and height in pixels.
+
+    A JPEG is decoded at an eighth of its size, so a section of 10,000 px takes a fraction of a second.
+    """
+    import numpy as np
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # whole sections are larger than Pillow's guard against archive bombs
+    with Image.open(path) as image:
+        width, height = image.size
+        image.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
+        small = image.convert("RGB")
+        small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    return np.asarray(small), width, height
+
+
+@styled
+def plot_maps(
+    table: pd.DataFrame,
+    settings: Mapping[str, Any] | None = None,
+    image: tuple[np.ndarray, int, int] | None = None,
+) -> Figure:
+    """Draw genes in rows and sources in columns; each row has one colour scale.
+
+    Parameters
+    ----------
+    table
+        As :func:`tidy_maps` returns it: pixel positions in the full-resolution image, values on the scale
+        of the targets.
+    settings
+        Names and families of methods, ``transform``, ``pitch_um``.
+    image
+        RGB thumbnail with the full image's width and height in pixels; drawn faintly where given.
+    """
+    settings = settings or {}
+    if table.empty:
+        return empty_figure("No section has been predicted.")
+    genes = list(dict.fromkeys(table["gene"]))
+    methods = method_order([source for source in table["source"].unique() if source != TRUTH], settings)
+    sources = [TRUTH, *methods]
+    box = _extent(table)
+    panel = min(1.75, (DOUBLE - 0.9) / len(sources))
+    height = panel * (box[3] - box[2]) / (box[1] - box[0])
+    figure = new_figure(0.9 + panel * len(sources), (height + 0.08) * len(genes) + 0.6)
+    grid = figure.subplots(len(genes), len(sources), squeeze=False)
+    for row, gene in enumerate(genes):
+        of_gene = table[table["gene"] == gene]
+        low, high = float(of_gene["value"].min()), float(of_gene["value"].max())
+        high = high if high > low else low + 1.0
+        for axes, source in zip(grid[row], sources, strict=True):
+            spots = of_gene[of_gene["source"] == source]
+            drawn = _panel(axes, spots, box, (low, high), image)
+            if row == 0:
+                colour = "#222222" if source == TRUTH else method_style(source, settings).colour
+                axes.set_title(TRUTH if source == TRUTH else method_title(source, settings), color=colour, pad=3)
+        grid[row, 0].set_ylabel(gene, style="italic", weight="bold")
+        bar = figure.colorbar(drawn, ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6.5, length=2)
+    _scale_bar(grid[-1, 0], box, float(table.attrs.get("um_per_px", float("nan"))))
+    figure.supxlabel(f"expression, {transform_text(settings) or 'scale of the targets'}", fontsize=8)
+    return figure
+
+
+def _extent(table: pd.DataFrame) -> tuple[float, float, float, float]:
+    """Return left, right, top, bottom in pixels: the spots with one pitch around them."""
+    spots = table.drop_duplicates("spot")
+    pitch = spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float))
+    return (
+        float(spots["pixel_x"].min() - pitch),
+        float(spots["pixel_x"].max() + pitch),
+        float(spots["pixel_y"].min() - pitch),
+        float(spots["pixel_y"].max() + pitch),
+    )
+
+
+def _panel(
+    axes: Any,
+    spots: pd.DataFrame,
+    box: tuple[float, float, float, float],
+    limits: tuple[float, float],
+    image: tuple[np.ndarray, int, int] | None,
+) -> Any:
+    """Draw the spots of one gene and source as discs of one pitch; y runs downwards as in the image."""
+    import numpy as np
+    from matplotlib.collections import EllipseCollection
+
+    if image is not None:
+        pixels, width, height = image
+        axes.imshow(pixels, extent=(0, width, height, 0), alpha=0.35, interpolation="bilinear", zorder=0)
+    positions = spots[["pixel_x", "pixel_y"]].to_numpy(float)
+    diameter = np.full(len(positions), 0.92 * spot_pitch(positions))
+    discs = EllipseCollection(
+        diameter,
+        diameter,
+        np.zeros(len(positions)),
+        units="xy",
+        offsets=positions,
+        offset_transform=axes.transData,
+        array=spots["value"].to_numpy(float),
+        cmap=SEQUENTIAL,
+        clim=limits,
+        linewidths=0,
+    )
+    axes.add_collection(discs)
+    axes.set(xlim=box[:2], ylim=(box[3], box[2]), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return discs
+
+
+def _scale_bar(axes: Any, box: tuple[float, float, float, float], um_per_px: float) -> None:
+    """Draw 1 mm below the first panel of the last row, where the scale is known."""
+    if not um_per_px > 0:
+        return
+    length = 1000 / um_per_px
+    y = box[3] + 0.02 * (box[3] - box[2])
+    axes.plot([box[0], box[0] + length], [y, y], color="#222222", lw=2, clip_on=False, solid_capstyle="butt")
+    axes.annotate(
+        "1 mm", (box[0] + length, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say which section and genes are drawn, on which scale."""
+    settings = settings or {}
+    if table.empty:
+        return "No section has been predicted."
+    sections = ", ".join(dict.fromkeys(table["section"]))
+    spots = count(table["spot"].nunique(), "spot")
+    chosen = "as configured" if settings.get("genes") else "fixed marker genes of the panel, then the highest means"
+    return (
+        f"Measured and predicted expression of section {sections} (n = {spots}), which was held out of training. "
+        f"Each row is one gene ({chosen}) on one colour scale for truth and predictions, so that a smooth prediction "
+        f"looks smooth; scale: {transform_text(settings) or 'that of the targets'}. Discs are drawn at the spot "
+        "positions in the image with the diameter of the grid pitch. An illustration; no test."
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the predictions of one section and draw them."""
+    paths = inputs["predictions"]
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    table = tidy_maps(paths, settings)
+    image = inputs.get("image")
+    if isinstance(image, (list, tuple)):
+        image = image[0] if image else None
+    return plot_maps(table, settings, thumbnail(image) if image else None), table

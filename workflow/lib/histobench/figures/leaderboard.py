@@ -1,0 +1,162 @@
+"""Leader board: score with its interval per method, beside controls, oracles and the noise ceiling.
+
+Inputs: ``leaderboard`` (leaderboard.tsv). Settings: ``families``, ``titles``, ``mode``, ``ceiling``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.style import (
+    DOUBLE,
+    FAMILY_COLOURS,
+    FAMILY_MARKERS,
+    FAMILY_TITLES,
+    HOLLOW,
+    REFERENCE_COLOUR,
+    empty_figure,
+    method_family,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return one row per method, best first: method, family, pearson, interval, ceiling, positive genes.
+
+    The ceiling is what the table's fraction refers to, ``pearson / ceiling_fraction``, unless the table or
+    ``settings["ceiling"]`` gives it; it belongs to the genes and patients, so all methods share it.
+    """
+    table = leaderboard.copy()
+    if "family" not in table:
+        table["family"] = [method_family(method, settings) for method in table["method"]]
+    if (settings or {}).get("ceiling") is not None:
+        table["ceiling"] = float((settings or {})["ceiling"])
+    elif "ceiling" not in table:
+        fraction = table.get("ceiling_fraction")
+        # The largest score gives the ratio with the fewest rounding errors.
+        usable = table[fraction.notna() & (fraction > 0)] if fraction is not None else table.iloc[:0]
+        best = usable.nlargest(1, "pearson")
+        table["ceiling"] = float((best["pearson"] / best["ceiling_fraction"]).iloc[0]) if len(best) else float("nan")
+    columns = ["method", "family", "pearson", "pearson_low", "pearson_high", "ceiling", "n_positive", "n_genes"]
+    order = table.sort_values(["pearson", "method"], ascending=[False, True], na_position="last")
+    return order[[column for column in columns if column in order]].reset_index(drop=True)
+
+
+@styled
+def plot_leaderboard(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw dots and intervals, one row per method; controls and oracles hollow, the ceiling as a line."""
+    settings = settings or {}
+    if table.empty:
+        return empty_figure("No method has been scored.")
+    figure = new_figure(DOUBLE, 0.95 + 0.235 * len(table))
+    axes = figure.subplots()
+    for row, entry in enumerate(table.itertuples()):
+        look = method_style(entry.method, {**settings, "families": {entry.method: entry.family}})
+        axes.plot(
+            [entry.pearson_low, entry.pearson_high], [row, row], color=look.colour, lw=1.6, solid_capstyle="butt"
+        )
+        axes.plot(
+            entry.pearson, row, look.marker, color=look.colour, mfc=look.face, mew=1.2, ms=5.5, label="_", zorder=3
+        )
+    axes.axvline(0, color=REFERENCE_COLOUR, lw=0.7)
+    ceiling = float(table["ceiling"].iloc[0])
+    if ceiling == ceiling:
+        axes.axvline(ceiling, color=REFERENCE_COLOUR, lw=1.0, ls=(0, (4, 2)))
+        axes.annotate(
+            f"noise ceiling {ceiling:.2f}",
+            (ceiling, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=7,
+        )
+    axes.set_yticks(range(len(table)), [method_title(method, settings) for method in table["method"]])
+    for label, entry in zip(axes.get_yticklabels(), table.itertuples(), strict=True):
+        label.set_color(method_style(entry.method, {"families": {entry.method: entry.family}}).colour)
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.set_xlabel("Pearson r between predicted and measured expression, mean over genes and patients")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    _score_column(axes, table)
+    _family_legend(figure, list(dict.fromkeys(table["family"])))
+    return figure
+
+
+def _score_column(axes: Any, table: pd.DataFrame) -> None:
+    """Print score and interval to the right of the axes."""
+    for row, entry in enumerate(table.itertuples()):
+        known = entry.pearson == entry.pearson
+        text = f"{entry.pearson:.3f} [{entry.pearson_low:.3f}, {entry.pearson_high:.3f}]" if known else "missing"
+        axes.annotate(
+            text.replace("-", "−"),
+            (1.0, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            annotation_clip=False,
+        )
+
+
+def _family_legend(figure: Figure, families: list[str]) -> None:
+    """Explain markers and fills, once per family that occurs."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=FAMILY_COLOURS[family],
+            marker=FAMILY_MARKERS[family],
+            mfc="white" if family in HOLLOW else FAMILY_COLOURS[family],
+            mew=1.2,
+            ms=5.5,
+            lw=1.6,
+            label=title,
+        )
+        for family, title in FAMILY_TITLES.items()
+        if family in families
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what is plotted, over how many genes and patients, and how the intervals were made."""
+    settings = settings or {}
+    genes = int(table["n_genes"].max()) if len(table) and table["n_genes"].notna().any() else 0
+    patients = settings.get("n_patients")
+    sample = f"{count(genes, 'gene')}" + (f", {count(int(patients), 'patient')}" if patients else "")
+    ceiling = table["ceiling"].iloc[0] if len(table) else float("nan")
+    line = (
+        f" The dashed line at {ceiling:.3f} is the noise ceiling: the correlation that sequencing noise leaves "
+        "attainable, from binomial thinning of the counts with Spearman-Brown correction."
+        if ceiling == ceiling
+        else " The noise ceiling is not available."
+    )
+    return (
+        f"Score of {count(len(table), 'method')} ({sample}). Dot: Pearson r per gene and section, averaged over "
+        "sections, then patients, then genes; a constant prediction counts as 0. Bar: 95 % percentile bootstrap "
+        "interval over patients; no correction for the number of methods." + line + " Hollow markers are controls "
+        "and oracles; an oracle uses measured values of the test section and is not a competitor."
+        + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the leader board and draw it."""
+    table = tidy_leaderboard(read_table(inputs["leaderboard"]), settings)
+    return plot_leaderboard(table, settings), table

@@ -1,0 +1,145 @@
+"""Learning curves: every quantity that a training wrote to its history, per method and fold.
+
+Inputs: ``histories`` (paths ``models/{method}/{fold}/history.tsv``; method and fold are read from the path).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.style import (
+    DOUBLE,
+    QUIET_COLOUR,
+    empty_figure,
+    method_order,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Which columns share an axis, and its label. Anything else in a history is bookkeeping (seconds, rates).
+_AXES = (("pearson", "Pearson r"), ("loss", "loss"), ("mse", "mean squared error"))
+_SPLITS = {"train": "training patients", "valid": "validation patients"}
+COLUMNS = ["method", "fold", "epoch", "quantity", "split", "value"]
+
+
+def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Return method, fold, epoch, quantity, split, value from histories keyed by (method, fold).
+
+    A column such as ``train_loss`` or ``valid_pearson`` becomes quantity "loss" of split "train". Histories
+    without an ``epoch`` column (methods that do not learn step by step) contribute nothing.
+    """
+    import pandas as pd
+
+    blocks = []
+    for (method, fold), history in histories.items():
+        if "epoch" not in history or len(history) < 2:
+            continue
+        for column in history.columns.drop("epoch"):
+            quantity = next((key for key, _ in _AXES if key in str(column)), "")
+            values = pd.to_numeric(history[column], errors="coerce")
+            if not quantity or values.notna().sum() == 0:
+                continue
+            split = next((name for name in _SPLITS if name in str(column)), "train")
+            blocks.append(
+                pd.DataFrame(
+                    {
+                        "method": method,
+                        "fold": str(fold),
+                        "epoch": pd.to_numeric(history["epoch"]),
+                        "quantity": quantity,
+                        "split": split,
+                        "value": values,
+                    }
+                )
+            )
+    return pd.concat(blocks, ignore_index=True)[COLUMNS] if blocks else pd.DataFrame(columns=COLUMNS)
+
+
+@styled
+def plot_learning(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw methods in columns and quantities in rows; one thin line per fold, training against validation."""
+    settings = settings or {}
+    if table.empty:
+        return empty_figure("No method of this experiment learns in epochs.")
+    methods = method_order(table["method"], settings)
+    quantities = [(key, label) for key, label in _AXES if key in set(table["quantity"])]
+    width = min(DOUBLE, 0.9 + 2.1 * len(methods))
+    figure = new_figure(max(3.5, width), 1.75 * len(quantities) + 0.7)
+    grid = figure.subplots(len(quantities), len(methods), squeeze=False, sharex="col")
+    for row, (quantity, label) in enumerate(quantities):
+        for axes, method in zip(grid[row], methods, strict=True):
+            part = table[(table["method"] == method) & (table["quantity"] == quantity)]
+            _panel(axes, part, method_style(method, settings).colour)
+            if row == 0:
+                axes.set_title(method_title(method, settings), color=method_style(method, settings).colour)
+        grid[row, 0].set_ylabel(label)
+    figure.supxlabel("epoch", fontsize=8)
+    figure.legend(handles=_handles(set(table["split"])), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
+    """Draw one method's quantity; the axis is logarithmic where values span more than a decade and a half."""
+    from matplotlib.ticker import MaxNLocator
+
+    for (split, _), line in part.groupby(["split", "fold"], sort=True):
+        line = line.sort_values("epoch")
+        valid = split == "valid"
+        axes.plot(line["epoch"], line["value"], color=colour if valid else QUIET_COLOUR, lw=1.1 if valid else 0.8,
+                  ls="-" if valid else (0, (3, 1.5)), alpha=0.85)  # fmt: skip
+    if part.empty:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=QUIET_COLOUR)
+    elif part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.grid(axis="y")
+
+
+def _handles(splits: set[str]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    if "train" in splits:
+        handles.append(Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (3, 1.5)), label=_SPLITS["train"]))
+    if "valid" in splits:
+        handles.append(Line2D([], [], color="#333333", lw=1.1, label=f"{_SPLITS['valid']} (colour of the method)"))
+    return handles
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what a line is."""
+    if table.empty:
+        return "No method of this experiment learns in epochs."
+    folds = table.groupby("method")["fold"].nunique().max()
+    return (
+        f"Learning curves of {count(table['method'].nunique(), 'method')} that learn in epochs; one line per fold "
+        f"(n = {count(int(folds), 'fold')}). Dashed grey: patients that the weights are fitted to. Solid: validation "
+        "patients, which only choose the epoch; no test patient is in either. Losses are the ones each method "
+        "optimises and are not comparable between methods. Descriptive; no test."
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the histories and draw them."""
+    paths = inputs["histories"]
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    table = tidy_history({(Path(path).parts[-3], Path(path).parts[-2]): _read(Path(path)) for path in paths})
+    return plot_learning(table, settings), table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a history; the empty one of a method without epochs is an empty table."""
+    import pandas as pd
+
+    return read_table(path) if path.read_text(encoding="utf-8").strip() else pd.DataFrame()

@@ -1,0 +1,144 @@
+"""Per-gene correlation of two methods against each other.
+
+Inputs: ``genes`` (genes.tsv). Settings: ``pair`` (two method names; by default the best deep network against
+the best other trained method or control, by mean r), ``score`` (column, default "mean_pearson"),
+``marker_genes`` (names to label).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.errors import UserError
+from histobench.figures.style import (
+    REFERENCE_COLOUR,
+    empty_figure,
+    method_family,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")
+
+
+def choose_pair(genes: pd.DataFrame, settings: Mapping[str, Any], score: str) -> tuple[str, str]:
+    """Return (x, y): the best method that is neither deep nor an oracle, and the best deep network.
+
+    With fewer than two such methods the two best of all are taken.
+    """
+    declared: Sequence[str] = settings.get("pair") or ()
+    if declared:
+        missing = [method for method in declared if method not in set(genes["method"])]
+        if len(declared) != 2 or missing:
+            raise UserError(
+                f"settings: 'pair' is {list(declared)}, expected two of {sorted(set(genes['method']))}; correct it."
+            )
+        return declared[0], declared[1]
+    ranked = list(genes.groupby("method")[score].mean().sort_values(ascending=False, kind="stable").index)
+    deep = [method for method in ranked if method_family(method, settings) == "deep"]
+    other = [method for method in ranked if method_family(method, settings) in ("classical", "control")]
+    if deep and other:
+        return other[0], deep[0]
+    best = [method for method in ranked if method_family(method, settings) != "oracle"] or ranked
+    best = (best + [method for method in ranked if method not in best])[:2]
+    return (best[1], best[0]) if len(best) == 2 else (best[0], best[0])
+
+
+def tidy_scatter(genes: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return gene, method_x, method_y, x, y: one row per gene that both methods were scored on."""
+    settings = settings or {}
+    score = str(settings.get("score") or ("mean_pearson" if "mean_pearson" in genes else "median_pearson"))
+    if genes.empty:
+        return genes.reindex(columns=["gene", "method_x", "method_y", "x", "y"])
+    first, second = choose_pair(genes, settings, score)
+    wide = genes.pivot_table(index="gene", columns="method", values=score, aggfunc="first")
+    table = wide.reindex(columns=[first, second]).set_axis(["x", "y"], axis=1).dropna().reset_index()
+    table.columns.name = None
+    table.insert(1, "method_x", first)
+    table.insert(2, "method_y", second)
+    return table
+
+
+@styled
+def plot_scatter(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw one point per gene with the identity line and the number of genes on either side."""
+    settings = settings or {}
+    if table.empty:
+        return empty_figure("No two methods were scored on the same genes.", 4.2)
+    first, second = table["method_x"].iloc[0], table["method_y"].iloc[0]
+    figure = new_figure(4.2, 4.2)
+    axes = figure.subplots()
+    low = min(table["x"].min(), table["y"].min(), 0.0)
+    high = max(table["x"].max(), table["y"].max())
+    margin = 0.06 * (high - low or 1)
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)), zorder=1)
+    axes.axhline(0, color="#bbbbbb", lw=0.7, zorder=0)
+    axes.axvline(0, color="#bbbbbb", lw=0.7, zorder=0)
+    axes.plot(table["x"], table["y"], "o", ms=4, mfc=method_style(second, settings).colour, mec="white", mew=0.4, alpha=0.8)
+    _label_genes(axes, table, settings.get("marker_genes") or MARKER_GENES, limits)
+    above, below = int((table["y"] > table["x"]).sum()), int((table["y"] < table["x"]).sum())
+    axes.text(0.03, 0.97, f"{above} genes above", transform=axes.transAxes, va="top", weight="bold")
+    axes.text(0.97, 0.03, f"{below} genes below", transform=axes.transAxes, ha="right", weight="bold")
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set_xlabel(f"Pearson r per gene, {method_title(first, settings)}")
+    axes.set_ylabel(f"Pearson r per gene, {method_title(second, settings)}")
+    return figure
+
+
+def _label_genes(axes: Any, table: pd.DataFrame, markers: Sequence[str], limits: tuple[float, float]) -> None:
+    """Name the marker genes and the two extremes of either side; labels that would touch are moved apart."""
+    difference = (table["y"] - table["x"]).sort_values(kind="stable")
+    chosen = list(dict.fromkeys([*table.index[table["gene"].isin(markers)], *difference.index[:2], *difference.index[-2:]]))
+    span = limits[1] - limits[0]
+    middle = (limits[0] + limits[1]) / 2
+    taken: list[tuple[float, float]] = []
+    for row in table.loc[chosen].sort_values("y").itertuples():
+        left = row.x > middle
+        x = row.x + (-0.03 if left else 0.03) * span
+        y = row.y
+        while any(abs(x - other_x) < 0.2 * span and abs(y - other_y) < 0.036 * span for other_x, other_y in taken):
+            y += 0.012 * span
+        taken.append((x, y))
+        axes.annotate(
+            row.gene,
+            (row.x, row.y),
+            xytext=(x, y),
+            fontsize=6.5,
+            style="italic",
+            ha="right" if left else "left",
+            va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#666666", "shrinkA": 0, "shrinkB": 2},
+            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+        )
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what the axes are and how many genes lie on either side."""
+    if table.empty:
+        return "No two methods were scored on the same genes."
+    first = method_title(table["method_x"].iloc[0], settings)
+    second = method_title(table["method_y"].iloc[0], settings)
+    above, below = int((table["y"] > table["x"]).sum()), int((table["y"] < table["x"]).sum())
+    return (
+        f"Pearson r per gene, averaged over sections and patients, of {second} against {first}; one point per gene, "
+        f"n = {count(len(table), 'gene')}. {second} is higher in {above}, {first} in {below}. Genes are correlated, so "
+        "these counts are a description and no test; the paired comparison over patients is in the table of "
+        "comparisons. Labels: fixed marker genes and the largest differences." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the per-gene table and draw two of its methods."""
+    table = tidy_scatter(read_table(inputs["genes"]), settings)
+    return plot_scatter(table, settings), table
