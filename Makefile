@@ -1,0 +1,50 @@
+# HistoBench: everything a user types. `make` alone prints this list.
+# Needs Python 3.11 or newer and make; all packages go into .venv, nothing is installed globally.
+
+PYTHON ?= python3
+CORES  ?= 2
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+RUN    := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help setup demo test test-fast test-real lint lock docs clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  CORES=8 make demo uses eight cores; see README.md for the full benchmark."
+
+setup: .venv/ready  ## install the locked packages into .venv
+
+# The lock is complete, so pip must not resolve anything (--no-deps) and must check every file (--require-hashes).
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("HistoBench needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing packages into .venv (some minutes, about 6 GB) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-build-isolation --editable .
+	@$(BIN)/python -c "import histobench, snakemake, torch, torchvision"
+	@touch $@
+
+demo: setup  ## run the demo on the simulated cohort; ends in results/report/index.html
+	$(RUN) --configfile config/demo.yaml
+	@echo "Open results/report/index.html"
+
+test: setup  ## run every check and test
+	@./tests/run.sh all
+
+test-fast: setup  ## run the checks and the fast tests
+	@./tests/run.sh fast
+
+lint: setup  ## check formatting, types and the workflow
+	@./tests/run.sh lint
+
+lock: setup  ## pin the newest allowed versions in requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+
+docs: setup  ## regenerate config/README.md from the schemas
+	$(BIN)/histobench document-config
+
+clean:  ## remove results (not the packages)
+	rm -rf results .snakemake

@@ -1,0 +1,41 @@
+"""HistoBench: regenerates every figure and table of the benchmark.
+
+    snakemake --cores 8 --use-conda                                   the full benchmark
+    snakemake --cores 2 --configfile config/demo.yaml                 the demo
+    snakemake --workflow-profile workflow/profiles/slurm --use-conda  on a cluster
+
+Rules are in workflow/rules, one file per stage in the order of the pipeline; what they do is in workflow/lib/histobench.
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# The library behind the scripts; plain, conda and SLURM jobs all inherit this path.
+sys.path.insert(0, str(Path(workflow.basedir, "workflow", "lib")))
+
+
+configfile: str(Path(workflow.basedir, "config", "config.yaml"))
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/images.smk"
+include: "workflow/rules/splits.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """The report, which needs everything else."""
+    default_target: True
+    input:
+        "results/report/index.html",

@@ -1,0 +1,396 @@
+"""Configuration: files and schemas in, one complete and checked description of the run out.
+
+A configuration file says which experiments run; experiments, cohorts and methods are files of their own,
+each of whose keys a configuration file may change. Everything is checked against closed schemas, with
+errors that name the file, the key and the remedy. This module is imported while the workflow graph is
+built, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from histobench.errors import UserError
+from histobench.splits.folds import Fold, make_folds
+
+KINDS = ("experiment", "cohort", "method")
+# First folders below results/ that are not experiments.
+RESERVED = ("data", "logs", "benchmarks", "report", "bench")
+
+
+@functools.cache
+def schema(project: Path, kind: str) -> dict[str, Any]:
+    """Return the schema ``config``, ``cohort``, ``method`` or ``experiment`` of a checkout."""
+    return yaml.safe_load((project / "workflow/schemas" / f"{kind}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return the remedy for an unknown name: the nearest known one, or the list of all."""
+    known = sorted(known)
+    match = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{match[0]}`?" if match else f"known are: {', '.join(known) or 'none'}."
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    UserError
+        The file is no YAML, or no mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not text"
+        raise UserError(f"{path}: no valid YAML{place} ({problem}); mend the file.") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected keys with values (`key: value`), found a {type(value).__name__}.")
+    return value
+
+
+def _describe(expected: Mapping[str, Any]) -> str:
+    """Put a sub-schema into words: what would have been right."""
+    if "enum" in expected:
+        return "one of " + ", ".join(f"`{item}`" for item in expected["enum"])
+    if "const" in expected:
+        return f"`{expected['const']}`"
+    if "oneOf" in expected:
+        return " or ".join(_describe(choice) for choice in expected["oneOf"])
+    names = {
+        "object": "keys with values",
+        "array": "a list",
+        "string": "text",
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "`true` or `false`",
+        "null": "null",
+    }
+    types = expected.get("type", [])
+    words = " or ".join(names[item] for item in ([types] if isinstance(types, str) else types))
+    if "minimum" in expected:
+        words += f" of at least {expected['minimum']}"
+    if "exclusiveMinimum" in expected:
+        words += f" above {expected['exclusiveMinimum']}"
+    return words or "something else"
+
+
+def check(value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, partial: bool = False) -> None:
+    """Check a mapping against a schema.
+
+    Parameters
+    ----------
+    value, rules
+        What the user wrote, and the schema.
+    where
+        The file, as the error should name it.
+    partial
+        Missing keys are fine, because another file supplies them.
+
+    Raises
+    ------
+    UserError
+        One sentence about the first problem: place, expectation, remedy.
+    """
+    validator = jsonschema.Draft202012Validator(rules)
+    errors = [e for e in validator.iter_errors(value) if not (partial and e.validator == "required")]
+    if not errors:
+        return
+    error = min(errors, key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
+    key = ".".join(str(part) for part in error.absolute_path)
+    inside = f" in `{key}`" if key else ""
+    found = f"found {error.instance!r}"
+    if error.validator == "additionalProperties":
+        known = set(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - known)
+        raise UserError(f"{where}: unknown key `{unknown[0]}`{inside}; {near(str(unknown[0]), known)}")
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        raise UserError(f"{where}: the key `{missing[0]}` is missing{inside}; add it.")
+    if error.validator == "pattern":
+        raise UserError(
+            f"{where}: `{key}` must match {error.validator_value}, {found}; write it as README.md in config shows."
+        )
+    if error.validator in {"minItems", "minProperties"}:
+        raise UserError(f"{where}: `{key}` needs at least {error.validator_value} entries; add some.")
+    if error.validator in {"maxItems", "maxProperties"}:
+        raise UserError(f"{where}: `{key}` takes at most {error.validator_value} entries; remove some.")
+    if error.validator == "uniqueItems":
+        raise UserError(f"{where}: `{key}` names something twice; remove the repetition.")
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _looks_numeric(error.instance) else ""
+    raise UserError(f"{where}: `{key or 'the file'}` must be {_describe(error.schema)}, {found}{hint}.")
+
+
+def _looks_numeric(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def fill_defaults(value: dict[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the schema's defaults to a mapping, at any depth; returns ``value``."""
+    for key, rule in rules.get("properties", {}).items():
+        if key not in value and "default" in rule:
+            value[key] = copy.deepcopy(rule["default"])
+        if isinstance(value.get(key), dict):
+            fill_defaults(value[key], rule)
+    extra = rules.get("additionalProperties")
+    if isinstance(extra, dict):
+        for key, item in value.items():
+            if key not in rules.get("properties", {}) and isinstance(item, dict):
+                fill_defaults(item, extra)
+    return value
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``change`` laid over it: mappings merge, everything else is replaced."""
+    result = dict(copy.deepcopy(dict(base)))
+    for key, item in change.items():
+        if isinstance(item, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merge(result[key], item)
+        else:
+            result[key] = copy.deepcopy(item)
+    return result
+
+
+def check_config_file(path: Path, project: Path) -> None:
+    """Check one configuration file by itself, so that an error can name it."""
+    value = read_yaml(path)
+    check(value, schema(project, "config"), str(path), partial=True)
+    for kind in KINDS:
+        for name, change in value.get(f"{kind}s", {}).items():
+            check(change, schema(project, kind), f"{path}: {kind}s.{name}", partial=True)
+
+
+class Benchmark:
+    """The whole run, complete and checked.
+
+    Parameters
+    ----------
+    config
+        The merged configuration.
+    project
+        Root of the checkout, where ``config/`` and ``workflow/schemas/`` are.
+    files
+        The configuration files that were merged, in order; named in errors.
+
+    Attributes
+    ----------
+    experiments, cohorts
+        Complete settings by name; ``experiments[...]["methods"]`` holds each arm with its method's
+        settings merged in.
+    """
+
+    def __init__(self, config: Mapping[str, Any], project: Path, files: Iterable[Path] = ()) -> None:
+        self.project = project
+        files = list(files)
+        for path in files:
+            check_config_file(path, project)
+        self.origin = str(files[-1]) if files else "the configuration"
+        check(config, schema(project, "config"), self.origin)
+        self.config = fill_defaults(merge({}, config), schema(project, "config"))
+        self.experiments: dict[str, dict[str, Any]] = {}
+        self.cohorts: dict[str, dict[str, Any]] = {}
+        for name in self.config["run"]:
+            self.experiments[name] = self._experiment(name)
+
+    # -- composing -------------------------------------------------------------------------------
+
+    def _definition(self, kind: str, name: str, asked_by: str) -> dict[str, Any]:
+        """Return what a name means: its file, changed by the configuration, complete."""
+        folder = self.project / "config" / f"{kind}s"
+        path = folder / f"{name}.yaml"
+        changes = self.config[f"{kind}s"].get(name)
+        if not path.exists() and changes is None:
+            known = {file.stem for file in folder.glob("*.yaml")} | set(self.config[f"{kind}s"])
+            raise UserError(f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, known)}")
+        base = read_yaml(path) if path.exists() else {}
+        rules = schema(self.project, kind)
+        where = f"{path.relative_to(self.project)}" if path.exists() else f"{self.origin}: {kind}s.{name}"
+        check(base, rules, where, partial=changes is not None)
+        value = merge(base, changes or {})
+        check(value, rules, f"{self.origin}: {kind}s.{name}" if changes else where)
+        return fill_defaults(value, rules)
+
+    def cohort(self, name: str, asked_by: str = "") -> dict[str, Any]:
+        """Return a cohort's complete settings; a simulated cohort's sections are named here."""
+        if name not in self.cohorts:
+            value = self._definition("cohort", name, asked_by)
+            value.setdefault("source", name)
+            if value["origin"] == "simulation":
+                from histobench.cohorts.simulate import SimulationSettings, section_names
+
+                settings = SimulationSettings(**value["options"])
+                value["sections"] = {
+                    section: {"patient": patient} for section, patient in section_names(settings).items()
+                }
+            if not value["sections"]:
+                raise UserError(f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section.")
+            self.cohorts[name] = value
+        return self.cohorts[name]
+
+    def _experiment(self, name: str) -> dict[str, Any]:
+        where = f"experiments.{name}"
+        if name in RESERVED:
+            raise UserError(f"{self.origin}: an experiment cannot be called `{name}`; choose another name.")
+        value = self._definition("experiment", name, f"{self.origin}: `run`")
+        cohort = self.cohort(value["cohort"], f"{where}: `cohort`")
+        known = cohort["sections"]
+        if value["sections"] == "all":
+            value["sections"] = list(known)
+        for section in value["sections"]:
+            if section not in known:
+                raise UserError(
+                    f"{where}: `sections` names `{section}`, which cohort `{value['cohort']}` does not have; "
+                    f"{near(section, known)}"
+                )
+        value["methods"] = {
+            arm: self._arm(where, arm, change or {}, value)
+            for arm, change in value["methods"].items()
+            if (change or {}).get("enabled", True)
+        }
+        self._check_combination(where, value)
+        value["folds"]["made"] = self._folds(where, value)
+        return value
+
+    def _arm(
+        self, where: str, arm: str, change: Mapping[str, Any], experiment: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return one compared method with the experiment's changes merged in."""
+        name = change.get("method", arm)
+        method = self._definition("method", name, f"{where}: `methods`")
+        laid_over = {key: change[key] for key in ("title", "params", "resources") if key in change}
+        method = merge(method, laid_over)
+        if "window" in change:
+            method["window"] = change["window"]
+        method["method"] = name
+        needs = method["needs"]
+        patches = experiment["patches"]
+        if patches is None and (needs["patches"] or needs["features"]):
+            raise UserError(
+                f"{where}: `methods.{arm}` looks at images but `patches` is null; "
+                "describe the patches or set `enabled: false` for the method."
+            )
+        window = method["window"]
+        if window and patches:
+            if "px" in window and window["px"] > patches["width_px"]:
+                raise UserError(
+                    f"{where}: `methods.{arm}` looks at {window['px']} px but `patches.width_px` is "
+                    f"{patches['width_px']}; make the patch at least as wide."
+                )
+            if "um" in window and patches["um_per_px"] != "native":
+                field = patches["width_px"] * patches["um_per_px"]
+                if window["um"] > field + patches["um_per_px"]:
+                    raise UserError(
+                        f"{where}: `methods.{arm}` looks at {window['um']:g} µm but the patch spans {field:g} µm; "
+                        "raise `patches.width_px`."
+                    )
+        return method
+
+    def _check_combination(self, where: str, value: Mapping[str, Any]) -> None:
+        """Refuse settings that are each fine but mean nothing together."""
+        paper = value["mode"] == "paper"
+        if not value["methods"]:
+            raise UserError(f"{where}: every method is switched off; enable at least one.")
+        if value["folds"]["scheme"] == "leave_one_section_out" and not paper:
+            raise UserError(
+                f"{where}: `folds.scheme: leave_one_section_out` trains on other sections of the test patient; "
+                "use `leave_one_patient_out`, or set `mode: paper` to repeat a paper with its leak."
+            )
+        if value["panel"]["scope"] == "all" and not paper:
+            raise UserError(
+                f"{where}: `panel.scope: all` chooses genes on test sections; use `train`, or set `mode: paper` "
+                "to repeat a paper with its leak."
+            )
+        if value["panel"]["rule"] == "file" and not value["panel"]["file"]:
+            raise UserError(f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes.")
+        if value["folds"]["scheme"] == "k_fold_patients" and not value["folds"]["k"]:
+            raise UserError(f"{where}: `folds.scheme: k_fold_patients` needs `folds.k`; give the number of folds.")
+        for arm in value.get("scatter", []):
+            if arm not in value["methods"]:
+                raise UserError(f"{where}: `scatter` names `{arm}`; {near(arm, value['methods'])}")
+        for arm in value["maps"].get("methods", []):
+            if arm not in value["methods"]:
+                raise UserError(f"{where}: `maps.methods` names `{arm}`; {near(arm, value['methods'])}")
+        section = value["maps"].get("section")
+        if section is not None and section not in value["sections"]:
+            raise UserError(f"{where}: `maps.section` names `{section}`; {near(section, value['sections'])}")
+        cohort = self.cohorts[value["cohort"]]
+        if value["patches"] is not None and cohort["origin"] == "download":
+            for section in value["sections"]:
+                if "image" not in self.section_files(value["cohort"], section):
+                    raise UserError(
+                        f"{where}: section `{section}` of cohort `{value['cohort']}` has no image; leave it out of "
+                        "`sections` or set `patches: null`."
+                    )
+
+    def _folds(self, where: str, value: Mapping[str, Any]) -> dict[str, Fold]:
+        cohort = self.cohorts[value["cohort"]]
+        patients = {section: cohort["sections"][section]["patient"] for section in value["sections"]}
+        scheme = {key: value["folds"][key] for key in ("scheme", "k", "valid_patients", "held_out")}
+        try:
+            folds = make_folds(patients, seed=min(value["seeds"]), **scheme)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        return {fold.name: fold for fold in folds}
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def section_files(self, cohort: str, section: str) -> dict[str, str]:
+        """Return a section's raw files by kind, as paths inside its source.
+
+        A template whose key the section lacks is left out.
+        """
+        settings = self.cohorts[cohort]
+        keys = {"section": section, **settings["sections"][section]}
+        files = {}
+        for kind, template in settings["files"].items():
+            try:
+                files[kind] = template.format_map(keys)
+            except KeyError:
+                continue
+            except (ValueError, IndexError) as error:
+                raise UserError(
+                    f"config/cohorts/{cohort}.yaml: `files.{kind}` is no valid template ({error}); "
+                    "write keys as {section}."
+                ) from error
+        return files
+
+    def arms(self, experiment: str) -> dict[str, tuple[str, int]]:
+        """Return the method folders of an experiment: name -> (arm, seed).
+
+        The first seed's folder bears the arm's own name, further ones add ``.seedN``.
+        """
+        value = self.experiments[experiment]
+        first = value["seeds"][0]
+        return {
+            arm if seed == first else f"{arm}.seed{seed}": (arm, seed)
+            for arm in value["methods"]
+            for seed in value["seeds"]
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """Return the complete settings as plain values, for provenance and for the report."""
+        experiments = copy.deepcopy(self.experiments)
+        for value in experiments.values():
+            value["folds"]["made"] = {
+                name: {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)}
+                for name, fold in value["folds"]["made"].items()
+            }
+        return {"config": self.config, "cohorts": copy.deepcopy(self.cohorts), "experiments": experiments}

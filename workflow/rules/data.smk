@@ -1,0 +1,124 @@
+"""From published archives to sections: download or simulate, verify, read, describe."""
+
+
+rule download_file:
+    """Fetch one raw file from a mirror or the web and verify it."""
+    output:
+        "results/data/{source}/raw/{file}",
+    log:
+        "results/logs/download_file/{source}/{file}.log",
+    wildcard_constraints:
+        source="|".join({BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()} or {"none"}),
+        file=".+",
+    conda:
+        "../../envs/data.yaml"
+    localrule: True
+    params:
+        settings=download_settings,
+        code=code_hash("histobench.cohorts.download"),
+    script:
+        "../scripts/download_file.py"
+
+
+rule simulate_section:
+    """Draw one section of a simulated cohort: image, counts, spots and labels."""
+    output:
+        image="results/data/{cohort}/raw/{section}.jpg",
+        counts="results/data/{cohort}/raw/{section}_counts.tsv.gz",
+        spots="results/data/{cohort}/raw/{section}_spots.tsv",
+        labels="results/data/{cohort}/raw/{section}_labels.tsv",
+    log:
+        "results/logs/simulate_section/{cohort}/{section}.log",
+    wildcard_constraints:
+        cohort="|".join(simulated_cohorts() or ["none"]),
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        settings=lambda wildcards: dict(sorted(BENCH.cohorts[wildcards.cohort]["options"].items())),
+        code=code_hash("histobench.cohorts.simulate"),
+    script:
+        "../scripts/simulate_section.py"
+
+
+rule simulate_truth:
+    """Write down which genes of a simulated cohort are planted, and how strongly."""
+    output:
+        "results/data/{cohort}/raw/truth.tsv",
+    log:
+        "results/logs/simulate_truth/{cohort}.log",
+    wildcard_constraints:
+        cohort="|".join(simulated_cohorts() or ["none"]),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=lambda wildcards: dict(sorted(BENCH.cohorts[wildcards.cohort]["options"].items())),
+        code=code_hash("histobench.cohorts.simulate"),
+    script:
+        "../scripts/simulate_truth.py"
+
+
+rule read_section:
+    """Turn the raw files of one section into a validated AnnData file."""
+    input:
+        unpack(raw_input),
+    output:
+        h5ad="results/data/{cohort}/sections/{section}.h5ad",
+        row="results/data/{cohort}/sections/{section}.json",
+    log:
+        "results/logs/read_section/{cohort}/{section}.log",
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=3000,
+    params:
+        settings=section_settings,
+        code=reader_code,
+    script:
+        "../scripts/read_section.py"
+
+
+rule tabulate_cohort:
+    """Describe a cohort: a row per section and a row per gene."""
+    input:
+        rows=lambda wildcards: [f"{name}.json" for name in sections_of(wildcards.cohort)],
+        h5ads=lambda wildcards: [f"{name}.h5ad" for name in sections_of(wildcards.cohort)],
+    output:
+        sections="results/data/{cohort}/sections.tsv",
+        genes="results/data/{cohort}/genes.tsv",
+    log:
+        "results/logs/tabulate_cohort/{cohort}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash("histobench.cohorts.table"),
+    script:
+        "../scripts/tabulate_cohort.py"
+
+
+rule check_spots:
+    """Apply one paper's filter of spots to a section; says why each spot is dropped."""
+    input:
+        unpack(spot_filter_input),
+    output:
+        "results/data/{cohort}/qc/{profile}/{section}.tsv",
+    log:
+        "results/logs/check_spots/{cohort}/{profile}/{section}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash("histobench.expression.qc"),
+    script:
+        "../scripts/check_spots.py"
+
+
+rule data:
+    """Everything that has to be downloaded for the configured cohorts."""
+    input:
+        [
+            file
+            for cohort in downloaded_cohorts()
+            for section in used_sections(cohort)
+            for file in section_raw(cohort, section).values()
+        ],

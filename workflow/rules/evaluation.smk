@@ -1,0 +1,61 @@
+"""From predictions to tables."""
+
+
+rule score_fold:
+    """Compute every metric of one method on the tested sections of one fold."""
+    input:
+        "results/{experiment}/predictions/{method}/{fold}",
+    output:
+        "results/{experiment}/metrics/{method}/{fold}.parquet",
+    log:
+        "results/logs/score_fold/{experiment}/{method}/{fold}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash("histobench.evaluation.score"),
+    script:
+        "../scripts/score_fold.py"
+
+
+rule estimate_ceiling:
+    """Estimate the best reachable score of each gene by thinning the counts of the tested sections."""
+    input:
+        unpack(ceiling_input),
+        panel="results/{experiment}/panels/{fold}.tsv",
+        genes="results/{experiment}/panels/{fold}.universe.tsv",
+    output:
+        "results/{experiment}/ceiling/{fold}.parquet",
+    log:
+        "results/logs/estimate_ceiling/{experiment}/{fold}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=ceiling_settings,
+        code=code_hash("histobench.evaluation.ceiling"),
+    script:
+        "../scripts/estimate_ceiling.py"
+
+
+rule tabulate_results:
+    """Average, test and compare: all result tables of an experiment."""
+    input:
+        unpack(table_input),
+    output:
+        expand("results/{{experiment}}/tables/{name}.tsv", name=TABLES),
+    log:
+        "results/logs/tabulate_results/{experiment}.log",
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=8000,
+    params:
+        settings=table_settings,
+        code=code_hash("histobench.evaluation.tables"),
+    script:
+        "../scripts/tabulate_results.py"
+
+
+rule tables:
+    """The result tables of every experiment."""
+    input:
+        expand("results/{experiment}/tables/{name}.tsv", experiment=BENCH.experiments, name=TABLES),

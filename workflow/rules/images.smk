@@ -1,0 +1,73 @@
+"""From images to patches and frozen features."""
+
+
+rule fit_stain:
+    """Estimate the stains of a section and draw a before/after preview."""
+    input:
+        image=raw_image,
+    output:
+        json="results/data/{cohort}/stain/{section}.json",
+        preview="results/data/{cohort}/stain/{section}.png",
+    log:
+        "results/logs/fit_stain/{cohort}/{section}.log",
+    benchmark:
+        "results/benchmarks/fit_stain/{cohort}/{section}.jsonl"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        code=code_hash("histobench.imaging.stain"),
+    script:
+        "../scripts/fit_stain.py"
+
+
+rule cut_patches:
+    """Cut the field around every spot into one memory-mappable array."""
+    input:
+        unpack(patch_input),
+    output:
+        patches="results/data/{cohort}/patches/{variant}/{section}.npy",
+        index="results/data/{cohort}/patches/{variant}/{section}.tsv",
+    log:
+        "results/logs/cut_patches/{cohort}/{variant}/{section}.log",
+    benchmark:
+        "results/benchmarks/cut_patches/{cohort}/{variant}/{section}.jsonl"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        settings=patch_settings,
+        code=code_hash("histobench.imaging.patches"),
+    script:
+        "../scripts/cut_patches.py"
+
+
+rule extract_features:
+    """Describe every patch by the pooled output of a frozen network."""
+    input:
+        patches=lambda wildcards: "results/data/{cohort}/patches/{variant}/{section}.npy".format(
+            cohort=wildcards.cohort, section=wildcards.section, variant=wildcards.backbone.split(".", 2)[2]
+        ),
+    output:
+        "results/data/{cohort}/features/{backbone}/{section}.npy",
+    log:
+        "results/logs/extract_features/{cohort}/{backbone}/{section}.log",
+    benchmark:
+        "results/benchmarks/extract_features/{cohort}/{backbone}/{section}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        gpu=0 if BENCH.config["device"] == "cpu" else 1,
+    params:
+        settings=lambda wildcards: {
+            "architecture": wildcards.backbone.split(".")[0],
+            "device": BENCH.config["device"],
+            "weights": wildcards.backbone.split(".")[1],
+        },
+        code=code_hash("histobench.networks.features"),
+    script:
+        "../scripts/extract_features.py"

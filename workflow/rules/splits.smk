@@ -1,0 +1,53 @@
+"""Who is trained on and who is tested, on which genes, and whether anything leaks."""
+
+
+rule make_folds:
+    """Write down the role of every section in every fold."""
+    output:
+        "results/{experiment}/folds.tsv",
+    log:
+        "results/logs/make_folds/{experiment}.log",
+    conda:
+        "../../envs/data.yaml"
+    localrule: True
+    params:
+        settings=fold_settings,
+        code=code_hash("histobench.splits.folds"),
+    script:
+        "../scripts/make_folds.py"
+
+
+rule select_panel:
+    """Choose the predicted genes of a fold on its training sections."""
+    input:
+        unpack(panel_input),
+    output:
+        panel="results/{experiment}/panels/{fold}.tsv",
+        genes="results/{experiment}/panels/{fold}.universe.tsv",
+    log:
+        "results/logs/select_panel/{experiment}/{fold}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=panel_settings,
+        code=code_hash("histobench.expression.panels"),
+    script:
+        "../scripts/select_panel.py"
+
+
+rule audit_leakage:
+    """Check that no tested patient was trained on, under any name; a leak stops the run."""
+    input:
+        folds="results/{experiment}/folds.tsv",
+    output:
+        "results/{experiment}/audit/leakage.tsv",
+    log:
+        "results/logs/audit_leakage/{experiment}.log",
+    conda:
+        "../../envs/data.yaml"
+    localrule: True
+    params:
+        settings=audit_settings,
+        code=code_hash("histobench.splits.audit"),
+    script:
+        "../scripts/audit_leakage.py"

@@ -1,0 +1,55 @@
+"""Training and prediction, the same two rules for every method."""
+
+
+rule train_method:
+    """Fit one method on the training sections of one fold."""
+    input:
+        unpack(training_input),
+        audit="results/{experiment}/audit/leakage.tsv",
+        panel="results/{experiment}/panels/{fold}.tsv",
+        genes="results/{experiment}/panels/{fold}.universe.tsv",
+    output:
+        weights="results/{experiment}/models/{method}/{fold}/weights.pt",
+        history="results/{experiment}/models/{method}/{fold}/history.tsv",
+        run="results/{experiment}/models/{method}/{fold}/run.json",
+    log:
+        "results/logs/train_method/{experiment}/{method}/{fold}.log",
+    benchmark:
+        "results/benchmarks/train_method/{experiment}/{method}/{fold}.jsonl"
+    conda:
+        "../../envs/torch.yaml"
+    threads: method_threads
+    resources:
+        mem_mb=method_memory,
+        runtime=method_runtime,
+        gpu=method_gpu,
+    params:
+        settings=method_settings,
+        code=method_code,
+    script:
+        "../scripts/train_method.py"
+
+
+rule predict_fold:
+    """Predict the tested sections of one fold; the method does not see their truth."""
+    input:
+        unpack(prediction_input),
+        panel="results/{experiment}/panels/{fold}.tsv",
+        genes="results/{experiment}/panels/{fold}.universe.tsv",
+        weights="results/{experiment}/models/{method}/{fold}/weights.pt",
+    output:
+        # a folder, because its files are named by the sections of the fold, which are no wildcards here
+        directory("results/{experiment}/predictions/{method}/{fold}"),
+    log:
+        "results/logs/predict_fold/{experiment}/{method}/{fold}.log",
+    conda:
+        "../../envs/torch.yaml"
+    threads: method_threads
+    resources:
+        mem_mb=method_memory,
+        gpu=method_gpu,
+    params:
+        settings=prediction_settings,
+        code=method_code,
+    script:
+        "../scripts/predict_fold.py"

@@ -1,0 +1,7 @@
+"""Fetch one raw file and verify it; all logic is in histobench.cohorts.download."""
+
+from histobench.cohorts.download import download_file
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    download_file(snakemake.params.settings, snakemake.output[0])

@@ -1,0 +1,7 @@
+"""Describe patches by a frozen network; all logic is in histobench.networks.features."""
+
+from histobench.networks.features import write_features
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    write_features(snakemake.input.patches, snakemake.output[0], **snakemake.params.settings)
