@@ -36,13 +36,17 @@ class RawSection:
         Index: gene symbol (or the published name). Column ``gene_id``: Ensembl id, "" when the source
         gives none.
     dropped
-        What the reader left out: reason -> number of spots (or annotation rows).
+        What the reader left out: reason -> number. Reasons that start with ``no_`` or ``not_`` count
+        spots, those that start with ``label_`` rows of an annotation.
+    grid
+        "square", or "hexagonal" where ``array_x`` counts columns in half pitches (Visium).
     """
 
     counts: sparse.csr_matrix
     spots: pd.DataFrame
     genes: pd.DataFrame
     dropped: dict[str, int] = field(default_factory=dict)
+    grid: str = "square"
 
 
 class Reader(Protocol):

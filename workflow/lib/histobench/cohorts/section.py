@@ -1,0 +1,324 @@
+"""From a reader's section to a stored one: what holds for every cohort is checked here."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, RawSection
+from histobench.errors import UserError
+from histobench.files import atomic_path, sha256, write_json
+from histobench.imaging.scale import ScaleFit, check_declared, fit_scale
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+    from scipy import sparse
+
+
+@dataclass(frozen=True)
+class SectionInfo:
+    """What the configuration says about a section.
+
+    ``patient_alias`` is the patient's name in another cohort ("" for none), ``um_per_px`` the declared scale
+    (None for none), ``pitch_um`` and ``spot_um`` are the distance and diameter of spots in micrometres.
+    """
+
+    cohort: str
+    section: str
+    patient: str
+    pitch_um: float
+    spot_um: float
+    patient_alias: str = ""
+    um_per_px: float | None = None
+
+
+def write_section(
+    *,
+    reader: str,
+    cohort: str,
+    section: str,
+    record: Mapping[str, Any],
+    files: Mapping[str, str],
+    options: Mapping[str, Any],
+    output_h5ad: str | Path,
+    output_json: str | Path,
+    pitch_um: float,
+    spot_um: float,
+    patient_alias: str = "",
+) -> None:
+    """Read a section, check it, and store it with its row of the cohort table.
+
+    Parameters
+    ----------
+    reader
+        Entry string ``package.module:function`` of a :class:`~histobench.cohorts.types.Reader`.
+    record
+        The section's entry in the cohort's configuration: ``patient``, optionally ``um_per_px``.
+    files
+        Kind -> path; ``image`` and ``counts`` are also measured and hashed here.
+    options
+        The cohort's reader options.
+    output_h5ad, output_json
+        The section as AnnData, and its row of ``sections.tsv``. Both appear whole or not at all.
+
+    Raises
+    ------
+    UserError
+        Anything wrong with the input, in one sentence.
+    """
+    info = SectionInfo(
+        cohort=cohort,
+        section=section,
+        patient=str(record["patient"]),
+        pitch_um=pitch_um,
+        spot_um=spot_um,
+        patient_alias=patient_alias,
+        um_per_px=record.get("um_per_px"),
+    )
+    raw = load_reader(reader)(section, files, options)
+    adata, row = assemble(raw, info, files)
+    store_section(adata, row, output_h5ad, output_json)
+
+
+def load_reader(entry: str) -> Callable[[str, Mapping[str, str], Mapping[str, Any]], RawSection]:
+    """Find a reader by its entry string ``package.module:function``."""
+    module, _, name = entry.partition(":")
+    try:
+        reader: Callable[..., RawSection] = getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+        raise UserError(
+            f'The reader "{entry}" cannot be found ({error}); name a function as package.module:function.'
+        ) from error
+    return reader
+
+
+def assemble(
+    raw: RawSection, info: SectionInfo, files: Mapping[str, str]
+) -> tuple[anndata.AnnData, dict[str, Any]]:
+    """Check a reader's section and turn it into AnnData and its row of the cohort table.
+
+    Left out and counted: spots without any transcript, and spots whose centre lies outside the image.
+
+    Raises
+    ------
+    UserError
+        Spots or genes are not unique, a count is negative or fractional, a position is missing, the scale
+        cannot be told or disagrees with the declared one, the image is unreadable, or no spot is left.
+    """
+    where = f"Section {info.section}"
+    counts, spots, genes = _checked(raw, where)
+    genes, n_renamed = _unique_genes(genes, where)
+    width, height = _image_size(files)
+    keep, removed = _kept_spots(counts, spots, width, height)
+    if not keep.any():
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in {**raw.dropped, **removed}.items())
+        raise UserError(
+            f"{where}: no spot is left of {len(spots)} with counts and a position ({reasons}); "
+            "check the files of this section or leave it out of the cohort's configuration."
+        )
+    left_out = {str(spot): reason for reason in removed for spot in spots.index[spots["_removed"] == reason]}
+    counts, spots = counts[np.flatnonzero(keep)], spots.loc[keep, list(SPOT_COLUMNS)]
+    scale = fit_scale(
+        spots["array_x"],
+        spots["array_y"],
+        spots["pixel_x"],
+        spots["pixel_y"],
+        info.pitch_um,
+        declared=info.um_per_px,
+        section=info.section,
+        grid=raw.grid,
+        allow_flipped=raw.grid == "hexagonal",
+    )
+    check_declared(scale, info.um_per_px, info.section)
+    adata = _anndata(counts, spots, genes, info, scale, files.get("image", ""), (width, height))
+    n_kept = int(keep.sum())
+    row = {
+        "section": info.section,
+        "patient": info.patient,
+        "patient_alias": info.patient_alias,
+        "n_spots_raw": len(keep) + sum(n for reason, n in raw.dropped.items() if _is_count_row(reason)),
+        "n_spots_kept": n_kept,
+        **{f"dropped_{reason}": n for reason, n in {**raw.dropped, **removed}.items()},
+        "dropped_spots": left_out,
+        "median_umi": float(np.median(np.asarray(counts.sum(axis=1)))),
+        "um_per_px": scale.um_per_px,
+        "um_per_px_x": scale.um_per_px_x,
+        "um_per_px_y": scale.um_per_px_y,
+        "scale_residual_px": None if math.isnan(scale.residual_px) else scale.residual_px,
+        "image_width": width,
+        "image_height": height,
+        "sha256_image": sha256(files["image"]) if "image" in files else "",
+        "sha256_counts": sha256(files["counts"]) if Path(files.get("counts", "")).is_file() else "",
+        "n_genes": len(genes),
+        "n_genes_renamed": n_renamed,
+        **_label_summary(spots),
+    }
+    return adata, row
+
+
+def _is_count_row(reason: str) -> bool:
+    """Whether a reader's reason counts rows of the count table (not positions, not annotation rows)."""
+    return reason != "no_counts" and not reason.startswith("label_")
+
+
+def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame]:
+    """Check shapes, names, counts and positions."""
+    from scipy import sparse
+
+    counts, spots, genes = sparse.csr_matrix(raw.counts), raw.spots.copy(), raw.genes
+    if counts.shape != (len(spots), len(genes)):
+        raise ValueError(f"{where}: counts {counts.shape} for {len(spots)} spots and {len(genes)} genes")
+    missing = [name for name in SPOT_COLUMNS if name not in spots]
+    if missing or "gene_id" not in genes:
+        raise ValueError(f"{where}: the reader gave no {', '.join(missing) or 'gene_id'}")
+    if not set(spots["label_source"]) <= set(LABEL_SOURCES):
+        raise ValueError(f"{where}: label_source must be one of {LABEL_SOURCES}")
+    if not (spots["tumour"].isin([0.0, 1.0]) | spots["tumour"].isna()).all():
+        raise ValueError(f"{where}: tumour must be 1, 0 or NaN")
+    repeated = spots.index.duplicated()
+    if repeated.any():
+        raise UserError(f"{where}: spot {spots.index[repeated][0]} occurs twice; keep one of them.")
+    wrong = (counts.data < 0) | (counts.data != np.rint(counts.data)) | ~np.isfinite(counts.data)
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        row = int(np.searchsorted(counts.indptr, at, side="right")) - 1
+        raise UserError(
+            f"{where}: the count of gene {genes.index[counts.indices[at]]} at spot {spots.index[row]} is "
+            f"{counts.data[at]:g}, expected a whole number of at least 0; give raw counts, not scaled ones."
+        )
+    position = spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    if not np.isfinite(position).all():
+        row, column = np.argwhere(~np.isfinite(position))[0]
+        raise UserError(
+            f"{where}: {SPOT_COLUMNS[column]} of spot {spots.index[row]} is missing; "
+            "correct or remove that row of the positions."
+        )
+    counts = counts.astype(np.int32)
+    counts.eliminate_zeros()
+    counts.sort_indices()
+    return counts, spots, genes
+
+
+def _unique_genes(genes: pd.DataFrame, where: str) -> tuple[pd.DataFrame, int]:
+    """Make gene names unique: genes that share a symbol are called ``SYMBOL.ID``.
+
+    The name depends on the gene alone, so it is the same in every section; numbering the repetitions, as
+    many tools do, would depend on the order of each file.
+    """
+    repeated = genes.index.duplicated(keep=False)
+    if not repeated.any():
+        return genes, 0
+    ids = genes["gene_id"].to_numpy(dtype=object)
+    names = genes.index.to_numpy(dtype=object).copy()
+    names[repeated] = [f"{n}.{i}" if i else n for n, i in zip(names[repeated], ids[repeated], strict=True)]
+    renamed = genes.set_axis(names, axis=0)
+    again = renamed.index.duplicated()
+    if again.any():
+        raise UserError(
+            f"{where}: gene {renamed.index[again][0]} occurs twice with the same identifier; "
+            "keep one of the columns, or sum them before the import."
+        )
+    return renamed, int(repeated.sum())
+
+
+def _image_size(files: Mapping[str, str]) -> tuple[int, int]:
+    """Size of the section's image, (0, 0) for a section without one."""
+    if "image" not in files:
+        return 0, 0
+    from histobench.imaging.headers import image_size
+
+    return image_size(files["image"])
+
+
+def _kept_spots(
+    counts: sparse.csr_matrix, spots: pd.DataFrame, width: int, height: int
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Mark the spots to keep; note in ``spots["_removed"]`` why the others go, and count them."""
+    reason = np.full(len(spots), "", dtype=object)
+    reason[np.asarray(counts.sum(axis=1)).ravel() == 0] = "zero_umi"
+    if width and height:
+        x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
+        reason[(x < 0) | (x >= width) | (y < 0) | (y >= height)] = "outside_image"
+    spots["_removed"] = reason
+    return reason == "", {name: int((reason == name).sum()) for name in ("zero_umi", "outside_image")}
+
+
+def _label_summary(spots: pd.DataFrame) -> dict[str, Any]:
+    sources = sorted(set(spots["label_source"]) - {"none"})
+    return {
+        "n_labelled": int((spots["label"] != "").sum()),
+        "n_tumour": int((spots["tumour"] == 1).sum()),
+        "n_normal": int((spots["tumour"] == 0).sum()),
+        "label_source": "+".join(sources) or "none",
+    }
+
+
+def _anndata(
+    counts: sparse.csr_matrix,
+    spots: pd.DataFrame,
+    genes: pd.DataFrame,
+    info: SectionInfo,
+    scale: ScaleFit,
+    image: str,
+    size: tuple[int, int],
+) -> anndata.AnnData:
+    import anndata
+    import pandas as pd
+
+    n = len(spots)
+    obs = pd.DataFrame(
+        {
+            **{name: spots[name].to_numpy(dtype=np.float64) for name in SPOT_COLUMNS[:4]},
+            "patient": np.full(n, info.patient, dtype=object),
+            "section": np.full(n, info.section, dtype=object),
+            "label": spots["label"].to_numpy(dtype=object),
+            "tumour": spots["tumour"].to_numpy(dtype=np.float32),
+            "label_source": spots["label_source"].to_numpy(dtype=object),
+        },
+        index=spots.index.astype(str).rename("spot"),
+    )
+    var = pd.DataFrame(
+        {"gene_id": genes["gene_id"].to_numpy(dtype=object)}, index=genes.index.astype(str).rename("gene")
+    )
+    return anndata.AnnData(
+        X=counts,
+        obs=obs,
+        var=var,
+        obsm={"spatial": obs[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
+        uns={
+            "um_per_px": float(scale.um_per_px),
+            "cohort": info.cohort,
+            "section": info.section,
+            "patient": info.patient,
+            "image": str(image),
+            "image_width": int(size[0]),
+            "image_height": int(size[1]),
+            "spot_um": float(info.spot_um),
+            "pitch_um": float(info.pitch_um),
+        },
+    )
+
+
+def store_section(
+    adata: anndata.AnnData, row: Mapping[str, Any], output_h5ad: str | Path, output_json: str | Path
+) -> None:
+    """Write a section and its row; the number of stored spots is checked before the files appear."""
+    import h5py
+
+    with atomic_path(output_h5ad) as temporary:
+        # Level 1 packs to a third in 0.1 s, and every HDF5 reader knows gzip.
+        adata.write_h5ad(
+            temporary, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False
+        )
+        with h5py.File(temporary) as stored:
+            written = len(stored["obs/spot"]), len(stored["X/indptr"]) - 1
+        if written != (row["n_spots_kept"], row["n_spots_kept"]):
+            raise RuntimeError(f"{output_h5ad}: {written} spots stored instead of {row['n_spots_kept']}")
+        write_json(dict(row), output_json)

@@ -1,0 +1,155 @@
+"""Tables of a cohort (sections, genes), and stored sections read back and brought to one set of genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.files import read_json, write_table
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+    from scipy import sparse
+
+_FIRST = ("section", "patient", "patient_alias", "n_spots_raw", "n_spots_kept")
+_LAST = (
+    "dropped_spots",
+    "median_umi",
+    "um_per_px",
+    "um_per_px_x",
+    "um_per_px_y",
+    "scale_residual_px",
+    "image_width",
+    "image_height",
+    "sha256_image",
+    "sha256_counts",
+    "n_genes",
+    "n_genes_renamed",
+    "n_labelled",
+    "n_tumour",
+    "n_normal",
+    "label_source",
+)
+
+
+def write_cohort_table(json_paths: Sequence[str | Path], output_tsv: str | Path) -> None:
+    """Collect the sections' rows into ``sections.tsv``, in the order given.
+
+    Every reason for which any section lost spots is a column ``dropped_<reason>``; ``dropped_spots`` names
+    the spots that the common checks left out, as ``18x20 (zero_umi); ...``.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = [read_json(path) for path in json_paths]
+    _refuse_repeated([row["section"] for row in rows])
+    reasons = sorted({key for row in rows for key in row if key.startswith("dropped_")} - {"dropped_spots"})
+    for row in rows:
+        row["dropped_spots"] = "; ".join(f"{spot} ({why})" for spot, why in row["dropped_spots"].items())
+    known = [*_FIRST, *reasons, *_LAST]
+    extra = sorted({key for row in rows for key in row} - set(known))
+    table = pd.DataFrame(rows, columns=[*known, *extra])
+    table[reasons] = table[reasons].fillna(0).astype(np.int64)
+    write_table(table, output_tsv)
+
+
+def _refuse_repeated(sections: Sequence[str]) -> None:
+    repeated = sorted({name for name in sections if sections.count(name) > 1})
+    if repeated:
+        raise UserError(f"Section {repeated[0]} occurs twice in the cohort; give every section its own name.")
+
+
+def write_gene_table(h5ad_paths: Sequence[str | Path], output_tsv: str | Path) -> None:
+    """Write the union of genes over sections, sorted by name.
+
+    Columns: ``gene``, ``gene_id``, ``n_sections`` (sections whose counts list the gene), ``n_spots`` (spots
+    with at least one count) and ``total_counts``. A gene that a section does not list counts as zero there.
+    """
+    import pandas as pd
+
+    ids: dict[str, str] = {}
+    totals: dict[str, np.ndarray] = {}
+    for path in h5ad_paths:
+        section = load_section(path)
+        per_gene = np.column_stack(
+            [
+                np.ones(section.n_vars, dtype=np.int64),
+                np.bincount(section.X.indices, minlength=section.n_vars),
+                np.asarray(section.X.sum(axis=0, dtype=np.int64)).ravel(),
+            ]
+        )
+        for gene, gene_id, row in zip(section.var_names, section.var["gene_id"], per_gene, strict=True):
+            if ids.get(gene) and gene_id and ids[gene] != gene_id:
+                raise UserError(
+                    f"{path}: gene {gene} has the identifier {gene_id}, but {ids[gene]} in another section; "
+                    "use one annotation for the whole cohort."
+                )
+            ids[gene] = ids.get(gene) or gene_id
+            totals[gene] = totals[gene] + row if gene in totals else row
+    genes = sorted(totals)
+    table = pd.DataFrame(
+        np.array([totals[gene] for gene in genes], dtype=np.int64).reshape(-1, 3),
+        columns=["n_sections", "n_spots", "total_counts"],
+    )
+    table.insert(0, "gene", genes)
+    table.insert(1, "gene_id", [ids[gene] for gene in genes])
+    write_table(table, output_tsv)
+
+
+def load_section(path: str | Path) -> anndata.AnnData:
+    """Read a stored section: raw counts (CSR int32) in ``X``, positions and labels in ``obs``."""
+    import anndata
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such section; run the pipeline up to it, or correct the path.")
+    return anndata.read_h5ad(path)
+
+
+def load_spots(path: str | Path) -> pd.DataFrame:
+    """Read only the spot table (``obs``) of a stored section."""
+    import h5py
+    from anndata.io import read_elem
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such section; run the pipeline up to it, or correct the path.")
+    with h5py.File(path, "r") as stored:
+        spots: pd.DataFrame = read_elem(stored["obs"])
+    return spots
+
+
+def align_counts(adata: anndata.AnnData, genes: Sequence[str]) -> sparse.csr_matrix:
+    """Bring a section's counts to a common list of genes: absent genes are zero, others are left out.
+
+    Parameters
+    ----------
+    adata
+        A stored section; ``X`` is CSR.
+    genes
+        Names in output order, each once.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        (spots, len(genes)), the type of ``X``, with sorted indices.
+    """
+    from scipy import sparse
+
+    place = {gene: column for column, gene in enumerate(genes)}
+    if len(place) != len(genes):
+        raise ValueError("genes must be unique")
+    target = np.array([place.get(gene, -1) for gene in adata.var_names], dtype=np.int32)
+    matrix = sparse.csr_matrix(adata.X)
+    columns = target[matrix.indices]
+    kept = columns >= 0
+    # Entries before each row's end that stay give the new row ends.
+    ends = np.concatenate(([0], np.cumsum(kept)))[matrix.indptr]
+    aligned = sparse.csr_matrix(
+        (matrix.data[kept], columns[kept], ends.astype(matrix.indptr.dtype)),
+        shape=(matrix.shape[0], len(genes)),
+    )
+    aligned.sort_indices()
+    return aligned
