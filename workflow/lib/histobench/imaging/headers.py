@@ -11,8 +11,8 @@ from histobench.errors import UserError
 JPEG, PNG, TIFF = "JPEG", "PNG", "TIFF"
 
 # Start-of-frame markers carry the size; 0xC4, 0xC8 and 0xCC lie between them but are tables.
-_START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -82,10 +82,10 @@ def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
         if not byte:
             raise EOFError("no size before the end of the file")
         marker = byte[0]
-        if marker in _WITHOUT_LENGTH:
+        if marker in WITHOUT_LENGTH:
             continue
         (length,) = struct.unpack(">H", stream.read(2))
-        if marker in _START_OF_FRAME:
+        if marker in START_OF_FRAME:
             _, height, width = struct.unpack(">BHH", stream.read(5))
             return width, height
         if marker == 0xDA:
