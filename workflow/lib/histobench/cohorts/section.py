@@ -51,7 +51,7 @@ def write_section(
     output_json: str | Path,
     pitch_um: float,
     spot_um: float,
-    patient_alias: str = "",
+    alias: str = "",
 ) -> None:
     """Read a section, check it, and store it with its row of the cohort table.
 
@@ -65,6 +65,8 @@ def write_section(
         Kind -> path; ``image`` and ``counts`` are also measured and hashed here.
     options
         The cohort's reader options.
+    alias
+        The patient's name in another cohort, "" for none.
     output_h5ad, output_json
         The section as AnnData, and its row of ``sections.tsv``. Both appear whole or not at all.
 
@@ -79,7 +81,7 @@ def write_section(
         patient=str(record["patient"]),
         pitch_um=pitch_um,
         spot_um=spot_um,
-        patient_alias=patient_alias,
+        patient_alias=alias,
         um_per_px=record.get("um_per_px"),
     )
     raw = load_reader(reader)(section, files, options)

@@ -1,0 +1,160 @@
+"""The data lock: for every raw file where it comes from and how to know that it is the right one.
+
+Read while the workflow graph is built, so this module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from histobench.errors import UserError
+
+COLUMNS = ("source", "file", "urls", "size", "sha256", "licence", "citation")
+UNKNOWN = "unknown"
+_CHUNK = 1 << 20
+_KINDS = {"sha256": 64, "md5": 32, "git": 40}
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """One row of the data lock.
+
+    Attributes
+    ----------
+    source, file
+        The archive, and the path of the file in its published layout.
+    urls
+        Where to get it, in order of preference.
+    size
+        Bytes; None where not known.
+    checksum
+        64 hexadecimal digits (sha256), ``md5:...``, ``git:...`` (the object name in a git repository, which
+        identifies the content like a checksum), or ``unknown``.
+    licence, citation
+        Of the data.
+    """
+
+    source: str
+    file: str
+    urls: tuple[str, ...]
+    size: int | None
+    checksum: str
+    licence: str
+    citation: str
+
+
+def load_lock(path: str | Path) -> dict[tuple[str, str], LockedFile]:
+    """Read ``data_lock.tsv``: (source, file) -> row, in the order of the file.
+
+    Raises
+    ------
+    UserError
+        The file is missing, or a row is malformed or repeated; names the line.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except FileNotFoundError:
+        raise UserError(f"{path}: the data lock is missing; restore it from the repository.") from None
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise UserError(f"{path}: line 1 must hold the columns {', '.join(COLUMNS)}, separated by tabs.")
+    lock: dict[tuple[str, str], LockedFile] = {}
+    for line, fields in enumerate(rows[1:], start=2):
+        if not any(fields):
+            continue
+        entry = _entry(fields, f"{path}: line {line}")
+        key = (entry.source, entry.file)
+        if key in lock:
+            raise UserError(
+                f"{path}: line {line}: file {entry.file} of {entry.source} occurs twice; keep one."
+            )
+        lock[key] = entry
+    return lock
+
+
+def _entry(fields: list[str], place: str) -> LockedFile:
+    if len(fields) != len(COLUMNS):
+        raise UserError(
+            f"{place} has {len(fields)} fields, expected {len(COLUMNS)} separated by tabs "
+            f"({', '.join(COLUMNS)})."
+        )
+    row = dict(zip(COLUMNS, (field.strip() for field in fields), strict=True))
+    relative = Path(row["file"])
+    if not row["source"] or not row["file"] or relative.is_absolute() or ".." in relative.parts:
+        raise UserError(f"{place}: source and file must be given, and file be a path inside the source.")
+    if row["size"] != UNKNOWN and not row["size"].isdigit():
+        raise UserError(f'{place}: size is "{row["size"]}", expected a number of bytes or "{UNKNOWN}".')
+    urls = tuple(row["urls"].split())
+    for url in urls:
+        if not url.startswith(("https://", "http://")):
+            raise UserError(f'{place}: "{url}" is no http(s) address.')
+    checksum = row["sha256"].lower()
+    try:
+        split_checksum(checksum)
+    except ValueError:
+        raise UserError(
+            f'{place}: checksum "{row["sha256"]}" is malformed, expected 64 hexadecimal digits (sha256), '
+            f'md5: and 32, git: and 40, or "{UNKNOWN}".'
+        ) from None
+    size = None if row["size"] == UNKNOWN else int(row["size"])
+    return LockedFile(row["source"], row["file"], urls, size, checksum, row["licence"], row["citation"])
+
+
+def split_checksum(checksum: str) -> tuple[str, str]:
+    """Split a checksum into its kind ("sha256", "md5", "git" or "unknown") and digits ("" if unknown)."""
+    if checksum == UNKNOWN:
+        return UNKNOWN, ""
+    kind, _, digits = checksum.rpartition(":")
+    kind = kind or "sha256"
+    if kind not in _KINDS or not re.fullmatch(f"[0-9a-f]{{{_KINDS[kind]}}}", digits):
+        raise ValueError(f"malformed checksum {checksum!r}")
+    return kind, digits
+
+
+def checksum_of(path: str | Path, kind: str = "sha256") -> str:
+    """Compute a file's checksum, written as in the data lock (``sha256``, ``md5`` or ``git``)."""
+    if kind == "sha256":
+        digest = hashlib.sha256()
+    elif kind == "md5":
+        digest = hashlib.md5(usedforsecurity=False)
+    elif kind == "git":  # git names a file by the SHA-1 of its type, size and content
+        digest = hashlib.sha1(b"blob %d\0" % Path(path).stat().st_size, usedforsecurity=False)
+    else:
+        raise ValueError(f"unknown kind of checksum {kind!r}")
+    for chunk in _chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest() if kind == "sha256" else f"{kind}:{digest.hexdigest()}"
+
+
+def _chunks(path: str | Path) -> Iterator[bytes]:
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a download would have to fetch: files, bytes, and files of which the size is not known."""
+
+    files: int
+    bytes: int
+    unknown_size: int
+
+
+def missing(entries: Iterable[LockedFile], folder: str | Path) -> Missing:
+    """Say what of ``entries`` is not yet in ``folder/{source}/raw``; looks at sizes, not at contents."""
+    files = size = unknown = 0
+    for entry in entries:
+        path = Path(folder) / entry.source / "raw" / entry.file
+        if path.is_file() and entry.size in (None, path.stat().st_size):
+            continue
+        files += 1
+        size += entry.size or 0
+        unknown += entry.size is None
+    return Missing(files, size, unknown)
