@@ -63,6 +63,11 @@ TRANSFORMS: Mapping[str, Transform] = MappingProxyType(
 )
 
 
+def log_depth(total: np.ndarray) -> np.ndarray:
+    """Return ln(max(total, 1)) of the UMIs per spot: sequencing depth as controls and metrics use it."""
+    return np.log(np.maximum(np.asarray(total, dtype=np.float64), 1.0))
+
+
 def check_transform(name: str) -> None:
     """Raise a UserError unless ``name`` is one of :data:`TRANSFORMS`."""
     if name not in TRANSFORMS:

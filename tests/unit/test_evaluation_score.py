@@ -1,0 +1,149 @@
+"""Scoring real prediction files: smoothing, pooling, tumour metrics, errors."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from histobench.errors import UserError
+from histobench.evaluation.metrics import METRICS
+from histobench.evaluation.score import POOLED, write_metrics
+from histobench.expression.transforms import transform_counts
+
+GENES = ["G1", "G2", "CONST"]
+N_MEASURED = 40
+
+
+def prediction_file(folder, section, patient, *, seed, n=30, tumour=False, transform="log1p_cp10k"):
+    rng = np.random.default_rng(seed)
+    counts = np.column_stack([rng.poisson(4, n), rng.poisson(2, n), np.zeros(n, int)])
+    total = counts.sum(axis=1) + rng.integers(20, 300, n)
+    truth = transform_counts(transform, counts, total, n_genes=N_MEASURED)
+    obs = pd.DataFrame(
+        {
+            "array_x": np.arange(n) % 6 + rng.uniform(-0.3, 0.3, n),
+            "array_y": np.arange(n) // 6 + rng.uniform(-0.3, 0.3, n),
+            "patient": patient,
+            "section": section,
+            "total_counts": total.astype(float),
+        },
+        index=[f"{i % 6}x{i // 6}" for i in range(n)],
+    )
+    if tumour:
+        obs["tumour"] = np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n) % 2).astype(np.float32)
+        obs["tumour_probability"] = rng.uniform(size=n).astype(np.float32)
+    data = anndata.AnnData(
+        X=(0.5 * truth + rng.normal(size=truth.shape)).astype(np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=GENES),
+        layers={"truth": truth, "counts": counts.astype(np.float32)},
+        uns={"transform": transform, "n_genes_measured": N_MEASURED},
+    )
+    data.write_h5ad(folder / f"{section}.h5ad")
+    return data
+
+
+@pytest.fixture
+def scored(tmp_path):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    data = {
+        "P1a": prediction_file(folder, "P1a", "P1", seed=1, tumour=True),
+        "P1b": prediction_file(folder, "P1b", "P1", seed=2, tumour=True),
+        "P2a": prediction_file(folder, "P2a", "P2", seed=3),
+    }
+    write_metrics(folder, tmp_path / "m.parquet")
+    return data, pd.read_parquet(tmp_path / "m.parquet")
+
+
+def value(table, section, gene, metric, patient=None):
+    hit = table[(table.section == section) & (table.gene == gene) & (table.metric == metric)]
+    if patient:
+        hit = hit[hit.patient == patient]
+    assert len(hit) == 1
+    return hit.value.iloc[0]
+
+
+def test_table_has_every_metric_once_per_section_and_gene(scored):
+    _, table = scored
+    assert list(table.columns) == ["patient", "section", "gene", "metric", "value", "n_spots"]
+    assert not table.duplicated(["patient", "section", "gene", "metric"]).any()
+    genewise = table[table.gene != ""]
+    assert len(genewise) == 5 * len(GENES) * len(METRICS)  # three sections, two pooled patients
+    assert set(genewise.metric) == set(METRICS)
+
+
+def test_section_and_pooled_patient_correlations_are_those_of_scipy(scored):
+    data, table = scored
+    for g, gene in enumerate(GENES[:2]):
+        for section, cells in data.items():
+            expected = stats.pearsonr(cells.layers["truth"][:, g], cells.X[:, g]).statistic
+            assert value(table, section, gene, "pearson") == pytest.approx(expected, abs=1e-6)
+        both = [
+            np.concatenate([data[s].layers["truth"][:, g] for s in ("P1a", "P1b")]),
+            np.concatenate([data[s].X[:, g] for s in ("P1a", "P1b")]),
+        ]
+        expected = stats.pearsonr(*both).statistic
+        assert value(table, POOLED, gene, "pearson", "P1") == pytest.approx(expected, abs=1e-6)
+    assert table[(table.section == POOLED) & (table.patient == "P1")].n_spots.eq(60).all()
+
+
+def test_smoothing_averages_raw_counts_before_the_transform(scored):
+    data, table = scored
+    cells = data["P2a"]
+    x, y = np.rint(cells.obs["array_x"].to_numpy()), np.rint(cells.obs["array_y"].to_numpy())
+    counts, total = cells.layers["counts"], cells.obs["total_counts"].to_numpy()
+    near = (np.abs(x[:, None] - x) <= 1) & (np.abs(y[:, None] - y) <= 1)
+    smooth = np.array([np.log1p(1e4 * counts[m, 0].mean() / total[m].mean()) for m in near])
+    expected = stats.pearsonr(smooth, cells.X[:, 0]).statistic
+    assert value(table, "P2a", "G1", "pearson_smoothed") == pytest.approx(expected, abs=1e-6)
+
+
+def test_constant_truth_is_undefined_but_its_error_is_not(scored):
+    _, table = scored
+    assert np.isnan(value(table, "P1a", "CONST", "pearson"))
+    assert np.isfinite(value(table, "P1a", "CONST", "rmse"))
+
+
+def test_tumour_metrics_use_labelled_spots_only(scored):
+    data, table = scored
+    obs = data["P1a"].obs.dropna(subset=["tumour"])
+    label, score = obs["tumour"].astype(int), obs["tumour_probability"]
+    assert value(table, "P1a", "", "tumour_auroc") == pytest.approx(roc_auc_score(label, score))
+    assert value(table, "P1a", "", "tumour_auprc") == pytest.approx(average_precision_score(label, score))
+    assert value(table, "P1a", "", "tumour_brier") == pytest.approx(brier_score_loss(label, score), abs=1e-6)
+    assert value(table, "P1a", "", "tumour_accuracy") == pytest.approx(((score >= 0.5) == label).mean())
+    assert value(table, "P1a", "", "tumour_n_labelled") == len(obs)
+    assert table[(table.section == "P2a") & (table.gene == "")].empty
+
+
+def test_scoring_twice_gives_the_same_bytes(scored, tmp_path):
+    write_metrics(tmp_path / "predictions", tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "m.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("transform", ["stnet", "log1p", "log10_cp10k", "log10_cp10k_panel"])
+def test_every_transform_can_be_scored(tmp_path, transform):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    prediction_file(folder, "S", "P", seed=0, transform=transform)
+    write_metrics(folder, tmp_path / "m.parquet")
+    table = pd.read_parquet(tmp_path / "m.parquet")
+    assert np.isfinite(value(table, "S", "G1", "pearson_smoothed"))
+
+
+def test_empty_folder_and_incomplete_file_are_one_sentence(tmp_path):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    with pytest.raises(UserError, match="no prediction"):
+        write_metrics(folder, tmp_path / "m.parquet")
+    data = prediction_file(folder, "S", "P", seed=0)
+    del data.layers["truth"]
+    data.write_h5ad(folder / "S.h5ad")
+    with pytest.raises(UserError, match=r"S\.h5ad: layers lacks truth"):
+        write_metrics(folder, tmp_path / "m.parquet")
+    assert not (tmp_path / "m.parquet").exists()
