@@ -1,0 +1,276 @@
+"""Training and predicting from files: what reaches a method, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import sparse
+
+from histobench.errors import UserError
+from histobench.expression.transforms import transform_counts
+from histobench.methods import run
+from histobench.methods.load import load_section, read_genes, read_kept_spots
+
+GENES = [f"G{i}" for i in range(12)]
+PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns
+
+
+class Study:
+    """Two patients, three sections, result files as the pipeline writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts: dict[str, np.ndarray] = {}
+        self.sections: dict[str, dict[str, str]] = {}
+        rng = np.random.default_rng(5)
+        measured = {"A1": GENES, "A2": GENES[::-1], "B1": GENES[:10]}  # other orders, other subsets
+        spots_rows = []
+        for name, genes in measured.items():
+            n = 9
+            counts = rng.poisson(4.0, (n, len(genes))).astype(np.int32)
+            table = anndata.AnnData(
+                X=sparse.csr_matrix(counts),
+                obs=pd.DataFrame(
+                    {
+                        "array_x": np.arange(n) % 3,
+                        "array_y": np.arange(n) // 3,
+                        "pixel_x": np.arange(n) % 3 * 100.0,
+                        "pixel_y": np.arange(n) // 3 * 100.0,
+                        "patient": name[0],
+                        "section": name,
+                        "label": "",
+                        "tumour": np.float32([1, 0, np.nan] * 3),
+                        "label_source": "simulated",
+                    },
+                    index=[f"{i % 3}x{i // 3}" for i in range(n)],
+                ),
+                var=pd.DataFrame(index=genes),
+                uns={"um_per_px": 2.0, "cohort": "tiny", "section": name, "patient": name[0]},
+            )
+            table.write_h5ad(folder / f"{name}.h5ad")
+            patches = rng.integers(0, 256, (n, 20, 20, 3), dtype=np.uint8)
+            np.save(folder / f"{name}.npy", patches)
+            self.sections[name] = {
+                "h5ad": str(folder / f"{name}.h5ad"),
+                "patches": str(folder / f"{name}.npy"),
+            }
+            by_gene = pd.DataFrame(counts, columns=genes).reindex(columns=GENES, fill_value=0)
+            self.counts[name] = by_gene.to_numpy()
+            for spot in table.obs_names:
+                spots_rows.append((name, spot, int(not (name == "A1" and spot == "1x1"))))
+        pd.DataFrame({"gene": GENES}).to_csv(folder / "genes.tsv", sep="\t", index=False)
+        pd.DataFrame({"gene": PANEL, "rank": 1}).to_csv(folder / "panel.tsv", sep="\t", index=False)
+        pd.DataFrame(spots_rows, columns=["section", "spot", "keep"]).to_csv(
+            folder / "spots.tsv", sep="\t", index=False
+        )
+        folds = [("1", "A", "A1", "train"), ("1", "A", "A2", "train"), ("1", "B", "B1", "test")]
+        folds += [("2", "A", "A1", "test"), ("2", "A", "A2", "test"), ("2", "B", "B1", "train")]
+        pd.DataFrame(folds, columns=["fold", "patient", "section", "role"]).assign(cohort="tiny").to_csv(
+            folder / "folds.tsv", sep="\t", index=False
+        )
+
+    def common(self, **changes: object) -> dict:
+        return {
+            "entry": "histobench.methods.train_mean:TrainMean",
+            "params": {},
+            "needs": {},
+            "sections": self.sections,
+            "folds_tsv": self.folder / "folds.tsv",
+            "fold": "1",
+            "panel_tsv": self.folder / "panel.tsv",
+            "genes_tsv": self.folder / "genes.tsv",
+            "qc_spots_tsv": self.folder / "spots.tsv",
+            "transform": "log1p_cp10k",
+            "weights": "none",
+            "device": "cpu",
+            "seed": 0,
+            "threads": 1,
+            "experiment": "tiny",
+            "method": "train_mean",
+            **changes,
+        }
+
+    def train(self, **changes: object) -> Path:
+        model = self.folder / "model"
+        run.train(
+            **self.common(**changes),
+            output_weights=model / "weights.pt",
+            output_history=model / "history.tsv",
+            output_run=model / "run.json",
+        )
+        return model
+
+    def predict(self, **changes: object) -> Path:
+        run.predict(
+            **self.common(**changes),
+            model_folder=self.folder / "model",
+            output_folder=self.folder / "predictions",
+        )
+        return self.folder / "predictions"
+
+    def targets(self, name: str, keep: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Targets from the definition ln(1 + 10000 c / Z), Z over all genes before subsetting."""
+        counts = self.counts[name][keep].astype(float)
+        panel = counts[:, [GENES.index(g) for g in PANEL]]
+        return np.log1p(1e4 * panel / counts.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+def test_training_mean_is_that_of_the_kept_training_spots_in_panel_order(study: Study) -> None:
+    study.train()
+    table = anndata.read_h5ad(study.predict() / "B1.h5ad")
+    kept = np.arange(9) != 4  # spot 1x1 of A1 fails quality control
+    expected = np.concatenate([study.targets("A1", kept), study.targets("A2")]).mean(axis=0)
+    assert list(table.var_names) == PANEL
+    assert table.shape == (9, 3)
+    np.testing.assert_allclose(table.X, np.tile(expected, (9, 1)), rtol=1e-6)
+    np.testing.assert_allclose(table.layers["truth"], study.targets("B1"), rtol=1e-6)
+    assert (table.layers["counts"][:, 2] == 0).all()  # G10 is not measured in B1: zero, not missing
+    np.testing.assert_array_equal(table.obs["total_counts"], study.counts["B1"].sum(axis=1))
+    assert table.uns["n_genes_measured"] == 12
+    assert table.uns["transform"] == "log1p_cp10k"
+    assert table.uns["um_per_px"] == 2.0
+
+
+def test_spots_that_fail_quality_control_are_not_predicted(study: Study) -> None:
+    study.train(fold="2")
+    folder = study.predict(fold="2")
+    assert sorted(p.name for p in folder.glob("*.h5ad")) == ["A1.h5ad", "A2.h5ad"]
+    assert "1x1" not in anndata.read_h5ad(folder / "A1.h5ad").obs_names
+    assert anndata.read_h5ad(folder / "A2.h5ad").n_obs == 9
+    assert json.loads((folder / "predict.json").read_text())["n_spots"] == 17
+
+
+def test_run_json_says_what_was_run(study: Study) -> None:
+    facts = json.loads((study.train() / "run.json").read_text())
+    assert facts["n_train_spots"] == 17
+    assert facts["train_patients"] == ["A"]
+    assert facts["train_sections"] == ["A1", "A2"]
+    assert facts["parameters"] == 3
+    assert facts["peak_memory_mb"] > 10
+    assert facts["hardware"]
+    assert facts["versions"]["numpy"] == np.__version__
+    history = pd.read_csv(study.folder / "model" / "history.tsv", sep="\t")
+    assert history.empty
+    assert not (study.folder / "model" / run.CHECKPOINTS).exists()
+
+
+@pytest.mark.parametrize("transform", ["stnet", "log1p", "log10_cp10k_panel"])
+def test_the_loader_uses_the_transforms_of_the_expression_room(study: Study, transform: str) -> None:
+    loaded = load_section(study.sections["A2"]["h5ad"], panel=PANEL, all_genes=GENES, transform=transform)
+    counts = study.counts["A2"]
+    panel = counts[:, [GENES.index(g) for g in PANEL]]
+    expected = transform_counts(transform, panel, counts.sum(1), panel.sum(1), len(GENES))
+    np.testing.assert_allclose(loaded.data.targets, expected, rtol=1e-6)
+
+
+def test_a_window_is_the_centre_of_the_patch(study: Study) -> None:
+    stored = np.load(study.sections["A1"]["patches"])
+    options = {"panel": PANEL, "all_genes": GENES, "patches": study.sections["A1"]["patches"]}
+    kept = read_kept_spots(study.folder / "spots.tsv")["A1"]
+    for window in ({"px": 8}, {"um": 16}):  # 2 um per pixel
+        section = load_section(study.sections["A1"]["h5ad"], window=window, keep=kept, **options).data
+        assert section.patches is not None
+        assert section.patches.shape == (8, 8, 8, 3)
+        expected = np.delete(stored, 4, axis=0)[:, 6:14, 6:14]
+        np.testing.assert_array_equal(np.asarray(section.patches), expected)
+        np.testing.assert_array_equal(section.patches[[3, 1]], expected[[3, 1]])
+        np.testing.assert_array_equal(section.patches.take(np.array([2, 0]))[:], expected[[2, 0]])
+    section = load_section(
+        study.sections["A1"]["h5ad"], window={"um": 16}, patch_um_per_px=4.0, **options
+    ).data
+    assert section.patches is not None
+    assert section.patches.shape[1] == 4
+    assert section.um_per_px == 4.0
+
+
+def test_a_section_shown_for_prediction_holds_no_truth(study: Study) -> None:
+    loaded = load_section(study.sections["A1"]["h5ad"], panel=PANEL, all_genes=GENES)
+    shown = loaded.data.without_truth()
+    assert shown.targets is None and shown.counts is None
+    assert shown.labels is None and shown.total_counts is None
+    assert set(shown.spots.columns) == {"array_x", "array_y", "pixel_x", "pixel_y"}
+
+
+def test_a_control_on_patches_runs_from_its_yaml(study: Study, project: Path) -> None:
+    method = yaml.safe_load((project / "config/methods/colour_ridge.yaml").read_text())
+    changes = {"entry": method["entry"], "params": method["params"], "needs": method["needs"]}
+    study.train(**changes)
+    table = anndata.read_h5ad(study.predict(**changes) / "B1.h5ad")
+    assert np.isfinite(table.X).all()
+    assert table.obsm["embedding"].shape == (9, 9)
+
+
+def _message(problem: pytest.ExceptionInfo) -> str:
+    text = str(problem.value)
+    assert text.endswith(".") and "\n" not in text
+    return text
+
+
+def test_mistakes_are_named_in_one_sentence(study: Study) -> None:
+    with pytest.raises(UserError) as problem:
+        study.train(fold="9")
+    assert "folds.tsv" in _message(problem) and "'9'" in str(problem.value)
+
+    with pytest.raises(UserError) as problem:
+        study.train(params={"depht": 3})
+    assert "'depht'" in _message(problem)
+
+    with pytest.raises(UserError) as problem:
+        study.train(entry="histobench.methods.nothing:Here")
+    assert "histobench.methods.nothing" in _message(problem)
+
+    with pytest.raises(UserError) as problem:
+        study.train(needs={"features": "resnet50"})
+    assert "features" in _message(problem)
+
+    with pytest.raises(UserError) as problem:
+        study.train(needs={"patches": True}, window={"px": 21})
+    assert "21 px" in _message(problem) and "width_px" in str(problem.value)
+
+    np.save(study.sections["A1"]["patches"], np.zeros((8, 20, 20, 3), np.uint8))
+    with pytest.raises(UserError) as problem:
+        study.train(needs={"patches": True})
+    assert "8 rows" in _message(problem) and "9 spots" in str(problem.value)
+
+
+def test_a_section_that_quality_control_does_not_know_stops_the_run(study: Study) -> None:
+    table = pd.read_csv(study.folder / "spots.tsv", sep="\t")
+    table[table["section"] != "A2"].to_csv(study.folder / "spots.tsv", sep="\t", index=False)
+    with pytest.raises(UserError, match="A2"):
+        study.train()
+
+
+def test_a_section_without_a_kept_spot_trains_nothing_and_is_predicted_empty(study: Study) -> None:
+    table = pd.read_csv(study.folder / "spots.tsv", sep="\t")
+    table.loc[table["section"].isin(["A2", "B1"]), "keep"] = 0
+    table.to_csv(study.folder / "spots.tsv", sep="\t", index=False)
+    facts = json.loads((study.train() / "run.json").read_text())
+    assert facts["n_sections_empty"] == 1
+    assert facts["train_sections"] == ["A1"]
+    assert anndata.read_h5ad(study.predict() / "B1.h5ad").shape == (0, 3)
+    with pytest.raises(UserError, match="no spot to train on"):
+        study.train(fold="2")
+
+
+def test_a_failed_prediction_leaves_nothing_behind(study: Study) -> None:
+    study.train()
+    Path(study.sections["B1"]["h5ad"]).unlink()
+    with pytest.raises(UserError, match=r"B1\.h5ad"):
+        study.predict()
+    assert not (study.folder / "predictions").exists()
+    assert not list(study.folder.glob(".predictions*"))
+
+
+def test_genes_are_read_in_file_order(study: Study) -> None:
+    assert read_genes(study.folder / "panel.tsv") == tuple(PANEL)

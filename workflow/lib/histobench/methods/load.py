@@ -1,0 +1,256 @@
+"""Read sections from result files into what methods are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.expression.transforms import transform_counts
+from histobench.files import read_table
+from histobench.methods.contract import SectionData
+from histobench.methods.patches import PatchView, window_pixels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy import sparse
+
+POSITIONS = ["array_x", "array_y", "pixel_x", "pixel_y"]
+
+
+@dataclass(frozen=True)
+class LoadedSection:
+    """A section with its truth, and what only the bookkeeping needs.
+
+    Attributes
+    ----------
+    data
+        What a method is given when training.
+    obs
+        All spot columns of the section file, rows as in ``data.spots``.
+    panel_counts
+        Raw counts of the panel, int32, (spots, genes).
+    um_per_px
+        Micrometres per pixel of the full-resolution image (of the patches: ``data.um_per_px``).
+    """
+
+    data: SectionData
+    obs: pd.DataFrame
+    panel_counts: np.ndarray
+    um_per_px: float
+
+
+def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
+    """Return the gene names of a ``genes.tsv`` or of a panel, in file order."""
+    return tuple(read_table(genes_tsv, usecols=["gene"], dtype=str)["gene"])
+
+
+def read_kept_spots(qc_spots_tsv: str | Path) -> dict[str, frozenset[str]]:
+    """Return the spots of each section that a QC profile keeps."""
+    table = read_table(qc_spots_tsv, usecols=["section", "spot", "keep"], dtype={"section": str, "spot": str})
+    kept = table[table["keep"] == 1]
+    names = table["section"].unique()
+    groups = {name: frozenset(part) for name, part in kept.groupby("section")["spot"]}
+    return {name: groups.get(name, frozenset()) for name in names}
+
+
+def spread_genes(
+    counts: sparse.csr_matrix, names: Sequence[str], universe: Sequence[str], path: str | Path
+) -> sparse.csr_matrix:
+    """Move the columns of one section to their places among all genes of the cohort.
+
+    A gene that the section's file does not list counts as zero there.
+
+    Raises
+    ------
+    UserError
+        The section measures a gene that the list of all genes lacks.
+    """
+    from scipy import sparse
+
+    place = {gene: column for column, gene in enumerate(universe)}
+    unknown = [name for name in names if name not in place]
+    if unknown:
+        raise UserError(
+            f"{path}: gene {unknown[0]!r} ({len(unknown)} in all) is not in the cohort's genes.tsv; "
+            "remove both files and run again so that they are made together."
+        )
+    columns = np.fromiter((place[name] for name in names), dtype=np.int64, count=len(names))
+    counts = counts.tocsr()
+    moved = sparse.csr_matrix(
+        (counts.data, columns[counts.indices], counts.indptr), shape=(counts.shape[0], len(universe))
+    )
+    moved.sum_duplicates()
+    return moved
+
+
+def _rows_kept(spots: pd.Index, keep: frozenset[str] | None, path: str | Path) -> np.ndarray:
+    if keep is None:
+        return np.arange(len(spots))
+    unknown = keep.difference(spots)
+    if unknown:
+        raise UserError(
+            f"{path}: spot {min(unknown)!r} of the QC table is not in this section; "
+            "run again so that the QC table is made from it."
+        )
+    return np.flatnonzero(spots.isin(list(keep)))
+
+
+def _rows_file(path: str | Path, n_spots: int, what: str, remedy: str) -> np.ndarray:
+    """Memory-map an array that must have one row per spot."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: the {what} are missing; {remedy}.")
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: this is not a readable NumPy array; remove it and run again.") from error
+    if len(array) != n_spots:
+        raise UserError(
+            f"{path}: has {len(array)} rows but the section has {n_spots} spots; remove it and run again."
+        )
+    return array
+
+
+def load_section(
+    h5ad: str | Path,
+    *,
+    panel: Sequence[str],
+    all_genes: Sequence[str],
+    transform: str = "log1p_cp10k",
+    patches: str | Path | None = None,
+    features: str | Path | None = None,
+    window: Mapping[str, float] | None = None,
+    patch_um_per_px: float | None = None,
+    keep: frozenset[str] | None = None,
+) -> LoadedSection:
+    """Read one section.
+
+    Parameters
+    ----------
+    h5ad
+        ``data/{cohort}/sections/{section}.h5ad``.
+    panel
+        Genes to predict, in output order.
+    all_genes
+        All measured genes of the cohort (``genes.tsv``); size factors run over them before subsetting.
+    transform
+        Name of the target transform.
+    patches, features
+        ``.npy`` files with one row per spot of ``h5ad``; None where not needed.
+    window
+        Central part of the patches to show: ``{"um": 150}`` or ``{"px": 224}``; None for all.
+    patch_um_per_px
+        Scale of the patches where they were resampled; None for the scale of the section's image.
+    keep
+        Spot ids to keep; None for all.
+
+    Returns
+    -------
+    LoadedSection
+        Spots in the order of the file, without those that QC drops.
+
+    Raises
+    ------
+    UserError
+        A file is missing, its rows do not match the spots, or a gene is unknown.
+    """
+    import anndata
+
+    path = Path(h5ad)
+    if not path.is_file():
+        raise UserError(f"{path}: the section is missing; build the sections first.")
+    table = anndata.read_h5ad(path)
+    rows = _rows_kept(table.obs_names, keep, path)
+    uns = table.uns
+    section_um = float(uns.get("um_per_px", float("nan")))
+    um_per_px = section_um if patch_um_per_px is None else float(patch_um_per_px)
+
+    place = {gene: column for column, gene in enumerate(all_genes)}
+    missing = [gene for gene in panel if gene not in place]
+    if missing:
+        raise UserError(
+            f"panel gene {missing[0]!r} ({len(missing)} in all) is not among the cohort's measured genes; "
+            "take it out of the gene list of the experiment."
+        )
+    counts = spread_genes(table.X, list(table.var_names), all_genes, path)[rows]
+    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    panel_counts = counts[:, [place[gene] for gene in panel]].toarray()
+    targets = transform_counts(
+        transform, panel_counts, total, panel_counts.sum(axis=1, dtype=np.float64), len(all_genes)
+    )
+
+    view = None
+    if patches is not None:
+        array = _rows_file(patches, table.n_obs, "patches", "run the patch stage")
+        size = window_pixels(dict(window) if window else None, um_per_px, array.shape[1], patches)
+        view = PatchView(array, rows, size)
+    vectors = None
+    if features is not None:
+        stored = _rows_file(features, table.n_obs, "features", "run the feature stage")
+        vectors = np.asarray(stored[rows], dtype=np.float32)
+
+    obs = table.obs.iloc[rows]
+    tumour = obs["tumour"] if "tumour" in obs else np.full(len(obs), np.nan)
+    data = SectionData(
+        cohort=str(uns.get("cohort", "")),
+        section=str(uns.get("section", path.stem)),
+        patient=str(uns.get("patient", obs["patient"].iloc[0] if len(obs) else "")),
+        spots=obs[POSITIONS].astype(np.float64),
+        um_per_px=um_per_px,
+        # an array to every method: it indexes and reports its shape like one, but reads lazily
+        patches=view,  # type: ignore[arg-type]
+        features=vectors,
+        targets=targets,
+        counts=counts,
+        labels=np.asarray(tumour, dtype=np.float32),
+        total_counts=total,
+    )
+    return LoadedSection(data=data, obs=obs, panel_counts=panel_counts.astype(np.int32), um_per_px=section_um)
+
+
+def load_sections(
+    files: Mapping[str, Mapping[str, Any]],
+    *,
+    panel: Sequence[str],
+    all_genes: Sequence[str],
+    kept: Mapping[str, frozenset[str]] | None,
+    transform: str,
+    window: Mapping[str, float] | None = None,
+    patch_um_per_px: float | None = None,
+) -> list[LoadedSection]:
+    """Read several sections, sorted by name.
+
+    Parameters
+    ----------
+    files
+        Section name -> ``{"h5ad": ..., "patches": ... or None, "features": ... or None}``.
+    kept
+        Kept spots of each section (:func:`read_kept_spots`); None keeps all. A section that the QC table
+        does not know is an error: it must not slip through unfiltered.
+    panel, all_genes, transform, window, patch_um_per_px
+        See :func:`load_section`.
+    """
+    loaded = []
+    for name in sorted(files):
+        if kept is not None and name not in kept:
+            raise UserError(f"the QC table has no row for section {name}; run the QC stage again.")
+        entry = files[name]
+        loaded.append(
+            load_section(
+                entry["h5ad"],
+                panel=panel,
+                all_genes=all_genes,
+                transform=transform,
+                patches=entry.get("patches"),
+                features=entry.get("features"),
+                window=window,
+                patch_um_per_px=patch_um_per_px,
+                keep=None if kept is None else kept[name],
+            )
+        )
+    return loaded

@@ -1,0 +1,69 @@
+"""What a run leaves behind about itself: versions, hardware, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("histobench", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "anndata")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _processor() -> str:
+    """Name of the processor, as the kernel tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hardware(device: str = "cpu") -> str:
+    """Return one line such as ``Intel Xeon, 2 cores`` or ``Intel Xeon, 16 cores; NVIDIA H200``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    line = f"{_processor()}, {cores} core{'' if cores == 1 else 's'}"
+    torch = sys.modules.get("torch")
+    # torch is asked only where the run used it: importing it here would cost every control seconds.
+    if torch is not None and device != "cpu" and torch.cuda.is_available():
+        line += f"; {torch.cuda.get_device_name()}"
+    return line
+
+
+def peak_memory() -> dict[str, float]:
+    """Return peak memory of this process in MB: host, and device where torch used one."""
+    scale = 1 / 2**20 if sys.platform == "darwin" else 1 / 2**10
+    peak = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
+    torch = sys.modules.get("torch")
+    used = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+    peak["device_peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if torch and used else 0.0
+    return {name: round(value, 1) for name, value in peak.items()}
+
+
+def json_ready(value: Any) -> Any:
+    """Return ``value`` with NumPy scalars as plain numbers and NaN as None, so that JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,388 @@
+"""Train a method on one fold and predict its test sections: files in, files out.
+
+Methods are found by their entry string at run time; nothing here imports one, so an edit of a method
+concerns that method's jobs only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.files import atomic_folder, read_table, write_json, write_table
+from histobench.methods.contract import Context, Prediction
+from histobench.methods.entry import build_method
+from histobench.methods.load import LoadedSection, load_sections, read_genes, read_kept_spots
+from histobench.methods.record import hardware, json_ready, peak_memory, versions
+from histobench.methods.store import WEIGHTS
+from histobench.seeds import seed_for
+
+if TYPE_CHECKING:
+    from histobench.methods.contract import Method
+
+log = logging.getLogger(__name__)
+
+Files = Mapping[str, Mapping[str, Any]]
+CHECKPOINTS = ".checkpoints"
+
+
+def fold_roles(folds_tsv: str | Path, fold: str) -> dict[str, str]:
+    """Return the role (train, valid or test) of each section that takes part in a fold.
+
+    Raises
+    ------
+    UserError
+        There is no such fold.
+    """
+    table = read_table(folds_tsv, dtype=str)
+    chosen = table[table["fold"] == str(fold)]
+    if chosen.empty:
+        raise UserError(
+            f"{folds_tsv}: there is no fold {fold!r}; it has {', '.join(table['fold'].unique())}."
+        )
+    return dict(zip(chosen["section"], chosen["role"], strict=True))
+
+
+def _with_roles(sections: Files, roles: Mapping[str, str], wanted: tuple[str, ...], fold: str) -> Files:
+    missing = [name for name, role in roles.items() if role in wanted and name not in sections]
+    if missing:
+        raise UserError(f"fold {fold!r} needs section {missing[0]!r}, but its files were not given.")
+    return {name: files for name, files in sections.items() if roles.get(name) in wanted}
+
+
+def _load(
+    sections: Files,
+    *,
+    needs: Mapping[str, Any],
+    panel: tuple[str, ...],
+    all_genes: tuple[str, ...],
+    qc_spots_tsv: str | Path | None,
+    transform: str,
+    window: Mapping[str, float] | None,
+    patch_um_per_px: float | str | None,
+) -> list[LoadedSection]:
+    """Load sections with only those arrays that the method needs."""
+    trimmed = {
+        name: {
+            "h5ad": files["h5ad"],
+            "patches": files.get("patches") if needs.get("patches") else None,
+            "features": files.get("features") if needs.get("features") else None,
+        }
+        for name, files in sections.items()
+    }
+    for name, files in trimmed.items():
+        for kind in ("patches", "features"):
+            if needs.get(kind) and not files[kind]:
+                raise UserError(f"section {name}: the method needs {kind}, but no {kind} file was given.")
+    scale = None if patch_um_per_px in (None, "native") else float(patch_um_per_px)
+    return load_sections(
+        trimmed,
+        panel=panel,
+        all_genes=all_genes,
+        kept=read_kept_spots(qc_spots_tsv) if qc_spots_tsv else None,
+        transform=transform,
+        window=window,
+        patch_um_per_px=scale,
+    )
+
+
+def limit_threads(threads: int) -> None:
+    """Make numerical libraries use ``threads`` threads where they can still be told."""
+    from threadpoolctl import threadpool_limits
+
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    threadpool_limits(limits=threads)
+
+
+def train(
+    *,
+    entry: str,
+    params: Mapping[str, Any],
+    needs: Mapping[str, Any],
+    sections: Files,
+    folds_tsv: str | Path,
+    fold: str,
+    panel_tsv: str | Path,
+    genes_tsv: str | Path,
+    qc_spots_tsv: str | Path | None,
+    transform: str,
+    output_weights: str | Path,
+    output_history: str | Path,
+    output_run: str | Path,
+    experiment: str,
+    method: str,
+    weights: str = "imagenet",
+    device: str = "auto",
+    seed: int = 0,
+    threads: int = 1,
+    window: Mapping[str, float] | None = None,
+    patch_um_per_px: float | str | None = None,
+) -> None:
+    """Fit a method on the training sections of one fold.
+
+    Parameters
+    ----------
+    entry, params, needs, window
+        From the method's YAML file.
+    sections
+        Section name -> ``{"h5ad": ..., "patches": ..., "features": ...}`` (the last two where needed);
+        sections that do not train or validate in this fold are ignored.
+    folds_tsv, fold
+        Table of roles, and which fold of it.
+    panel_tsv, genes_tsv
+        Genes to predict, and all measured genes of the cohort.
+    qc_spots_tsv
+        Which spots to keep; None keeps all.
+    transform
+        Name of the target transform.
+    output_weights, output_history, output_run
+        ``weights.pt``, ``history.tsv`` and ``run.json``, in one folder.
+    experiment, method, seed
+        Names and number that the seed of everything random follows from.
+    weights, device, threads
+        See :class:`histobench.methods.contract.Context`.
+    patch_um_per_px
+        Scale that patches were resampled to; None or "native" for the scale of each image.
+
+    Raises
+    ------
+    UserError
+        A file is missing or does not fit, a parameter is wrong, or no spot is left to train on.
+    """
+    output_weights = Path(output_weights)
+    if output_weights.name != WEIGHTS:
+        raise ValueError(f"output_weights must be called {WEIGHTS}")
+    limit_threads(threads)
+    roles = fold_roles(folds_tsv, fold)
+    panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    loaded = _load(
+        _with_roles(sections, roles, ("train", "valid"), fold),
+        needs=needs,
+        panel=panel,
+        all_genes=all_genes,
+        qc_spots_tsv=qc_spots_tsv,
+        transform=transform,
+        window=window,
+        patch_um_per_px=patch_um_per_px,
+    )
+    parts = {
+        role: [s.data for s in loaded if roles[s.data.section] == role and len(s.data)]
+        for role in ("train", "valid")
+    }
+    if not parts["train"]:
+        raise UserError(f"{folds_tsv}: fold {fold!r} has no spot to train on after quality control.")
+    checkpoints = output_weights.parent / CHECKPOINTS
+    context = Context(
+        genes=panel,
+        all_genes=all_genes,
+        transform=transform,
+        seed=seed_for(experiment, method, fold, seed),
+        device=device,
+        weights=weights,
+        threads=threads,
+        checkpoints=checkpoints,
+    )
+    model = build_method(entry, params)
+    n_spots = sum(map(len, parts["train"]))
+    log.info("fold %s: training %s on %d spots of %d sections", fold, method, n_spots, len(parts["train"]))
+    start = time.perf_counter()
+    told = model.fit(parts["train"], parts["valid"], context)
+    seconds = time.perf_counter() - start
+    facts: dict[str, Any] = {
+        "experiment": experiment,
+        "method": method,
+        "fold": str(fold),
+        "entry": entry,
+        "params": dict(params),
+        "window": dict(window) if window else None,
+        "seed": seed,
+        "seed_derived": context.seed,
+        "transform": transform,
+        "weights": weights,
+        "threads": threads,
+        "n_genes": len(panel),
+        "n_genes_measured": len(all_genes),
+        "n_sections_empty": sum(not len(s.data) for s in loaded),
+        "seconds": round(seconds, 3),
+        "parameters": 0,
+        "hardware": hardware(device),
+        "versions": versions(),
+        **peak_memory(),
+        **told.facts,
+    }
+    for role, members in parts.items():
+        facts[f"n_{role}_spots"] = sum(map(len, members))
+        facts[f"{role}_sections"] = sorted(s.section for s in members)
+        facts[f"{role}_patients"] = sorted({s.patient for s in members})
+    _write_history(told.history, output_history)
+    write_json(json_ready(facts), output_run)
+    model.save(output_weights.parent)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
+
+
+def _write_history(history: list[dict[str, Any]], path: str | Path) -> None:
+    """Write history rows; a method without epochs leaves a table with its header only."""
+    import pandas as pd
+
+    write_table(pd.DataFrame(history) if history else pd.DataFrame(columns=["stage", "epoch", "loss"]), path)
+
+
+def check_prediction(prediction: Prediction, n_spots: int, n_genes: int, name: str) -> None:
+    """Raise a ValueError unless a prediction has the right shapes and finite numbers."""
+    expression = np.asarray(prediction.expression)
+    if expression.shape != (n_spots, n_genes):
+        raise ValueError(
+            f"{name}: predicted {expression.shape}, expected {(n_spots, n_genes)} (spots, genes)"
+        )
+    if not np.isfinite(expression).all():
+        raise ValueError(f"{name}: {int((~np.isfinite(expression)).sum())} predicted values are not finite")
+    probability = prediction.tumour_probability
+    if probability is not None:
+        if np.shape(probability) != (n_spots,):
+            raise ValueError(f"{name}: tumour probabilities of shape {np.shape(probability)}")
+        if not ((np.asarray(probability) >= 0) & (np.asarray(probability) <= 1)).all():
+            raise ValueError(f"{name}: a tumour probability is outside [0, 1]")
+    if prediction.embedding is not None:
+        shape = np.shape(prediction.embedding)
+        if len(shape) != 2 or shape[0] != n_spots or not np.isfinite(prediction.embedding).all():
+            raise ValueError(f"{name}: embedding of shape {shape} for {n_spots} spots, or not finite")
+
+
+def predict(
+    *,
+    entry: str,
+    params: Mapping[str, Any],
+    needs: Mapping[str, Any],
+    sections: Files,
+    folds_tsv: str | Path,
+    fold: str,
+    panel_tsv: str | Path,
+    genes_tsv: str | Path,
+    qc_spots_tsv: str | Path | None,
+    transform: str,
+    model_folder: str | Path,
+    output_folder: str | Path,
+    experiment: str,
+    method: str,
+    weights: str = "imagenet",
+    device: str = "auto",
+    seed: int = 0,
+    threads: int = 1,
+    window: Mapping[str, float] | None = None,
+    patch_um_per_px: float | str | None = None,
+) -> None:
+    """Predict the test sections of one fold with a trained method.
+
+    The method sees images and positions only (``SectionData.without_truth``), unless its YAML file
+    declares it an oracle.
+
+    Parameters
+    ----------
+    model_folder
+        Folder with the ``weights.pt`` that :func:`train` wrote.
+    output_folder
+        Gets one ``{section}.h5ad`` per test section and ``predict.json``; it appears only when complete.
+    entry, params, needs, sections, folds_tsv, fold, panel_tsv, genes_tsv, qc_spots_tsv, transform,
+    experiment, method, weights, device, seed, threads, window, patch_um_per_px
+        As in :func:`train`.
+
+    Raises
+    ------
+    UserError
+        A file is missing or does not fit.
+    ValueError
+        The method broke the contract: wrong shape, or a value that is not finite.
+    """
+    limit_threads(threads)
+    roles = fold_roles(folds_tsv, fold)
+    panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    model = build_method(entry, params)
+    model.load(Path(model_folder))
+    seconds, n_spots = 0.0, 0
+    tests = _with_roles(sections, roles, ("test",), fold)
+    with atomic_folder(output_folder) as folder:
+        for name in sorted(tests):  # one at a time: memory is that of the largest section
+            (loaded,) = _load(
+                {name: tests[name]},
+                needs=needs,
+                panel=panel,
+                all_genes=all_genes,
+                qc_spots_tsv=qc_spots_tsv,
+                transform=transform,
+                window=window,
+                patch_um_per_px=patch_um_per_px,
+            )
+            start = time.perf_counter()
+            prediction = _predict_section(model, loaded, oracle=bool(needs.get("oracle")), n_genes=len(panel))
+            seconds += time.perf_counter() - start
+            n_spots += len(loaded.data)
+            about = {
+                "experiment": experiment,
+                "method": method,
+                "fold": str(fold),
+                "seed": seed,
+                "transform": transform,
+                "n_genes_measured": len(all_genes),
+                "um_per_px": loaded.um_per_px,
+                "cohort": loaded.data.cohort,
+                "section": loaded.data.section,
+                "patient": loaded.data.patient,
+            }
+            write_prediction(folder / f"{name}.h5ad", loaded, prediction, panel, about)
+            log.info("fold %s: %s predicted section %s (%d spots)", fold, method, name, len(loaded.data))
+        facts = {
+            "seconds": round(seconds, 3),
+            "n_spots": n_spots,
+            "spots_per_second": round(n_spots / seconds, 1) if seconds else 0.0,
+            "hardware": hardware(device),
+            "versions": versions(),
+            **peak_memory(),
+        }
+        write_json(json_ready(facts), folder / "predict.json")
+
+
+def _predict_section(model: Method, loaded: LoadedSection, *, oracle: bool, n_genes: int) -> Prediction:
+    if not len(loaded.data):  # quality control left nothing; the file still says so
+        return Prediction(np.zeros((0, n_genes), np.float32))
+    shown = loaded.data if oracle else loaded.data.without_truth()
+    prediction = model.predict(shown)
+    check_prediction(prediction, len(loaded.data), n_genes, f"section {loaded.data.section}")
+    return prediction
+
+
+def write_prediction(
+    path: str | Path,
+    loaded: LoadedSection,
+    prediction: Prediction,
+    panel: tuple[str, ...],
+    about: Mapping[str, Any],
+) -> None:
+    """Write one prediction file: predicted, true and raw values of the panel with all spot columns."""
+    import anndata
+    import pandas as pd
+
+    obs = loaded.obs.copy()
+    obs["total_counts"] = loaded.data.total_counts
+    if prediction.tumour_probability is not None:
+        obs["tumour_probability"] = np.asarray(prediction.tumour_probability, np.float32)
+    table = anndata.AnnData(
+        X=np.asarray(prediction.expression, np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=pd.Index(panel, name="gene")),
+        layers={"truth": loaded.data.targets, "counts": loaded.panel_counts},
+        obsm={"spatial": obs[["pixel_x", "pixel_y"]].to_numpy(np.float64)},
+        uns=dict(about),
+    )
+    if prediction.embedding is not None:
+        table.obsm["embedding"] = np.asarray(prediction.embedding, np.float32)
+    table.write_h5ad(path, compression="gzip", compression_opts=1)
