@@ -1,0 +1,133 @@
+"""The few numbers that describe the stain of one section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from histobench.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+
+# Ruifrok & Johnston 2001 (Anal. Quant. Cytol. Histol. 23, 291-299): haematoxylin and eosin.
+_RUIFROK_JOHNSTON = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
+# Reference 99th-percentile concentrations that come with the usual implementations of Macenko et al. 2009
+# (natural logarithm, as here).
+_MACENKO_CONCENTRATIONS = np.array([1.9705, 1.0308])
+
+
+@dataclass(frozen=True)
+class StainFit:
+    """The stain of one section.
+
+    Attributes
+    ----------
+    stain_matrix
+        Unit optical-density vectors (red, green, blue) as rows, haematoxylin first, 2 x 3.
+    max_concentrations
+        99th percentiles of the two concentrations over all pixels, 2.
+    luminosity_percentile
+        95th percentile of CIELAB lightness (0 to 255) before standardisation.
+    tissue_share
+        Share of pixels that count as tissue after standardisation.
+    separation_degrees
+        Angle between the two stain vectors.
+    flags
+        Reasons to doubt the fit, none for a normal section: "no_tissue" (nothing to fit: the vectors and
+        concentrations are the reference's), "little_tissue", "grey_atom" (a vector is nearly grey, as with
+        pen or folds), "small_separation", "multiple_optima", "unused_stain" (a 99th percentile is zero, so
+        that stain is not rescaled).
+    n_colours
+        Distinct colours of the image.
+    objective
+        Value of the dictionary objective (NaN for Macenko or without tissue).
+    method
+        "vahadane", "macenko" or "reference".
+    """
+
+    stain_matrix: Floats
+    max_concentrations: Floats
+    luminosity_percentile: float
+    tissue_share: float
+    separation_degrees: float
+    flags: tuple[str, ...]
+    n_colours: int
+    objective: float
+    method: str
+
+    @classmethod
+    def reference(cls) -> StainFit:
+        """Return the built-in target: published vectors and concentrations, no image of any cohort.
+
+        The vectors are those of Ruifrok & Johnston 2001 and the 99th percentiles those that accompany
+        Macenko et al. 2009, so that no section, and least of all a training or test one, sets the
+        target of the others.
+        """
+        matrix = _RUIFROK_JOHNSTON / np.linalg.norm(_RUIFROK_JOHNSTON, axis=1, keepdims=True)
+        return cls(
+            stain_matrix=matrix,
+            max_concentrations=_MACENKO_CONCENTRATIONS.copy(),
+            luminosity_percentile=255.0,
+            tissue_share=float("nan"),
+            separation_degrees=float(np.degrees(np.arccos(matrix[0] @ matrix[1]))),
+            flags=(),
+            n_colours=0,
+            objective=float("nan"),
+            method="reference",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON (NaN becomes None); floats keep every bit."""
+        return {
+            "stain_matrix": self.stain_matrix.tolist(),
+            "max_concentrations": self.max_concentrations.tolist(),
+            "luminosity_percentile": self.luminosity_percentile,
+            "tissue_share": _none_if_nan(self.tissue_share),
+            "separation_degrees": self.separation_degrees,
+            "flags": list(self.flags),
+            "n_colours": self.n_colours,
+            "objective": _none_if_nan(self.objective),
+            "method": self.method,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> StainFit:
+        """Rebuild a fit from :meth:`to_dict`; further keys are ignored.
+
+        Raises
+        ------
+        UserError
+            A key is missing or not of the expected shape.
+        """
+        try:
+            fit = cls(
+                stain_matrix=np.array(values["stain_matrix"], np.float64),
+                max_concentrations=np.array(values["max_concentrations"], np.float64),
+                luminosity_percentile=float(values["luminosity_percentile"]),
+                tissue_share=_nan_if_none(values["tissue_share"]),
+                separation_degrees=float(values["separation_degrees"]),
+                flags=tuple(values["flags"]),
+                n_colours=int(values["n_colours"]),
+                objective=_nan_if_none(values["objective"]),
+                method=str(values["method"]),
+            )
+        except KeyError as error:
+            raise UserError(f"the stain parameters lack the key {error}; fit the stain again.") from None
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the stain parameters are damaged ({error}); fit the stain again.") from error
+        if fit.stain_matrix.shape != (2, 3) or fit.max_concentrations.shape != (2,):
+            raise UserError(
+                "the stain parameters need a 2 x 3 stain_matrix and 2 max_concentrations; fit the stain again."
+            )
+        return fit
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _nan_if_none(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
