@@ -12,8 +12,8 @@ import numpy as np
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.files import read_table
+from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.methods.contract import SectionData
-from histobench.methods.patches import PatchView, window_pixels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,147 @@
+"""Frozen features: run every patch of a section once through a network that is not trained."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from histobench.errors import UserError
+from histobench.files import atomic_path
+from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
+from histobench.training.data import PatchSource
+from histobench.training.device import pick_device
+
+log = logging.getLogger(__name__)
+
+
+@torch.inference_mode()
+def extract_features(
+    patches: Any,
+    *,
+    architecture: str,
+    weights: str,
+    seed: int = 0,
+    input_px: int | None = None,
+    device: str = "cpu",
+    batch_size: int = 32,
+    precision: str = "float32",
+) -> np.ndarray:
+    """Return frozen features of patches.
+
+    Parameters
+    ----------
+    patches
+        uint8, (spots, width, width, 3), array or lazy view.
+    architecture, weights, seed
+        See :func:`histobench.networks.backbones.make_backbone`.
+    input_px
+        Width to resize patches to; None keeps their width.
+    device, batch_size
+        Where, and how many at a time.
+    precision
+        "float32", or "bfloat16" for autocast (cosine similarity to float32 above 0.999 on tissue).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (spots, features).
+    """
+    where = pick_device(device)
+    width = input_px or patches.shape[1]
+    backbone = make_backbone(architecture, weights=weights, seed=seed, input_px=width)
+    network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module)
+    network = network.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    source = PatchSource([patches], input_px=width, device=where, resident=False)
+    features = np.empty((len(source), backbone.dimension), np.float32)
+    start = reported = time.perf_counter()
+    for first in range(0, len(source), batch_size):
+        rows = np.arange(first, min(first + batch_size, len(source)))
+        with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            out = network(source.batch(rows))
+        features[rows] = out.float().cpu().numpy()
+        if time.perf_counter() - reported > 10:
+            reported = time.perf_counter()
+            log.info("%d of %d patches", rows[-1] + 1, len(source))
+    seconds = time.perf_counter() - start
+    log.info(
+        "%d patches through %s, %.1f images/s", len(source), architecture, len(source) / max(seconds, 1e-9)
+    )
+    return features
+
+
+def write_features(
+    patches_npy: str | Path,
+    output_npy: str | Path,
+    *,
+    architecture: str,
+    weights: str,
+    seed: int = 0,
+    window: Mapping[str, float] | None = None,
+    um_per_px: float | None = None,
+    input_px: int | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    batch_size: int = 32,
+    precision: str = "float32",
+) -> None:
+    """Write the frozen features of one section.
+
+    Parameters
+    ----------
+    patches_npy
+        uint8, (spots, width, width, 3).
+    output_npy
+        Gets float32, (spots, features), rows as in ``patches_npy``.
+    window
+        Central part of the patches to use, ``{"um": ...}`` or ``{"px": ...}``; None for all.
+    um_per_px
+        Scale of the patches, for a window in micrometres.
+    architecture, weights, seed, input_px, device, batch_size, precision
+        See :func:`extract_features`.
+    threads
+        CPU threads.
+
+    Raises
+    ------
+    UserError
+        The patches are missing or damaged, weights cannot be had, or features are not finite.
+    """
+    from histobench.imaging.patchview import PatchView, window_pixels
+
+    path = Path(patches_npy)
+    if not path.is_file():
+        raise UserError(f"{path}: the patches are missing; run the patch stage.")
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: this is not a readable NumPy array; remove it and run again.") from error
+    torch.set_num_threads(threads)
+    scale = float("nan") if um_per_px is None else um_per_px
+    size = window_pixels(dict(window) if window else None, scale, array.shape[1], path)
+    view = PatchView(array, np.arange(len(array)), size)
+    features = extract_features(
+        view,
+        architecture=architecture,
+        weights=weights,
+        seed=seed,
+        input_px=input_px,
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+    )
+    if not np.isfinite(features).all():
+        bad = int((~np.isfinite(features)).any(axis=1).sum())
+        raise UserError(f"{path}: {architecture} gives features that are not finite for {bad} patches.")
+    with atomic_path(output_npy) as temporary:
+        np.save(temporary, features)
+        stored = np.load(temporary, mmap_mode="r").shape
+        if stored != (len(array), features.shape[1]):
+            raise UserError(
+                f"{output_npy}: {stored[0]} rows were stored for {len(array)} patches; run again."
+            )

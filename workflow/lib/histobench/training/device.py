@@ -1,0 +1,25 @@
+"""Which device a training runs on, and how torch is set up for it."""
+
+from __future__ import annotations
+
+import torch
+
+from histobench.errors import UserError
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that ``name`` stands for: "cpu", "cuda", "cuda:1" or "auto".
+
+    Raises
+    ------
+    UserError
+        A GPU is asked for by name and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {name}: torch sees no CUDA device here; set `device: auto` or `cpu`.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device {name!r}: choose auto, cpu or cuda.") from error
