@@ -62,7 +62,7 @@ def test_the_full_device_of_the_system_is_recognised():
     with pytest.raises(OSError) as caught, open("/dev/full", "w") as stream:
         stream.write("x")
         stream.flush()
-    assert isinstance(files._explain(caught.value, Path("x")), UserError)
+    assert isinstance(files.explain_storage_error(caught.value, Path("x")), UserError)
 
 
 def test_an_unwritable_folder_is_one_sentence(tmp_path):

@@ -29,7 +29,7 @@ _REMEDIES = {
 }
 
 
-def _explain(error: OSError, path: Path) -> Exception:
+def explain_storage_error(error: OSError, path: Path) -> Exception:
     """Turn a storage error into one sentence; leave every other error as it is."""
     remedy = _REMEDIES.get(error.errno or 0)
     return UserError(f"{path}: cannot be written because {remedy}.") if remedy else error
@@ -64,7 +64,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain_storage_error(error, path) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -86,7 +86,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain_storage_error(error, path) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

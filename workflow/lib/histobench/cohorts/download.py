@@ -1,0 +1,165 @@
+"""Fetching raw files: from a mirror folder or the web, verified before they get their name."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from histobench.cohorts.lock import UNKNOWN, split_checksum
+from histobench.cohorts.transfer import Patience, Problem, Wanted, fetch, verify
+from histobench.errors import UserError
+from histobench.files import atomic_path, explain_storage_error, sha256
+
+log = logging.getLogger(__name__)
+
+
+def download_file(settings: Mapping[str, Any], output: str | Path) -> None:
+    """Fetch one file of the data lock; the workflow's entry.
+
+    Parameters
+    ----------
+    settings
+        ``source``, ``file``, ``urls``, ``sha256`` (any checksum of the data lock), ``size`` and ``mirrors``
+        (folders that may hold ``file`` in its published layout).
+    output
+        Where the file belongs.
+    """
+    download(
+        output,
+        urls=settings["urls"],
+        checksum=settings["sha256"],
+        size=settings["size"],
+        mirrors=[Path(folder) / settings["file"] for folder in settings["mirrors"]],
+        source=settings["source"],
+    )
+
+
+def download(
+    destination: str | Path,
+    *,
+    urls: Sequence[str],
+    checksum: str = UNKNOWN,
+    size: int | None = None,
+    mirrors: Sequence[str | Path] = (),
+    source: str = "SOURCE",
+    patience: Patience | None = None,
+) -> None:
+    """Bring a verified file to ``destination``: keep what is there, else copy a mirror's, else download.
+
+    A download grows in ``destination.part``, continues there after an interruption, and is renamed only
+    when its size and checksum are right. Proxies are taken from the usual environment variables. If the
+    checksum is "unknown", the one of the first download is recorded in ``destination.sha256`` and demanded
+    ever after.
+
+    Parameters
+    ----------
+    urls
+        Addresses in order of preference.
+    mirrors
+        Paths where a local copy of the file may lie; they are tried before the addresses.
+    source
+        Name of the source, for the advice in messages.
+
+    Raises
+    ------
+    UserError
+        No mirror and no address gave the right file, or it cannot be stored.
+    """
+    wanted = Wanted(Path(destination), checksum.lower(), size)
+    split_checksum(wanted.checksum)
+    if wanted.checksum == UNKNOWN and wanted.record.is_file():
+        wanted = replace(wanted, checksum=wanted.record.read_text(encoding="utf-8").split()[0])
+    problems: list[Problem] = []
+    try:
+        wanted.destination.parent.mkdir(parents=True, exist_ok=True)
+        if not (_is_there(wanted) or _from_mirrors(wanted, mirrors, problems)):
+            _from_web(wanted, urls, patience or Patience(), problems)
+    except OSError as error:
+        raise explain_storage_error(error, wanted.destination) from error
+    if not wanted.destination.is_file():
+        _give_up(wanted, mirrors, source, problems)
+    wanted.discard_part()
+    if wanted.checksum == UNKNOWN:
+        found = sha256(wanted.destination)
+        with atomic_path(wanted.record) as temporary:
+            temporary.write_text(f"{found}  {wanted.destination.name}\n", encoding="utf-8")
+        log.info("%s: recorded its sha256, %s", wanted.destination, found)
+
+
+def _is_there(wanted: Wanted) -> bool:
+    """Whether the destination already holds the right file; a wrong one is replaced."""
+    if not wanted.destination.is_file():
+        return False
+    try:
+        verify(wanted.destination, wanted)
+    except Problem as problem:
+        log.warning("%s: fetching it again, as %s", wanted.destination, problem)
+        wanted.destination.unlink()
+        return False
+    log.info("%s: already there and intact", wanted.destination)
+    return True
+
+
+def _from_mirrors(wanted: Wanted, mirrors: Sequence[str | Path], problems: list[Problem]) -> bool:
+    """Copy the file from the first mirror that has it intact."""
+    for mirror in map(Path, mirrors):
+        if not mirror.is_file():
+            log.info("%s: not in this mirror", mirror)
+            continue
+        try:
+            with atomic_path(wanted.destination) as temporary:
+                shutil.copyfile(mirror, temporary)
+                verify(temporary, wanted)  # the copy, so that a failing disk is noticed too
+        except Problem as problem:
+            problems.append(Problem(f"{mirror}: {problem}", differs=True))
+            log.warning("%s: not used, as %s", mirror, problem)
+            continue
+        log.info("%s: copied from %s", wanted.destination, mirror)
+        return True
+    return False
+
+
+def _from_web(wanted: Wanted, urls: Sequence[str], patience: Patience, problems: list[Problem]) -> None:
+    """Download from the first address that gives the right file."""
+    import requests
+
+    with requests.Session() as session:
+        session.headers["Accept-Encoding"] = "identity"  # the stored bytes, and ranges that count them
+        session.headers["User-Agent"] = "histobench"
+        for url in urls:
+            try:
+                fetch(session, url, wanted, patience)
+            except Problem as problem:
+                log.warning("%s: %s", url, problem)
+                problems.append(
+                    Problem(f"{url}: {problem}", unreachable=problem.unreachable, differs=problem.differs)
+                )
+                continue
+            wanted.part.replace(wanted.destination)
+            log.info("%s: downloaded from %s", wanted.destination, url)
+            return
+
+
+def _give_up(
+    wanted: Wanted, mirrors: Sequence[str | Path], source: str, problems: Sequence[Problem]
+) -> NoReturn:
+    """Raise the one sentence that says what was tried, why it failed and what helps."""
+    tried = "; ".join(str(problem) for problem in problems)
+    web = [problem for problem in problems if not problem.differs]
+    if any(problem.differs for problem in problems) and not web:
+        raise UserError(
+            f"{wanted.destination}: no intact copy was found ({tried}); replace a damaged copy in a mirror, "
+            "or, if the publisher has replaced the file, check it and update resources/data_lock.tsv."
+        )
+    where = "in none of the mirrors" if mirrors else "in no mirror (none is configured)"
+    offline = bool(web) and all(problem.unreachable for problem in web)
+    reason = "no server could be reached" if offline else "it could not be downloaded"
+    raise UserError(
+        f"{wanted.destination}: {reason} and the file is {where} ({tried or 'no address is known'}); "
+        "connect to the network (HTTPS_PROXY is honoured), or name a folder that holds the source's files "
+        f"under mirrors: {source}: in the configuration."
+    )

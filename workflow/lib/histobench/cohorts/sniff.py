@@ -1,0 +1,46 @@
+"""Telling a data file from an error page by its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+HEAD_BYTES = 512
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNATURES: dict[str, tuple[bytes, ...]] = {
+    ".gz": (b"\x1f\x8b",),
+    ".tgz": (b"\x1f\x8b",),
+    ".zip": (b"PK",),
+    ".xlsx": (b"PK",),
+    ".jpg": (b"\xff\xd8\xff",),
+    ".jpeg": (b"\xff\xd8\xff",),
+    ".png": (b"\x89PNG\r\n\x1a\n",),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".svs": _TIFF,
+    ".h5": (b"\x89HDF\r\n\x1a\n",),
+    ".h5ad": (b"\x89HDF\r\n\x1a\n",),
+}
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<error")
+_MARKUP_FILES = {".html", ".htm", ".xml", ".svg"}
+
+
+def unexpected_content(head: bytes, name: str) -> str:
+    """Say what is wrong if a file called ``name`` cannot begin with ``head``; "" if it can.
+
+    Servers and log-in portals send pages and JSON messages with status 200, and git hosts send a pointer
+    instead of a large file; the name tells what was wanted.
+    """
+    suffix = PurePath(name).suffix.lower()
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:HEAD_BYTES]
+    start = text[:60].decode("utf-8", "replace").split("\n")[0].strip()
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself"
+    if suffix not in _MARKUP_FILES and text.lower().startswith(_HTML):
+        return f'it is a web page, not the file (it starts with "{start}")'
+    signatures = _SIGNATURES.get(suffix)
+    if text[:1] in (b"{", b"[") and suffix not in (".json", ".geojson"):
+        return f'it is a JSON message, not the file (it starts with "{start}")'
+    if signatures and head and not head.startswith(signatures):
+        return f"its content is not that of a {suffix} file"
+    return ""

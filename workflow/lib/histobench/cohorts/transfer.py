@@ -1,0 +1,276 @@
+"""One file over HTTP: continued, retried, verified."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histobench.cohorts.lock import UNKNOWN, checksum_of, split_checksum
+from histobench.cohorts.sniff import HEAD_BYTES, unexpected_content
+from histobench.errors import UserError
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+_RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait and how often to try, per address; all times in seconds.
+
+    Attempts are counted anew whenever more of the file has arrived than ever before.
+    """
+
+    connect_s: float = 15.0
+    stall_s: float = 60.0
+    attempts: int = 5
+    backoff_s: float = 1.0
+    longest_wait_s: float = 60.0
+    report_every_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a file must be: ``checksum`` as in the data lock, ``size`` in bytes or None."""
+
+    destination: Path
+    checksum: str = UNKNOWN
+    size: int | None = None
+
+    @property
+    def part(self) -> Path:
+        """Where the file grows until it is whole and verified."""
+        return self.destination.with_name(self.destination.name + ".part")
+
+    @property
+    def part_tag(self) -> Path:
+        """Where the address and the version (ETag or date) of the partial file are noted."""
+        return self.destination.with_name(self.destination.name + ".part.tag")
+
+    def discard_part(self) -> None:
+        """Forget what was fetched so far."""
+        self.part.unlink(missing_ok=True)
+        self.part_tag.unlink(missing_ok=True)
+
+    @property
+    def record(self) -> Path:
+        """Where the checksum of the first download is kept, for files whose lock says "unknown"."""
+        return self.destination.with_name(self.destination.name + ".sha256")
+
+
+class Problem(Exception):
+    """Why one place did not give the file. ``unreachable``: no answer at all; ``differs``: a wrong file."""
+
+    def __init__(self, reason: str, *, unreachable: bool = False, differs: bool = False) -> None:
+        super().__init__(reason)
+        self.unreachable = unreachable
+        self.differs = differs
+
+
+class TryAgain(Problem):
+    """A problem that may pass; ``wait_s`` is what the server asked for."""
+
+    def __init__(self, reason: str, *, wait_s: float = 0.0, unreachable: bool = False) -> None:
+        super().__init__(reason, unreachable=unreachable)
+        self.wait_s = wait_s
+
+
+def verify(path: Path, wanted: Wanted) -> None:
+    """Raise a problem unless ``path`` holds what is wanted."""
+    with path.open("rb") as stream:
+        strange = unexpected_content(stream.read(HEAD_BYTES), wanted.destination.name)
+    if strange:
+        raise Problem(strange, differs=True)
+    size = path.stat().st_size
+    if wanted.size is not None and size != wanted.size:
+        raise Problem(f"it has {size} bytes, expected {wanted.size}", differs=True)
+    kind, digits = split_checksum(wanted.checksum)
+    if kind == UNKNOWN:
+        return
+    found = checksum_of(path, kind).removeprefix(f"{kind}:")
+    if found != digits:
+        raise Problem(f"its {kind} checksum is {found}, expected {digits}", differs=True)
+
+
+def fetch(session: requests.Session, url: str, wanted: Wanted, patience: Patience) -> None:
+    """Bring ``wanted.part`` to completion from one address, with retries; verified on return."""
+    farthest = _size(wanted.part)
+    failures = 0
+    while True:
+        try:
+            resumed = _size(wanted.part) > 0
+            _transfer(session, url, wanted, patience)
+            try:
+                verify(wanted.part, wanted)
+            except Problem as problem:
+                wanted.discard_part()
+                if resumed:  # the beginning may have come from elsewhere: once more from scratch
+                    raise TryAgain(f"after resuming, {problem}") from problem
+                raise
+            return
+        except TryAgain as problem:
+            reached = _size(wanted.part)
+            failures = 1 if reached > farthest else failures + 1
+            farthest = max(farthest, reached)
+            if failures >= patience.attempts:
+                raise Problem(str(problem), unreachable=problem.unreachable) from problem
+            wait = max(problem.wait_s, patience.backoff_s * 2 ** (failures - 1))
+            wait = min(wait, patience.longest_wait_s)
+            log.warning("%s: %s; trying again in %.1f s", url, problem, wait)
+            time.sleep(wait)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _transfer(session: requests.Session, url: str, wanted: Wanted, patience: Patience) -> None:
+    """Make one request that continues or restarts ``wanted.part``."""
+    import requests
+    import urllib3
+
+    offset, headers = _continuation(url, wanted)
+    if wanted.size is not None and offset == wanted.size:
+        return  # whole, but not yet verified: an earlier run ended here
+    answered = False
+    try:
+        with session.get(
+            url, headers=headers, stream=True, timeout=(patience.connect_s, patience.stall_s)
+        ) as answer:
+            answered = True
+            start, total = _answered_range(answer, offset, wanted)
+            validator = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
+            wanted.part_tag.write_text(f"{url}\n{validator}\n", encoding="utf-8")
+            _store(answer, wanted, start, total, patience)
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
+        raise Problem("not a valid address") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise TryAgain(_reason(error), unreachable=not answered) from error
+
+
+def _continuation(url: str, wanted: Wanted) -> tuple[int, dict[str, str]]:
+    """Say from which byte to continue ``wanted.part``, and the request headers for that.
+
+    With a checksum, the verification at the end tells whether beginning and end belong together. Without
+    one, a part is continued only at the address that it came from and only if that server confirms that
+    the file is unchanged (``If-Range``).
+    """
+    offset = _size(wanted.part)
+    headers = {"Range": f"bytes={offset}-"}
+    if wanted.checksum == UNKNOWN and offset:
+        tag = wanted.part_tag.read_text(encoding="utf-8") if wanted.part_tag.is_file() else ""
+        origin, _, validator = tag.strip().partition("\n")
+        if origin != url or not validator or validator.startswith("W/"):
+            wanted.discard_part()
+            return 0, {}
+        headers["If-Range"] = validator
+    if wanted.size is not None and offset > wanted.size:
+        wanted.discard_part()
+        return 0, {}
+    return offset, headers if offset else {}
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what went wrong on the network, without library internals."""
+    text = repr(error)
+    for sign, words in (
+        ("NameResolution", "the server's name cannot be resolved"),
+        ("ProxyError", "the proxy does not answer"),
+        ("ReadTimeout", "the server stopped sending"),
+        ("timed out", "the server does not answer in time"),
+        ("SSLError", "the encrypted connection cannot be verified"),
+        ("Connection refused", "the server refuses connections"),
+        ("IncompleteRead", "the connection broke before the end of the file"),
+        ("unreachable", "the network is unreachable"),
+    ):
+        if sign in text:
+            return words
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _answered_range(answer: requests.Response, offset: int, wanted: Wanted) -> tuple[int, int | None]:
+    """Check the status; return where the answer begins and the file's whole size, if told."""
+    status = answer.status_code
+    if status == 206:
+        unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
+        span, _, whole = rest.partition("/")
+        if unit != "bytes" or span.partition("-")[0] != str(offset):
+            wanted.discard_part()
+            raise TryAgain("the server answered with another part of the file than was asked for")
+        return offset, int(whole) if whole.isdigit() else None
+    if status == 200:  # from the beginning, whether or not a part was asked for
+        length = answer.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+    if status == 416:  # our part is longer than the file
+        wanted.discard_part()
+        raise TryAgain("the server does not have the part that was asked for")
+    if status in _RETRIED_STATUS:
+        asked = answer.headers.get("Retry-After", "")
+        raise TryAgain(
+            f"the server answers with status {status}", wait_s=float(asked) if asked.isdigit() else 0.0
+        )
+    raise Problem(f"the server answers with status {status}")
+
+
+def _store(
+    answer: requests.Response, wanted: Wanted, start: int, total: int | None, patience: Patience
+) -> None:
+    """Append the answer to ``wanted.part`` from byte ``start``; refuse early what cannot be right."""
+    expected = wanted.size if wanted.size is not None else total
+    done, last = start, time.monotonic()
+    began, first = last, start == 0
+    with wanted.part.open("r+b" if start else "wb") as stream:
+        stream.seek(start)
+        stream.truncate()
+        for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+            if first:
+                first = False
+                _refuse_early(chunk, total, wanted)
+            stream.write(chunk)
+            done += len(chunk)
+            if wanted.size is not None and done > wanted.size:
+                raise _drop(wanted, f"it has more than the expected {wanted.size} bytes")
+            if time.monotonic() - last >= patience.report_every_s:
+                stream.flush()
+                last = time.monotonic()
+                _report(wanted, done, expected, (done - start) / (last - began))
+        stream.flush()
+        os.fsync(stream.fileno())
+    if expected is not None and done < expected:
+        raise TryAgain(f"the connection broke after {done} of {expected} bytes")
+    _report(wanted, done, expected, (done - start) / max(time.monotonic() - began, 1e-3))
+
+
+def _refuse_early(chunk: bytes, total: int | None, wanted: Wanted) -> None:
+    """Look at the first bytes and the announced size before fetching the rest."""
+    strange = unexpected_content(chunk, wanted.destination.name)
+    if strange:
+        raise _drop(wanted, strange)
+    if wanted.size is not None and total is not None and total != wanted.size:
+        raise _drop(wanted, f"it has {total} bytes, expected {wanted.size}")
+    if total is not None:
+        free = shutil.disk_usage(wanted.part.parent).free
+        if free < total:
+            raise UserError(
+                f"{wanted.destination}: needs {total / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free; "
+                "free some space and run again."
+            )
+
+
+def _drop(wanted: Wanted, reason: str) -> Problem:
+    wanted.discard_part()
+    return Problem(reason, differs=True)
+
+
+def _report(wanted: Wanted, done: int, expected: int | None, rate: float) -> None:
+    whole = f" of {expected / 1e6:.1f} MB ({done / expected:.0%})" if expected else " MB"
+    log.info("%s: %.1f%s, %.1f MB/s", wanted.destination.name, done / 1e6, whole, rate / 1e6)
