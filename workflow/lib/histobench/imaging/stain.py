@@ -275,9 +275,7 @@ def read_stain(path: str | Path) -> StainFit:
     try:
         return StainFit.from_dict(read_json(path))
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: the stain parameters do not exist; fit the section's stain first."
-        ) from None
+        raise UserError(f"{path}: there are no stain parameters; fit the section's stain first.") from None
     except ValueError as error:
         raise UserError(f"{path}: not a JSON document ({error}); fit the stain again.") from error
     except UserError as error:

@@ -12,11 +12,12 @@ from histobench.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 
-# Ruifrok & Johnston 2001 (Anal. Quant. Cytol. Histol. 23, 291-299): haematoxylin and eosin.
-_RUIFROK_JOHNSTON = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
-# Reference 99th-percentile concentrations that come with the usual implementations of Macenko et al. 2009
-# (natural logarithm, as here).
-_MACENKO_CONCENTRATIONS = np.array([1.9705, 1.0308])
+# The reference stain that accompanies Macenko et al. 2009 (ISBI, 1107-1110) in its public implementations:
+# haematoxylin and eosin vectors and their 99th-percentile concentrations (natural logarithm, as here).
+# Vectors and concentrations belong together; the vectors of Ruifrok & Johnston 2001, common for unmixing,
+# come without concentrations and recompose to a magenta that no eosin has.
+_REFERENCE_VECTORS = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
+_REFERENCE_CONCENTRATIONS = np.array([1.9705, 1.0308])
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,13 @@ class StainFit:
     def reference(cls) -> StainFit:
         """Return the built-in target: published vectors and concentrations, no image of any cohort.
 
-        The vectors are those of Ruifrok & Johnston 2001 and the 99th percentiles those that accompany
-        Macenko et al. 2009, so that no section, and least of all a training or test one, sets the
-        target of the others.
+        They are the reference values that accompany Macenko et al. 2009. So no section, and least of all a
+        training or test one, sets the target of the others.
         """
-        matrix = _RUIFROK_JOHNSTON / np.linalg.norm(_RUIFROK_JOHNSTON, axis=1, keepdims=True)
+        matrix = _REFERENCE_VECTORS / np.linalg.norm(_REFERENCE_VECTORS, axis=1, keepdims=True)
         return cls(
             stain_matrix=matrix,
-            max_concentrations=_MACENKO_CONCENTRATIONS.copy(),
+            max_concentrations=_REFERENCE_CONCENTRATIONS.copy(),
             luminosity_percentile=255.0,
             tissue_share=float("nan"),
             separation_degrees=float(np.degrees(np.arccos(matrix[0] @ matrix[1]))),
@@ -120,7 +120,7 @@ class StainFit:
             raise UserError(f"the stain parameters are damaged ({error}); fit the stain again.") from error
         if fit.stain_matrix.shape != (2, 3) or fit.max_concentrations.shape != (2,):
             raise UserError(
-                "the stain parameters need a 2 x 3 stain_matrix and 2 max_concentrations; fit the stain again."
+                "stain_matrix must be 2 x 3 and max_concentrations 2 values; fit the stain again."
             )
         return fit
 
