@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from histobench.figures.style import DOUBLE, empty_figure, new_figure, styled
 from histobench.figures.text import count
@@ -54,6 +55,9 @@ def plot_cohort(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
         axes.set_ylabel(label)
         axes.grid(axis="y")
         axes.margins(x=0.01)
+        axes.tick_params(axis="x", length=0)
+        if axes.get_yscale() == "linear":
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panels[-1].set_xticks(range(len(table)), table["section"], rotation=90 if len(table) > 12 else 0)
     panels[-1].tick_params(axis="x", length=0, labelsize=7 if len(table) <= 40 else 5)
     panels[-1].set_xlabel("section (tone changes with the patient)")

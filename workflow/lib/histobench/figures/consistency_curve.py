@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from histobench.figures.style import (
     DOUBLE,
+    SINGLE,
     QUIET_COLOUR,
     REFERENCE_COLOUR,
     empty_figure,
@@ -47,9 +48,10 @@ def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
     methods = list(dict.fromkeys(table["method"]))
     if not methods:
         return empty_figure("No consistency curve has been computed.")
-    columns = min(4, len(methods))
+    # Four or five panels a row, whichever leaves fewer empty places.
+    columns = min(len(methods), min((4, 5), key=lambda wide: -len(methods) % wide))
     rows = math.ceil(len(methods) / columns)
-    figure = new_figure(DOUBLE * columns / 4 if columns < 4 else DOUBLE, 1.35 * rows + 0.8)
+    figure = new_figure(DOUBLE if columns > 3 else max(SINGLE, 1.8 * columns), 1.3 * rows + 0.8)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     largest = int(table["k"].max())
     for place, axes in enumerate(grid.flat):
@@ -62,10 +64,11 @@ def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
         # A panel with nothing below it keeps its own tick labels.
         if place + columns >= len(methods):
             axes.tick_params(labelbottom=True)
-    grid[0, 0].set_ylim(bottom=0)
+    grid[0, 0].set_ylim(0, 1.06 * float(table["n_genes"].max()) or 1)
     figure.supxlabel("k, number of patients", fontsize=8)
     figure.supylabel("genes with r > 0 in at least k patients", fontsize=8)
-    figure.legend(handles=_handles(bool(table["envelope_high"].notna().any())), loc="outside lower center", ncols=3)
+    handles = _handles(bool(table["envelope_high"].notna().any()))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3 if columns > 3 else 1)
     return figure
 
 

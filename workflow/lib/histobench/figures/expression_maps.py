@@ -1,7 +1,7 @@
 """Measured and predicted expression on the tissue, side by side on one colour scale.
 
-Inputs: ``predictions`` (one prediction .h5ad per method, all of the same section), optionally ``image`` (the
-section's image, drawn faintly below). Settings: ``genes`` (names; by default the fixed marker genes that are
+Inputs: ``predictions`` (per method the prediction .h5ad of one section, or the folder that holds it), optionally ``image`` (the
+section's image, drawn faintly below). Settings: ``section`` (which file of the folders), ``genes`` (names; by default the fixed marker genes that are
 in the panel, filled up by mean expression), ``n_genes`` (rows, default 4), ``pitch_um``.
 """
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")
 TRUTH = "measured"
 _THUMBNAIL_PX = 900
+_PANEL_PX = 240
+_INK = 0.45
+_LARGEST_PX = 60_000_000
+# Beyond this many discs they are stored as pixels inside the vector file.
+_MOST_DISCS = 6000
 
 
 def choose_genes(panel: Sequence[str], mean_truth: np.ndarray, wanted: Sequence[str], number: int) -> list[str]:
@@ -110,10 +115,11 @@ def spot_pitch(positions: np.ndarray) -> float:
     return float(np.median(distances)) or 1.0
 
 
-def thumbnail(path: str | Path) -> tuple[np.ndarray, int, int]:
+def thumbnail(path: str | Path) -> tuple[np.ndarray, int, int] | None:
     """Return a small RGB version of an image and its full width and height in pixels.
 
-    A JPEG is decoded at an eighth of its size, so a section of 10,000 px takes a fraction of a second.
+    A JPEG is decoded at an eighth of its size, so a section of 10,000 px takes a fraction of a second. Other
+    formats cannot be: a whole slide in one of them gives None, and the map has no tissue below it.
     """
     import numpy as np
     from PIL import Image
@@ -121,6 +127,8 @@ def thumbnail(path: str | Path) -> tuple[np.ndarray, int, int]:
     Image.MAX_IMAGE_PIXELS = None  # whole sections are larger than Pillow's guard against archive bombs
     with Image.open(path) as image:
         width, height = image.size
+        if image.format != "JPEG" and width * height > _LARGEST_PX:
+            return None
         image.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
         small = image.convert("RGB")
         small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
@@ -156,23 +164,34 @@ def plot_maps(
     height = panel * (box[3] - box[2]) / (box[1] - box[0])
     figure = new_figure(0.9 + panel * len(sources), (height + 0.08) * len(genes) + 0.6)
     grid = figure.subplots(len(genes), len(sources), squeeze=False)
+    tissue = _faint(image, box) if image is not None else None
+    discs = []
     for row, gene in enumerate(genes):
         of_gene = table[table["gene"] == gene]
-        low, high = float(of_gene["value"].min()), float(of_gene["value"].max())
-        high = high if high > low else low + 1.0
+        limits = _limits(of_gene)
         for axes, source in zip(grid[row], sources, strict=True):
             spots = of_gene[of_gene["source"] == source]
-            drawn = _panel(axes, spots, box, (low, high), image)
+            discs.append(_panel(axes, spots, box, limits, tissue, len(table) > _MOST_DISCS))
             if row == 0:
                 colour = "#222222" if source == TRUTH else method_style(source, settings).colour
                 axes.set_title(TRUTH if source == TRUTH else method_title(source, settings), color=colour, pad=3)
         grid[row, 0].set_ylabel(gene, style="italic", weight="bold")
-        bar = figure.colorbar(drawn, ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14)
+        bar = figure.colorbar(discs[-1], ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14, extend="both")
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=6.5, length=2)
     _scale_bar(grid[-1, 0], box, float(table.attrs.get("um_per_px", float("nan"))))
     figure.supxlabel(f"expression, {transform_text(settings) or 'scale of the targets'}", fontsize=8)
+    _size_discs(figure, discs, 0.92 * spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float)))
     return figure
+
+
+def _limits(of_gene: pd.DataFrame) -> tuple[float, float]:
+    """Return the colour limits of a gene: all predictions fit in, single extreme measurements do not count."""
+    measured = of_gene.loc[of_gene["source"] == TRUTH, "value"]
+    predicted = of_gene.loc[of_gene["source"] != TRUTH, "value"]
+    low = min([float(measured.quantile(0.02)), *predicted.quantile([0.02]).dropna()])
+    high = max([float(measured.quantile(0.98)), *predicted.quantile([0.98]).dropna()])
+    return (low, high) if high > low else (low, low + 1.0)
 
 
 def _extent(table: pd.DataFrame) -> tuple[float, float, float, float]:
@@ -192,33 +211,60 @@ def _panel(
     spots: pd.DataFrame,
     box: tuple[float, float, float, float],
     limits: tuple[float, float],
-    image: tuple[np.ndarray, int, int] | None,
+    tissue: tuple[np.ndarray, tuple[float, float, float, float]] | None,
+    rasterized: bool,
 ) -> Any:
-    """Draw the spots of one gene and source as discs of one pitch; y runs downwards as in the image."""
-    import numpy as np
-    from matplotlib.collections import EllipseCollection
-
-    if image is not None:
-        pixels, width, height = image
-        axes.imshow(pixels, extent=(0, width, height, 0), alpha=0.35, interpolation="bilinear", zorder=0)
-    positions = spots[["pixel_x", "pixel_y"]].to_numpy(float)
-    diameter = np.full(len(positions), 0.92 * spot_pitch(positions))
-    discs = EllipseCollection(
-        diameter,
-        diameter,
-        np.zeros(len(positions)),
-        units="xy",
-        offsets=positions,
-        offset_transform=axes.transData,
-        array=spots["value"].to_numpy(float),
-        cmap=SEQUENTIAL,
-        clim=limits,
-        linewidths=0,
-    )
-    axes.add_collection(discs)
+    """Draw the spots of one gene and source; y runs downwards as in the image."""
+    if tissue is not None:
+        axes.imshow(tissue[0], extent=tissue[1], interpolation="none", zorder=0)
     axes.set(xlim=box[:2], ylim=(box[3], box[2]), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    return discs
+    return axes.scatter(
+        spots["pixel_x"],
+        spots["pixel_y"],
+        c=spots["value"],
+        cmap=SEQUENTIAL,
+        vmin=limits[0],
+        vmax=limits[1],
+        linewidths=0,
+        plotnonfinite=True,
+        rasterized=rasterized,
+    )
+
+
+def _faint(
+    image: tuple[np.ndarray, int, int], box: tuple[float, float, float, float]
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Return the part of a thumbnail inside the box, washed out, and where it lies (left, right, bottom, top).
+
+    It is stored once per panel, so it is as small as a panel in print, and coarse in colour to compress well.
+    """
+    import numpy as np
+    from PIL import Image
+
+    pixels, width, height = image
+    across, down = pixels.shape[1] / width, pixels.shape[0] / height
+    left, right = max(0, int(box[0] * across)), min(pixels.shape[1], int(np.ceil(box[1] * across)))
+    top, bottom = max(0, int(box[2] * down)), min(pixels.shape[0], int(np.ceil(box[3] * down)))
+    if right <= left or bottom <= top:
+        return np.full((1, 1, 3), 255, np.uint8), (box[0], box[1], box[3], box[2])
+    part = Image.fromarray(pixels[top:bottom, left:right])
+    part.thumbnail((_PANEL_PX, _PANEL_PX))
+    washed = 255 - _INK * (255 - np.asarray(part, dtype=float))
+    coarse = (np.round(washed / 5) * 5).astype(np.uint8)
+    return coarse, (left / across, right / across, bottom / down, top / down)
+
+
+def _size_discs(figure: Figure, discs: Sequence[Any], diameter: float) -> None:
+    """Give every disc a diameter in pixels of the image, which is known in points only after layout.
+
+    Markers of one size are stored once in an SVG; shapes in data units would make it twenty times larger.
+    """
+    figure.draw_without_rendering()
+    for drawn in discs:
+        to_screen = drawn.axes.transData.transform
+        across = to_screen((diameter, 0))[0] - to_screen((0, 0))[0]
+        drawn.set_sizes([(across * 72 / figure.dpi) ** 2])
 
 
 def _scale_bar(axes: Any, box: tuple[float, float, float, float], um_per_px: float) -> None:
@@ -245,7 +291,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"Measured and predicted expression of section {sections} (n = {spots}), which was held out of training. "
         f"Each row is one gene ({chosen}) on one colour scale for truth and predictions, so that a smooth prediction "
-        f"looks smooth; scale: {transform_text(settings) or 'that of the targets'}. Discs are drawn at the spot "
+        f"looks smooth; colours end at the 2nd and 98th percentile; scale: {transform_text(settings) or 'that of the targets'}. Discs are drawn at the spot "
         "positions in the image with the diameter of the grid pitch. An illustration; no test."
     )
 
@@ -253,7 +299,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the predictions of one section and draw them."""
     paths = inputs["predictions"]
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    paths = [path / f"{settings['section']}.h5ad" if path.is_dir() else path for path in paths]
     table = tidy_maps(paths, settings)
     image = inputs.get("image")
     if isinstance(image, (list, tuple)):

@@ -24,7 +24,7 @@ from histobench.figures.style import (
     new_figure,
     styled,
 )
-from histobench.figures.text import count, scores_note
+from histobench.figures.text import count, scores_note, signed
 from histobench.files import read_table
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def _score_column(axes: Any, table: pd.DataFrame) -> None:
     """Print score and interval to the right of the axes."""
     for row, entry in enumerate(table.itertuples()):
         known = entry.pearson == entry.pearson
-        text = f"{entry.pearson:.3f} [{entry.pearson_low:.3f}, {entry.pearson_high:.3f}]" if known else "missing"
+        text = f"{signed(entry.pearson, 3)} [{signed(entry.pearson_low, 3)}, {signed(entry.pearson_high, 3)}]"
         axes.annotate(
-            text.replace("-", "−"),
+            text if known else "missing",
             (1.0, row),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),

@@ -85,7 +85,7 @@ def plot_learning(table: pd.DataFrame, settings: Mapping[str, Any] | None = None
                 axes.set_title(method_title(method, settings), color=method_style(method, settings).colour)
         grid[row, 0].set_ylabel(label)
     figure.supxlabel("epoch", fontsize=8)
-    figure.legend(handles=_handles(set(table["split"])), loc="outside lower center", ncols=2)
+    figure.legend(handles=_handles(set(table["split"])), loc="outside upper center", ncols=2)
     return figure
 
 

@@ -88,8 +88,8 @@ def plot_scatter(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
     axes.plot(table["x"], table["y"], "o", ms=4, mfc=method_style(second, settings).colour, mec="white", mew=0.4, alpha=0.8)
     _label_genes(axes, table, settings.get("marker_genes") or MARKER_GENES, limits)
     above, below = int((table["y"] > table["x"]).sum()), int((table["y"] < table["x"]).sum())
-    axes.text(0.03, 0.97, f"{above} genes above", transform=axes.transAxes, va="top", weight="bold")
-    axes.text(0.97, 0.03, f"{below} genes below", transform=axes.transAxes, ha="right", weight="bold")
+    axes.text(0.03, 0.97, f"{method_title(second, settings)} higher: {above}", transform=axes.transAxes, va="top", weight="bold")
+    axes.text(0.97, 0.03, f"{method_title(first, settings)} higher: {below}", transform=axes.transAxes, ha="right", weight="bold")
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(f"Pearson r per gene, {method_title(first, settings)}")
     axes.set_ylabel(f"Pearson r per gene, {method_title(second, settings)}")
@@ -97,30 +97,49 @@ def plot_scatter(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
 
 
 def _label_genes(axes: Any, table: pd.DataFrame, markers: Sequence[str], limits: tuple[float, float]) -> None:
-    """Name the marker genes and the two extremes of either side; labels that would touch are moved apart."""
+    """Name the marker genes and the two largest differences of either side.
+
+    A label moves away from the identity line until its box covers neither a point nor another label.
+    """
+    import numpy as np
+
     difference = (table["y"] - table["x"]).sort_values(kind="stable")
-    chosen = list(dict.fromkeys([*table.index[table["gene"].isin(markers)], *difference.index[:2], *difference.index[-2:]]))
+    extremes = [*difference.index[:2], *difference.index[-2:]]
+    chosen = list(dict.fromkeys([*table.index[table["gene"].isin(markers)], *extremes]))
     span = limits[1] - limits[0]
-    middle = (limits[0] + limits[1]) / 2
-    taken: list[tuple[float, float]] = []
+    points = (table[["x", "y"]].to_numpy(float) - limits[0]) / span
+    taken: list[tuple[float, float, float, float]] = []
     for row in table.loc[chosen].sort_values("y").itertuples():
-        left = row.x > middle
-        x = row.x + (-0.03 if left else 0.03) * span
-        y = row.y
-        while any(abs(x - other_x) < 0.2 * span and abs(y - other_y) < 0.036 * span for other_x, other_y in taken):
-            y += 0.012 * span
-        taken.append((x, y))
+        x, y = (row.x - limits[0]) / span, (row.y - limits[0]) / span
+        side = -1.0 if row.y >= row.x else 1.0
+        width = 0.021 * len(row.gene)
+        for step in np.arange(0.03, 0.6, 0.01):
+            end = x + side * step
+            left, bottom = min(end, end + side * width), y - side * 0.6 * step - 0.018
+            box = (left, bottom, left + width, bottom + 0.036)
+            inside = (points > box[:2]).all(axis=1) & (points < box[2:]).all(axis=1)
+            if not inside.any() and box[0] > 0.01 and box[2] < 0.99 and not any(_overlap(box, other) for other in taken):
+                break
+        else:
+            continue  # no free place: better unnamed than illegible
+        taken.append(box)
         axes.annotate(
             row.gene,
-            (row.x, row.y),
-            xytext=(x, y),
+            (x, y),
+            xycoords="axes fraction",
+            xytext=(end, bottom + 0.018),
+            textcoords="axes fraction",
             fontsize=6.5,
             style="italic",
-            ha="right" if left else "left",
+            ha="right" if side < 0 else "left",
             va="center",
             arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#666666", "shrinkA": 0, "shrinkB": 2},
-            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
         )
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Tell whether two boxes (left, bottom, right, top) share any area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:

@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 
 
 def tidy_per_patient(patients: pd.DataFrame) -> pd.DataFrame:
-    """Return method, patient, pearson; methods and patients in order of their mean, best first."""
+    """Return method, patient, pearson; patients by name, methods by mean score, best first."""
     table = patients[["method", "patient", "pearson"]].copy()
     table["patient"] = table["patient"].astype(str)
-    for column in ("patient", "method"):
-        means = table.groupby(column)["pearson"].mean().sort_values(ascending=False, kind="stable")
-        table[column] = table[column].astype("category").cat.set_categories(list(means.index))
-    table = table.sort_values(["method", "patient"]).reset_index(drop=True)
-    return table.astype({"method": str, "patient": str})
+    means = table.groupby("method")["pearson"].mean().sort_values(ascending=False, kind="stable")
+    rank = {method: place for place, method in enumerate(means.index)}
+    table["rank"] = table["method"].map(rank)
+    return table.sort_values(["rank", "patient"]).drop(columns="rank").reset_index(drop=True)
 
 
 @styled
@@ -75,7 +74,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     methods, patients = table["method"].nunique(), table["patient"].nunique()
     return (
         f"Pearson r per gene and section, averaged over the sections of a patient and over genes: "
-        f"{count(methods, 'method')}, n = {count(patients, 'patient')}. Rows and columns are sorted by their mean. "
+        f"{count(methods, 'method')}, n = {count(patients, 'patient')}. Rows are sorted by their mean. "
         "The patient is the unit of replication; the spread along a row is what the interval of the leader board "
         "reflects. No test." + scores_note(settings)
     )

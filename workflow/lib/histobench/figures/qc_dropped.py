@@ -1,7 +1,7 @@
 """What each filter of a quality-control profile dropped, per section.
 
-Inputs: ``summaries`` (one summary.tsv per profile, in ``qc/{profile}/``: section, n_spots_raw, n_spots_kept,
-dropped_*). Settings: ``cohort``.
+Inputs: ``summaries`` (one or several summary.tsv: section, n_spots_raw, n_spots_kept, dropped_*). Settings:
+``qc`` (name of the profile where there is one; otherwise it is the name of the summary's folder).
 """
 
 from __future__ import annotations
@@ -73,13 +73,15 @@ def plot_qc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> F
         axes.set_title(f"profile {profile}: {total:,} of {int(raw.sum()):,} spots dropped", loc="left")
         axes.set_ylim(0, max(1.0, 1.1 * float(floor.max())))
         axes.grid(axis="y")
+        axes.margins(x=0.01)
+        axes.tick_params(axis="x", length=0)
         if total == 0:
+            axes.set_yticks([0])
             axes.text(0.5, 0.5, "nothing dropped", transform=axes.transAxes, ha="center", color=QUIET_COLOUR)
     figure.supylabel("spots dropped, % of the section", fontsize=8)
     panels[-1].set_xticks(range(len(sections)), sections, rotation=90 if len(sections) > 12 else 0)
     panels[-1].tick_params(axis="x", length=0, labelsize=7 if len(sections) <= 40 else 5)
     panels[-1].set_xlabel("section")
-    panels[-1].margins(x=0.01)
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if handles:
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
@@ -109,5 +111,9 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     """Read the summaries and draw them; a profile is named by its folder."""
     paths = inputs["summaries"]
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    table = tidy_qc({Path(path).parent.name: read_table(path) for path in paths})
+    table = tidy_qc({_profile(Path(path), settings): read_table(path) for path in paths})
     return plot_qc(table, settings), table
+
+
+def _profile(path: Path, settings: Mapping[str, Any]) -> str:
+    return str(settings.get("qc") or path.parent.name)

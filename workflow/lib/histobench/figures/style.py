@@ -69,25 +69,26 @@ FAMILY_TITLES = {
     "deep": "deep network",
     "classical": "classical learner",
     "control": "control",
-    "oracle": "oracle (sees the truth)",
+    "oracle": "oracle (uses test measurements)",
 }
 FAMILY_COLOURS = {"deep": "#D55E00", "classical": "#0072B2", "control": "#6f6f6f", "oracle": "#8A7A1F"}
 FAMILY_MARKERS = {"deep": "o", "classical": "s", "control": "o", "oracle": "D"}
 # Controls and oracles are drawn hollow, so that the distinction survives greyscale print.
 HOLLOW = frozenset({"control", "oracle"})
 
-# From the palettes of Okabe & Ito (2008) and Tol (2021), both made for colour-blind readers; each family
-# keeps to one side of the colour circle: warm for deep, cold for classical, grey and olive for the rest.
+# After the palettes of Okabe & Ito (2008) and Tol (2021), both made for colour-blind readers; light tones are
+# darkened until names printed in them are legible on white. Each family keeps to one side of the colour circle:
+# warm for deep, cold for classical, grey and olive for the rest.
 _RAMPS = {
-    "deep": ("#D55E00", "#CC79A7", "#882255", "#E69F00", "#CC6677", "#661100", "#AA4499", "#E8601C"),
-    "classical": ("#0072B2", "#56B4E9", "#009E73", "#332288", "#44AA99", "#117733"),
-    "control": ("#444444", "#777777", "#999999", "#5b6470", "#8c8379"),
-    "oracle": ("#8A7A1F", "#B8A200", "#6B5D2E", "#A69A5B"),
+    "deep": ("#D55E00", "#C2649A", "#882255", "#C98600", "#CC6677", "#661100", "#AA4499", "#E8601C"),
+    "classical": ("#0072B2", "#3B9BD6", "#009E73", "#332288", "#44AA99", "#117733"),
+    "control": ("#444444", "#777777", "#8d8d8d", "#5b6470", "#8c8379"),
+    "oracle": ("#8A7A1F", "#A89200", "#6B5D2E", "#9C8F50"),
 }
 _DASHES = ("-", "--", "-.", ":")
 _KNOWN = {
     "deep": ("stnet", "brstnet", "he2gene", "histospace", "thitogene", "hist2st", "histogene", "he2rna"),
-    "classical": ("ridge", "knn", "random_forest", "linear_probe", "lightgbm", "nuclei_forest"),
+    "classical": ("ridge_probe", "knn", "random_forest", "linear_probe", "lightgbm", "nuclei_forest"),
     "control": ("colour_ridge", "shuffled_image", "train_mean", "random"),
     "oracle": ("section_mean", "neighbour_mean", "depth", "tumour_label"),
 }
@@ -112,7 +113,7 @@ _TITLES = {
     "depth": "sequencing depth",
     "random_forest": "random forest",
     "linear_probe": "linear probe",
-    "ridge": "ridge",
+    "ridge_probe": "ridge probe",
 }
 
 
@@ -241,7 +242,7 @@ def save_figure(
     """
     with atomic_path(svg) as temporary:
         metadata = {"Date": None, "Creator": None, "Title": title or None}
-        figure.savefig(temporary, format="svg", metadata={k: v for k, v in metadata.items() if v or k != "Title"})
+        figure.savefig(temporary, format="svg", dpi=RASTER_DPI, metadata={k: v for k, v in metadata.items() if v or k != "Title"})
     with atomic_path(png) as temporary:
         figure.savefig(temporary, format="png", dpi=RASTER_DPI, metadata={"Software": None})
     rounded = table.copy()

@@ -38,4 +38,5 @@ def scores_note(settings: Mapping[str, Any] | None) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """Return a number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
