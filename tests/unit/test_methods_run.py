@@ -30,7 +30,6 @@ class Study:
         self.sections: dict[str, dict[str, str]] = {}
         rng = np.random.default_rng(5)
         measured = {"A1": GENES, "A2": GENES[::-1], "B1": GENES[:10]}  # other orders, other subsets
-        spots_rows = []
         for name, genes in measured.items():
             n = 9
             counts = rng.poisson(4.0, (n, len(genes))).astype(np.int32)
@@ -59,33 +58,24 @@ class Study:
             self.sections[name] = {
                 "h5ad": str(folder / f"{name}.h5ad"),
                 "patches": str(folder / f"{name}.npy"),
+                "qc": str(folder / f"{name}.tsv"),
             }
             by_gene = pd.DataFrame(counts, columns=genes).reindex(columns=GENES, fill_value=0)
             self.counts[name] = by_gene.to_numpy()
-            for spot in table.obs_names:
-                spots_rows.append((name, spot, int(not (name == "A1" and spot == "1x1"))))
+            qc = pd.DataFrame({"section": name, "spot": table.obs_names, "keep": 1})
+            qc.loc[(qc["section"] == "A1") & (qc["spot"] == "1x1"), "keep"] = 0
+            qc.to_csv(folder / f"{name}.tsv", sep="\t", index=False)
         pd.DataFrame({"gene": GENES}).to_csv(folder / "genes.tsv", sep="\t", index=False)
         pd.DataFrame({"gene": PANEL, "rank": 1}).to_csv(folder / "panel.tsv", sep="\t", index=False)
-        pd.DataFrame(spots_rows, columns=["section", "spot", "keep"]).to_csv(
-            folder / "spots.tsv", sep="\t", index=False
-        )
-        folds = [("1", "A", "A1", "train"), ("1", "A", "A2", "train"), ("1", "B", "B1", "test")]
-        folds += [("2", "A", "A1", "test"), ("2", "A", "A2", "test"), ("2", "B", "B1", "train")]
-        pd.DataFrame(folds, columns=["fold", "patient", "section", "role"]).assign(cohort="tiny").to_csv(
-            folder / "folds.tsv", sep="\t", index=False
-        )
 
     def common(self, **changes: object) -> dict:
         return {
             "entry": "histobench.methods.train_mean:TrainMean",
             "params": {},
             "needs": {},
-            "sections": self.sections,
-            "folds_tsv": self.folder / "folds.tsv",
             "fold": "1",
             "panel_tsv": self.folder / "panel.tsv",
             "genes_tsv": self.folder / "genes.tsv",
-            "qc_spots_tsv": self.folder / "spots.tsv",
             "transform": "log1p_cp10k",
             "weights": "none",
             "device": "cpu",
@@ -98,8 +88,11 @@ class Study:
 
     def train(self, **changes: object) -> Path:
         model = self.folder / "model"
+        names = {"1": ["A1", "A2"], "2": ["B1"]}[str(changes.get("fold", "1"))]
         run.train(
             **self.common(**changes),
+            sections={name: self.sections[name] for name in names},
+            roles=dict.fromkeys(names, "train"),
             output_weights=model / "weights.pt",
             output_history=model / "history.tsv",
             output_run=model / "run.json",
@@ -107,8 +100,10 @@ class Study:
         return model
 
     def predict(self, **changes: object) -> Path:
+        names = {"1": ["B1"], "2": ["A1", "A2"]}[str(changes.get("fold", "1"))]
         run.predict(
             **self.common(**changes),
+            sections={name: self.sections[name] for name in names},
             model_folder=self.folder / "model",
             output_folder=self.folder / "predictions",
         )
@@ -177,7 +172,7 @@ def test_the_loader_uses_the_transforms_of_the_expression_room(study: Study, tra
 def test_a_window_is_the_centre_of_the_patch(study: Study) -> None:
     stored = np.load(study.sections["A1"]["patches"])
     options = {"panel": PANEL, "all_genes": GENES, "patches": study.sections["A1"]["patches"]}
-    kept = read_kept_spots(study.folder / "spots.tsv")["A1"]
+    kept = read_kept_spots(study.folder / "A1.tsv")
     for window in ({"px": 8}, {"um": 16}):  # 2 um per pixel
         section = load_section(study.sections["A1"]["h5ad"], window=window, keep=kept, **options).data
         assert section.patches is not None
@@ -219,10 +214,6 @@ def _message(problem: pytest.ExceptionInfo) -> str:
 
 def test_mistakes_are_named_in_one_sentence(study: Study) -> None:
     with pytest.raises(UserError) as problem:
-        study.train(fold="9")
-    assert "folds.tsv" in _message(problem) and "'9'" in str(problem.value)
-
-    with pytest.raises(UserError) as problem:
         study.train(params={"depht": 3})
     assert "'depht'" in _message(problem)
 
@@ -244,17 +235,30 @@ def test_mistakes_are_named_in_one_sentence(study: Study) -> None:
     assert "8 rows" in _message(problem) and "9 spots" in str(problem.value)
 
 
-def test_a_section_that_quality_control_does_not_know_stops_the_run(study: Study) -> None:
-    table = pd.read_csv(study.folder / "spots.tsv", sep="\t")
-    table[table["section"] != "A2"].to_csv(study.folder / "spots.tsv", sep="\t", index=False)
-    with pytest.raises(UserError, match="A2"):
-        study.train()
+def test_a_section_without_a_role_is_refused(study: Study) -> None:
+    options = study.common()
+    with pytest.raises(ValueError, match="role"):
+        run.train(
+            **options,
+            sections=study.sections,
+            roles={"A1": "train", "A2": "train", "B1": "test"},
+            output_weights=study.folder / "weights.pt",
+            output_history=study.folder / "history.tsv",
+            output_run=study.folder / "run.json",
+        )
+
+
+def test_a_gene_that_no_training_section_measures_counts_in_the_size_factor_only(study: Study) -> None:
+    known = [gene for gene in GENES if gene != "G0"]
+    loaded = load_section(study.sections["A1"]["h5ad"], panel=PANEL, all_genes=known)
+    assert loaded.data.counts is not None and loaded.data.counts.shape == (9, 11)
+    np.testing.assert_array_equal(loaded.data.total_counts, study.counts["A1"].sum(axis=1))
 
 
 def test_a_section_without_a_kept_spot_trains_nothing_and_is_predicted_empty(study: Study) -> None:
-    table = pd.read_csv(study.folder / "spots.tsv", sep="\t")
-    table.loc[table["section"].isin(["A2", "B1"]), "keep"] = 0
-    table.to_csv(study.folder / "spots.tsv", sep="\t", index=False)
+    for name in ("A2", "B1"):
+        table = pd.read_csv(study.folder / f"{name}.tsv", sep="\t").assign(keep=0)
+        table.to_csv(study.folder / f"{name}.tsv", sep="\t", index=False)
     facts = json.loads((study.train() / "run.json").read_text())
     assert facts["n_sections_empty"] == 1
     assert facts["train_sections"] == ["A1"]

@@ -49,38 +49,26 @@ def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
     return tuple(read_table(genes_tsv, usecols=["gene"], dtype=str)["gene"])
 
 
-def read_kept_spots(qc_spots_tsv: str | Path) -> dict[str, frozenset[str]]:
-    """Return the spots of each section that a QC profile keeps."""
-    table = read_table(qc_spots_tsv, usecols=["section", "spot", "keep"], dtype={"section": str, "spot": str})
-    kept = table[table["keep"] == 1]
-    names = table["section"].unique()
-    groups = {name: frozenset(part) for name, part in kept.groupby("section")["spot"]}
-    return {name: groups.get(name, frozenset()) for name in names}
+def read_kept_spots(qc_tsv: str | Path) -> frozenset[str]:
+    """Return the spots of one section that a QC profile keeps."""
+    table = read_table(qc_tsv, usecols=["spot", "keep"], dtype={"spot": str})
+    return frozenset(table.loc[table["keep"] == 1, "spot"])
 
 
 def spread_genes(
-    counts: sparse.csr_matrix, names: Sequence[str], universe: Sequence[str], path: str | Path
+    counts: sparse.csr_matrix, names: Sequence[str], universe: Sequence[str]
 ) -> sparse.csr_matrix:
-    """Move the columns of one section to their places among all genes of the cohort.
+    """Move the columns of one section to their places among all genes of the training sections.
 
-    A gene that the section's file does not list counts as zero there.
-
-    Raises
-    ------
-    UserError
-        The section measures a gene that the list of all genes lacks.
+    A gene that the section's file does not list counts as zero there. A gene that no training section
+    measures has no place: nothing could have been learnt about it.
     """
     from scipy import sparse
 
     place = {gene: column for column, gene in enumerate(universe)}
-    unknown = [name for name in names if name not in place]
-    if unknown:
-        raise UserError(
-            f"{path}: gene {unknown[0]!r} ({len(unknown)} in all) is not in the cohort's genes.tsv; "
-            "remove both files and run again so that they are made together."
-        )
-    columns = np.fromiter((place[name] for name in names), dtype=np.int64, count=len(names))
-    counts = counts.tocsr()
+    known = np.fromiter((name in place for name in names), dtype=bool, count=len(names))
+    columns = np.fromiter((place[name] for name in names if name in place), dtype=np.int64, count=known.sum())
+    counts = counts.tocsr()[:, known]
     moved = sparse.csr_matrix(
         (counts.data, columns[counts.indices], counts.indptr), shape=(counts.shape[0], len(universe))
     )
@@ -137,7 +125,7 @@ def load_section(
     panel
         Genes to predict, in output order.
     all_genes
-        All measured genes of the cohort (``genes.tsv``); size factors run over them before subsetting.
+        All genes that the training sections measure.
     transform
         Name of the target transform.
     patches, features
@@ -174,11 +162,13 @@ def load_section(
     missing = [gene for gene in panel if gene not in place]
     if missing:
         raise UserError(
-            f"panel gene {missing[0]!r} ({len(missing)} in all) is not among the cohort's measured genes; "
+            f"panel gene {missing[0]!r} ({len(missing)} in all) is not measured in the training sections; "
             "take it out of the gene list of the experiment."
         )
-    counts = spread_genes(table.X, list(table.var_names), all_genes, path)[rows]
-    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    measured = table.X.tocsr()[rows]
+    # over every gene that the section measures, also those that no training section does
+    total = np.asarray(measured.sum(axis=1), dtype=np.float64).ravel()
+    counts = spread_genes(measured, list(table.var_names), all_genes)
     panel_counts = counts[:, [place[gene] for gene in panel]].toarray()
     targets = transform_counts(
         transform, panel_counts, total, panel_counts.sum(axis=1, dtype=np.float64), len(all_genes)
@@ -218,7 +208,6 @@ def load_sections(
     *,
     panel: Sequence[str],
     all_genes: Sequence[str],
-    kept: Mapping[str, frozenset[str]] | None,
     transform: str,
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | None = None,
@@ -228,17 +217,13 @@ def load_sections(
     Parameters
     ----------
     files
-        Section name -> ``{"h5ad": ..., "patches": ... or None, "features": ... or None}``.
-    kept
-        Kept spots of each section (:func:`read_kept_spots`); None keeps all. A section that the QC table
-        does not know is an error: it must not slip through unfiltered.
+        Section name -> ``{"h5ad": ..., "qc": ..., "patches": ..., "features": ...}``; without "qc" all
+        spots are kept, the last two where needed.
     panel, all_genes, transform, window, patch_um_per_px
         See :func:`load_section`.
     """
     loaded = []
     for name in sorted(files):
-        if kept is not None and name not in kept:
-            raise UserError(f"the QC table has no row for section {name}; run the QC stage again.")
         entry = files[name]
         loaded.append(
             load_section(
@@ -250,7 +235,7 @@ def load_sections(
                 features=entry.get("features"),
                 window=window,
                 patch_um_per_px=patch_um_per_px,
-                keep=None if kept is None else kept[name],
+                keep=read_kept_spots(entry["qc"]) if entry.get("qc") else None,
             )
         )
     return loaded

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.errors import UserError
-from histobench.files import atomic_folder, read_table, write_json, write_table
+from histobench.files import atomic_folder, write_json, write_table
 from histobench.methods.contract import Context, Prediction
 from histobench.methods.entry import build_method
-from histobench.methods.load import LoadedSection, load_sections, read_genes, read_kept_spots
+from histobench.methods.load import LoadedSection, load_sections, read_genes
 from histobench.methods.record import hardware, json_ready, peak_memory, versions
 from histobench.methods.store import WEIGHTS
 from histobench.seeds import seed_for
@@ -34,37 +34,12 @@ Files = Mapping[str, Mapping[str, Any]]
 CHECKPOINTS = ".checkpoints"
 
 
-def fold_roles(folds_tsv: str | Path, fold: str) -> dict[str, str]:
-    """Return the role (train, valid or test) of each section that takes part in a fold.
-
-    Raises
-    ------
-    UserError
-        There is no such fold.
-    """
-    table = read_table(folds_tsv, dtype=str)
-    chosen = table[table["fold"] == str(fold)]
-    if chosen.empty:
-        raise UserError(
-            f"{folds_tsv}: there is no fold {fold!r}; it has {', '.join(table['fold'].unique())}."
-        )
-    return dict(zip(chosen["section"], chosen["role"], strict=True))
-
-
-def _with_roles(sections: Files, roles: Mapping[str, str], wanted: tuple[str, ...], fold: str) -> Files:
-    missing = [name for name, role in roles.items() if role in wanted and name not in sections]
-    if missing:
-        raise UserError(f"fold {fold!r} needs section {missing[0]!r}, but its files were not given.")
-    return {name: files for name, files in sections.items() if roles.get(name) in wanted}
-
-
 def _load(
     sections: Files,
     *,
     needs: Mapping[str, Any],
     panel: tuple[str, ...],
     all_genes: tuple[str, ...],
-    qc_spots_tsv: str | Path | None,
     transform: str,
     window: Mapping[str, float] | None,
     patch_um_per_px: float | str | None,
@@ -73,6 +48,7 @@ def _load(
     trimmed = {
         name: {
             "h5ad": files["h5ad"],
+            "qc": files.get("qc"),
             "patches": files.get("patches") if needs.get("patches") else None,
             "features": files.get("features") if needs.get("features") else None,
         }
@@ -87,7 +63,6 @@ def _load(
         trimmed,
         panel=panel,
         all_genes=all_genes,
-        kept=read_kept_spots(qc_spots_tsv) if qc_spots_tsv else None,
         transform=transform,
         window=window,
         patch_um_per_px=scale,
@@ -109,11 +84,10 @@ def train(
     params: Mapping[str, Any],
     needs: Mapping[str, Any],
     sections: Files,
-    folds_tsv: str | Path,
+    roles: Mapping[str, str],
     fold: str,
     panel_tsv: str | Path,
     genes_tsv: str | Path,
-    qc_spots_tsv: str | Path | None,
     transform: str,
     output_weights: str | Path,
     output_history: str | Path,
@@ -134,14 +108,12 @@ def train(
     entry, params, needs, window
         From the method's YAML file.
     sections
-        Section name -> ``{"h5ad": ..., "patches": ..., "features": ...}`` (the last two where needed);
-        sections that do not train or validate in this fold are ignored.
-    folds_tsv, fold
-        Table of roles, and which fold of it.
+        The sections of training and validation and no others: name -> ``{"h5ad": ..., "qc": ...,
+        "patches": ..., "features": ...}`` ("qc" says which spots to keep; the last two where needed).
+    roles, fold
+        Role of each section, "train" or "valid", and the name of the fold.
     panel_tsv, genes_tsv
-        Genes to predict, and all measured genes of the cohort.
-    qc_spots_tsv
-        Which spots to keep; None keeps all.
+        Genes to predict, and all genes that the training sections measure.
     transform
         Name of the target transform.
     output_weights, output_history, output_run
@@ -162,14 +134,14 @@ def train(
     if output_weights.name != WEIGHTS:
         raise ValueError(f"output_weights must be called {WEIGHTS}")
     limit_threads(threads)
-    roles = fold_roles(folds_tsv, fold)
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    if not set(roles) == set(sections) or not set(roles.values()) <= {"train", "valid"}:
+        raise ValueError(f"fold {fold!r}: every given section needs the role train or valid")
     loaded = _load(
-        _with_roles(sections, roles, ("train", "valid"), fold),
+        sections,
         needs=needs,
         panel=panel,
         all_genes=all_genes,
-        qc_spots_tsv=qc_spots_tsv,
         transform=transform,
         window=window,
         patch_um_per_px=patch_um_per_px,
@@ -179,7 +151,10 @@ def train(
         for role in ("train", "valid")
     }
     if not parts["train"]:
-        raise UserError(f"{folds_tsv}: fold {fold!r} has no spot to train on after quality control.")
+        raise UserError(
+            f"{experiment}: fold {fold!r} has no spot to train on after quality control; "
+            "choose another `qc` profile or more sections."
+        )
     checkpoints = output_weights.parent / CHECKPOINTS
     context = Context(
         genes=panel,
@@ -264,11 +239,9 @@ def predict(
     params: Mapping[str, Any],
     needs: Mapping[str, Any],
     sections: Files,
-    folds_tsv: str | Path,
     fold: str,
     panel_tsv: str | Path,
     genes_tsv: str | Path,
-    qc_spots_tsv: str | Path | None,
     transform: str,
     model_folder: str | Path,
     output_folder: str | Path,
@@ -292,8 +265,10 @@ def predict(
         Folder with the ``weights.pt`` that :func:`train` wrote.
     output_folder
         Gets one ``{section}.h5ad`` per test section and ``predict.json``; it appears only when complete.
-    entry, params, needs, sections, folds_tsv, fold, panel_tsv, genes_tsv, qc_spots_tsv, transform,
-    experiment, method, weights, device, seed, threads, window, patch_um_per_px
+    sections
+        The sections to predict, as in :func:`train`.
+    entry, params, needs, fold, panel_tsv, genes_tsv, transform, experiment, method, weights, device, seed,
+    threads, window, patch_um_per_px
         As in :func:`train`.
 
     Raises
@@ -304,20 +279,17 @@ def predict(
         The method broke the contract: wrong shape, or a value that is not finite.
     """
     limit_threads(threads)
-    roles = fold_roles(folds_tsv, fold)
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
     model = build_method(entry, params)
     model.load(Path(model_folder))
     seconds, n_spots = 0.0, 0
-    tests = _with_roles(sections, roles, ("test",), fold)
     with atomic_folder(output_folder) as folder:
-        for name in sorted(tests):  # one at a time: memory is that of the largest section
+        for name in sorted(sections):  # one at a time: memory is that of the largest section
             (loaded,) = _load(
-                {name: tests[name]},
+                {name: sections[name]},
                 needs=needs,
                 panel=panel,
                 all_genes=all_genes,
-                qc_spots_tsv=qc_spots_tsv,
                 transform=transform,
                 window=window,
                 patch_um_per_px=patch_um_per_px,
