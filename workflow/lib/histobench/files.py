@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.EPERM: "the folder is not writable; change its permissions or choose another --directory",
     errno.EROFS: "the file system is read-only; choose another --directory",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+    errno.EEXIST: "a file stands where a folder is needed; move it away",
 }
 
 
