@@ -40,7 +40,7 @@ LEAKING_SCHEMES: Mapping[str, str] = {
 
 HELD_OUT_FOLD = "heldout"
 FOLD_COLUMNS = ("fold", "patient", "section", "role", "cohort")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def _check_names(sections: Mapping[str, str]) -> None:
     for name in [*sections, *sections.values()]:
         if not _SAFE_NAME.fullmatch(name):
             raise UserError(
-                f"folds: {name!r} names a section or patient but is used as a file name; use letters, digits "
-                "and _ . + - only."
+                f"folds: {name!r} names a section or patient but is used as a file name; use letters, "
+                "digits, underscore, dot, plus and hyphen only."
             )
 
 

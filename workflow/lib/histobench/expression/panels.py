@@ -1,0 +1,262 @@
+"""Gene panels: which genes are predicted.
+
+A panel is chosen on the training sections of a fold. Choosing it on all sections, as the published lists
+were, lets the test patients decide which genes count: that scope exists for paper mode and LEAKS.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.expression.qc import detected_genes, keep_genes, read_spots
+from histobench.files import write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+RULES = ("top_mean", "file", "all")
+AMBIGUOUS_PREFIX = "__ambiguous"
+
+
+@dataclass(frozen=True)
+class GeneStatistics:
+    """Raw counts per gene over the kept spots of some sections.
+
+    Attributes
+    ----------
+    genes
+        Union of the genes that the sections list, sorted.
+    total
+        (genes,) counts; a gene that a section does not list counts as zero there.
+    n_detected
+        (genes,) spots with at least one count.
+    n_spots
+        Number of spots.
+    """
+
+    genes: tuple[str, ...]
+    total: np.ndarray
+    n_detected: np.ndarray
+    n_spots: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean raw count per spot."""
+        return self.total / max(self.n_spots, 1)
+
+
+def gene_statistics(
+    h5ads: Sequence[str | Path], kept: Mapping[str, frozenset[str]] | None = None
+) -> GeneStatistics:
+    """Sum counts over sections, one section in memory at a time.
+
+    Parameters
+    ----------
+    h5ads
+        Stored sections.
+    kept
+        Section -> kept spots; None keeps all. A section that is not in it is an error.
+
+    Raises
+    ------
+    UserError
+        A section has no QC table.
+    """
+    import anndata
+
+    place: dict[str, int] = {}
+    total, detected = np.zeros(0), np.zeros(0)
+    n_spots = 0
+    for path in h5ads:
+        section = anndata.read_h5ad(path)
+        name = str(section.uns["section"])
+        if kept is not None and name not in kept:
+            raise UserError(f"{path}: the QC table has no row for section {name}; run the QC stage again.")
+        keep = None if kept is None else section.obs_names.isin(list(kept[name]))
+        n_spots += section.n_obs if keep is None else int(keep.sum())
+        columns = np.array([place.setdefault(gene, len(place)) for gene in section.var_names], dtype=np.intp)
+        total, detected = (np.pad(old, (0, len(place) - len(old))) for old in (total, detected))
+        for sums, new in zip((detected, total), detected_genes(section, keep), strict=True):
+            np.add.at(sums, columns, new)
+    order = sorted(place)
+    rows = np.array([place[gene] for gene in order], dtype=np.intp)
+    return GeneStatistics(tuple(order), total[rows], detected[rows].astype(np.int64), n_spots)
+
+
+def read_gene_file(path: str | Path) -> list[str]:
+    """Read a published list: one gene per line, in order; empty lines and lines with # are comments."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: the gene list does not exist; correct panel.file.")
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    genes = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if repeated := {gene for gene in genes if genes.count(gene) > 1}:
+        raise UserError(f"{path}: gene {min(repeated)} is listed twice; keep one of the lines.")
+    if not genes:
+        raise UserError(f"{path}: the gene list is empty; give one gene per line.")
+    return genes
+
+
+def select_panel(
+    statistics: GeneStatistics,
+    *,
+    rule: str = "top_mean",
+    size: int = 250,
+    genes: Sequence[str] | None = None,
+    qc: str = "none",
+    drop_ambiguous: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choose the predicted genes.
+
+    Parameters
+    ----------
+    statistics
+        Counts over the sections that may decide.
+    rule
+        ``top_mean``: the ``size`` genes with the highest mean raw count, ties by name (He et al. 2020 and
+        its successors); ``file``: the published list ``genes``, in its order; ``all``: every gene that
+        passes the gene filter, sorted by name.
+    qc
+        QC profile whose gene filter applies to ``top_mean`` and ``all``; a published list is taken as it is.
+    drop_ambiguous
+        Leave out composite features written ``__ambiguous[...]``.
+
+    Returns
+    -------
+    panel : pandas.DataFrame
+        gene, rank (from 1), statistic (mean raw count).
+    dropped : pandas.DataFrame
+        gene, reason: what of the candidates is not in the panel although the rule names it
+        (``not_measured``, ``few_spots``, ``ambiguous``).
+
+    Raises
+    ------
+    UserError
+        Unknown rule, no gene left, or fewer genes than ``size``.
+    """
+    import pandas as pd
+
+    if rule not in RULES:
+        raise UserError(f"panel.rule: {rule!r} is unknown; choose one of {', '.join(RULES)}.")
+    mean = dict(zip(statistics.genes, statistics.mean.tolist(), strict=True))
+    if rule == "file":
+        if not genes:
+            raise UserError("panel.file: the rule `file` needs a list of genes; name a file.")
+        dropped = {gene: "not_measured" for gene in genes if gene not in mean}
+        chosen = [gene for gene in genes if gene in mean]
+    else:
+        filtered = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
+        rejected = filtered[filtered["keep"] == 0]
+        dropped = dict(zip(rejected["gene"], rejected["reason"], strict=True))
+        chosen = [gene for gene in statistics.genes if gene not in dropped]
+    if drop_ambiguous:
+        composite = [gene for gene in chosen if gene.startswith(AMBIGUOUS_PREFIX)]
+        dropped.update(dict.fromkeys(composite, "ambiguous"))
+        chosen = [gene for gene in chosen if gene not in dropped]
+    if rule == "top_mean":
+        # The candidates are in name order and the sort is stable: ties fall to the first name.
+        chosen = sorted(chosen, key=lambda gene: -mean[gene])[:size]
+        if len(chosen) < size:
+            raise UserError(
+                f"panel.size: {size} genes are asked for but only {len(chosen)} pass the filter; "
+                "lower the size."
+            )
+    if not chosen:
+        raise UserError("panel: no gene is left; check panel.file, the QC profile and the gene names.")
+    panel = pd.DataFrame(
+        {"gene": chosen, "rank": np.arange(1, len(chosen) + 1), "statistic": [mean[gene] for gene in chosen]}
+    )
+    return panel, pd.DataFrame({"gene": list(dropped), "reason": list(dropped.values())})
+
+
+def kept_spots(qc_tables: Sequence[str | Path]) -> dict[str, frozenset[str]]:
+    """Return section -> kept spots from one or several spot tables."""
+    kept: dict[str, frozenset[str]] = {}
+    for path in qc_tables:
+        for name, rows in read_spots(path).groupby("section"):
+            kept[str(name)] = frozenset(rows.loc[rows["keep"] == 1, "spot"])
+    return kept
+
+
+def write_panel(
+    *,
+    h5ads: Sequence[str | Path],
+    output_panel: str | Path,
+    qc_tables: Sequence[str | Path] | None = None,
+    rule: str = "top_mean",
+    size: int = 250,
+    scope: str = "train",
+    file: str | Path | None = None,
+    drop_ambiguous: bool = False,
+    qc: str = "none",
+    output_universe: str | Path | None = None,
+    output_dropped: str | Path | None = None,
+) -> None:
+    """Choose the panel of a fold and write it.
+
+    Parameters
+    ----------
+    h5ads
+        Sections that decide: those of training, or all where ``scope`` is "all".
+    qc_tables
+        Spot tables of the profile that cover these sections; None keeps all spots.
+    rule, size, drop_ambiguous, qc
+        See :func:`select_panel`.
+    scope
+        "train", or "all" for paper mode; it only decides what the log says.
+    file
+        Published list of the rule ``file``.
+    output_panel
+        gene, rank, statistic.
+    output_universe
+        Where to write all genes that these sections list: gene, n_spots, total_counts, keep, reason.
+    output_dropped
+        Where to write the genes that the rule names and the panel lacks: gene, reason.
+
+    Raises
+    ------
+    UserError
+        See :func:`select_panel`; or there is no section.
+    """
+    if not h5ads:
+        raise UserError("panel: there is no training section to choose genes on; check the folds.")
+    if scope not in ("train", "all"):
+        raise UserError(f"panel.scope: {scope!r} is unknown; choose train or all.")
+    statistics = gene_statistics(h5ads, None if qc_tables is None else kept_spots(qc_tables))
+    if statistics.n_spots == 0:
+        raise UserError(
+            "panel: quality control leaves no spot of the training sections; use another profile."
+        )
+    panel, dropped = select_panel(
+        statistics,
+        rule=rule,
+        size=size,
+        genes=read_gene_file(file) if rule == "file" and file else None,
+        qc=qc,
+        drop_ambiguous=drop_ambiguous,
+    )
+    leak = "; scope all: test sections had a say" if scope == "all" else ""
+    log.info("panel of %d genes on %d spots (%s)%s", len(panel), statistics.n_spots, rule, leak)
+    if missing := list(dropped.loc[dropped["reason"] == "not_measured", "gene"]):
+        log.warning("%d genes of %s are not measured: %s", len(missing), file, ", ".join(missing))
+    write_table(panel, output_panel)
+    if output_dropped is not None:
+        write_table(dropped, output_dropped)
+    if output_universe is not None:
+        write_table(_universe(statistics, qc), output_universe)
+
+
+def _universe(statistics: GeneStatistics, qc: str) -> pd.DataFrame:
+    """All genes that the sections list, and which of them the profile's gene filter keeps."""
+    table = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
+    table.insert(1, "n_spots", statistics.n_detected)
+    table.insert(2, "total_counts", statistics.total.astype(np.int64))
+    return table

@@ -1,0 +1,331 @@
+"""Quality control: the spot and gene filters of the published methods, with what each one dropped and why.
+
+A profile is named after the paper whose rules it follows. Spot filters look at one section at a time;
+gene filters count spots over several sections (the training sections, where a panel is chosen).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.files import read_table, write_table
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+    from scipy import sparse
+
+SPOT_COLUMNS = ("section", "spot", "keep", "keep_train", "reason")
+MITOCHONDRIAL_PREFIX = "MT-"
+
+
+@dataclass(frozen=True)
+class QcProfile:
+    """Limits of one profile; None means that the profile has no such rule.
+
+    Attributes
+    ----------
+    source
+        Where the rules come from.
+    window_px
+        A square of this side around the rounded spot centre must lie inside the image. Not applied to
+        sections without an image.
+    labelled
+        A spot needs an annotation. Applied only to sections in which any spot has one.
+    min_umi, max_umi
+        UMIs of a spot over all measured genes, both limits allowed.
+    min_genes
+        Detected genes of a spot.
+    max_mitochondrial
+        Largest share of counts in genes called MT-*. Without such genes in the data it drops nothing.
+    max_white
+        Training only: largest share of white pixels in the patch (the limit itself is dropped).
+    min_gene_spots
+        A gene must be detected in this many spots.
+    min_gene_share
+        A gene must be detected in this share of the spots.
+    """
+
+    source: str
+    window_px: int | None = None
+    labelled: bool = False
+    min_umi: int | None = None
+    max_umi: int | None = None
+    min_genes: int | None = None
+    max_mitochondrial: float | None = None
+    max_white: float | None = None
+    min_gene_spots: int | None = None
+    min_gene_share: float | None = None
+
+
+PROFILES: Mapping[str, QcProfile] = MappingProxyType(
+    {
+        "none": QcProfile("no filter"),
+        "stnet": QcProfile(
+            "He et al. 2020 (ST-Net), Methods and released preparation script: whole 224-px window and an "
+            "annotation; no filter on counts",
+            window_px=224,
+            labelled=True,
+        ),
+        "brstnet": QcProfile(
+            "Rahaman et al. 2023 (BrST-Net), Methods and released scripts: at least 1,000 reads, whole "
+            "224-px window, genes detected in 10 % of spots, training patches less than half white",
+            window_px=224,
+            min_umi=1000,
+            max_white=0.5,
+            min_gene_share=0.1,
+        ),
+        "he2gene": QcProfile(
+            "Chen et al. 2024 (HE2Gene), sect. 2.1: 200 to 20,000 UMIs, 200 genes, at most 5 % "
+            "mitochondrial, not beyond the slide border (150-px window), genes in 3 spots",
+            window_px=150,
+            min_umi=200,
+            max_umi=20_000,
+            min_genes=200,
+            max_mitochondrial=0.05,
+            min_gene_spots=3,
+        ),
+        "histogene": QcProfile(
+            "Pang et al. 2021 (HisToGene), Zeng et al. 2022 (Hist2ST), Jia et al. 2023 (THItoGene): released "
+            "loaders keep every spot that has counts and a position"
+        ),
+    }
+)
+
+
+def profile_named(name: str) -> QcProfile:
+    """Return a profile; a UserError names the known ones otherwise."""
+    if name not in PROFILES:
+        raise UserError(f"qc: {name!r} is not a QC profile; choose one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def check_spots(
+    profile: str, section: anndata.AnnData, patch_index: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Apply a profile's spot filters to one section.
+
+    Parameters
+    ----------
+    profile
+        One of :data:`PROFILES`.
+    section
+        A stored section: raw counts in ``X``, pixel positions and labels in ``obs``, image size in ``uns``.
+    patch_index
+        Spot index of the patches with ``white_fraction``, rows in ``obs`` order; without it the filter of
+        white patches is not applied.
+
+    Returns
+    -------
+    pandas.DataFrame
+        section, spot, keep (0/1), keep_train (0/1: kept for training too), reason (the first rule that
+        drops the spot, "" for none), rows in ``obs`` order.
+    """
+    import pandas as pd
+
+    rules = profile_named(profile)
+    reason = np.full(section.n_obs, "", dtype=object)
+    train_only = np.zeros(section.n_obs, dtype=bool)
+    for name, failed in _failures(rules, section):
+        reason[(reason == "") & failed] = name
+    keep = reason == ""
+    if rules.max_white is not None and patch_index is not None:
+        if len(patch_index) != section.n_obs:
+            raise ValueError(f"{len(patch_index)} patches for {section.n_obs} spots")
+        train_only = keep & (patch_index["white_fraction"].to_numpy() >= rules.max_white)
+        reason[train_only] = "white_patch"
+    return pd.DataFrame(
+        {
+            "section": str(section.uns["section"]),
+            "spot": section.obs_names.astype(str),
+            "keep": keep.astype(np.int64),
+            "keep_train": (keep & ~train_only).astype(np.int64),
+            "reason": reason,
+        }
+    )
+
+
+def _failures(rules: QcProfile, section: anndata.AnnData) -> list[tuple[str, np.ndarray]]:
+    """Spots that break each rule of the profile, in the order in which reasons are given."""
+    counts: Any = section.X
+    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    found: list[tuple[str, np.ndarray]] = []
+    width, height = int(section.uns.get("image_width", 0)), int(section.uns.get("image_height", 0))
+    if rules.window_px and width and height:
+        found.append(("border", ~_inside(section.obs, rules.window_px, width, height)))
+    labels = section.obs["label"].astype(str).to_numpy() if "label" in section.obs else np.array([])
+    if rules.labelled and (labels != "").any():
+        found.append(("unlabelled", labels == ""))
+    if rules.min_umi is not None:
+        found.append(("low_umi", total < rules.min_umi))
+    if rules.max_umi is not None:
+        found.append(("high_umi", total > rules.max_umi))
+    if rules.min_genes is not None:
+        found.append(("few_genes", np.asarray((counts > 0).sum(axis=1)).ravel() < rules.min_genes))
+    if rules.max_mitochondrial is not None:
+        of_mitochondria = section.var_names.str.upper().str.startswith(MITOCHONDRIAL_PREFIX)
+        mitochondrial = np.asarray(counts[:, of_mitochondria].sum(axis=1), dtype=np.float64).ravel()
+        found.append(("mitochondrial", mitochondrial > rules.max_mitochondrial * total))
+    return found
+
+
+def _inside(obs: pd.DataFrame, window_px: int, width: int, height: int) -> np.ndarray:
+    """Whether the whole window around each rounded spot centre lies in the image."""
+    left = np.rint(obs["pixel_x"].to_numpy(dtype=np.float64)) - window_px // 2
+    top = np.rint(obs["pixel_y"].to_numpy(dtype=np.float64)) - window_px // 2
+    return (left >= 0) & (top >= 0) & (left + window_px <= width) & (top + window_px <= height)
+
+
+def keep_genes(
+    profile: str, genes: Sequence[str], n_spots_detected: np.ndarray, n_spots: int
+) -> pd.DataFrame:
+    """Apply a profile's gene filter.
+
+    Parameters
+    ----------
+    genes, n_spots_detected
+        Names, and for each the number of spots in which it was detected.
+    n_spots
+        Number of spots looked at.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene, keep (0/1), reason.
+    """
+    import pandas as pd
+
+    rules = profile_named(profile)
+    detected = np.asarray(n_spots_detected)
+    reason = np.full(len(genes), "", dtype=object)
+    if rules.min_gene_spots is not None:
+        reason[detected < rules.min_gene_spots] = "few_spots"
+    if rules.min_gene_share is not None:
+        reason[(reason == "") & (detected < rules.min_gene_share * n_spots)] = "few_spots"
+    return pd.DataFrame({"gene": list(genes), "keep": (reason == "").astype(np.int64), "reason": reason})
+
+
+def summarise_spots(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Count what was dropped: one row per section.
+
+    Parameters
+    ----------
+    tables
+        Results of :func:`check_spots`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        section, n_spots_raw, n_spots_kept, n_spots_train, and one column dropped_<reason> for every reason
+        that occurs. dropped_white_patch counts spots that are dropped from training only.
+    """
+    import pandas as pd
+
+    rows = []
+    for table in tables:
+        row: dict[str, Any] = {
+            "section": table["section"].iloc[0] if len(table) else "",
+            "n_spots_raw": len(table),
+            "n_spots_kept": int(table["keep"].sum()),
+            "n_spots_train": int(table["keep_train"].sum()),
+        }
+        reasons = table.loc[table["reason"].fillna("") != "", "reason"]
+        rows.append({**row, **{f"dropped_{why}": int(n) for why, n in reasons.value_counts().items()}})
+    columns = ["section", "n_spots_raw", "n_spots_kept", "n_spots_train"]
+    dropped = sorted({name for row in rows for name in row} - set(columns))
+    summary = pd.DataFrame(rows, columns=[*columns, *dropped])
+    return summary.fillna(dict.fromkeys(dropped, 0)).astype(dict.fromkeys(dropped, np.int64))
+
+
+def detected_genes(section: anndata.AnnData, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per gene of a section, the spots that detect it and its total count over the kept spots."""
+    counts: sparse.csr_matrix = section.X if keep is None else section.X[np.flatnonzero(keep)]
+    return (
+        np.bincount(counts.indices, weights=counts.data > 0, minlength=section.n_vars),
+        np.asarray(counts.sum(axis=0), dtype=np.float64).ravel(),
+    )
+
+
+def apply_qc(
+    profile: str,
+    section_h5ads: Sequence[str | Path],
+    patch_indices: Sequence[str | Path] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Apply a profile to the sections of a cohort, one section in memory at a time.
+
+    Parameters
+    ----------
+    profile
+        One of :data:`PROFILES`.
+    section_h5ads
+        Stored sections.
+    patch_indices
+        The patches' ``.tsv`` files, in the same order; None where there are no patches.
+
+    Returns
+    -------
+    tuple of pandas.DataFrame
+        spots (see :func:`check_spots`), genes (gene, keep, reason over the kept spots of all sections)
+        and summary (see :func:`summarise_spots`).
+    """
+    import anndata
+    import pandas as pd
+
+    profile_named(profile)
+    tables: list[pd.DataFrame] = []
+    tally: dict[str, int] = {}
+    n_spots = 0
+    for position, path in enumerate(section_h5ads):
+        section = anndata.read_h5ad(path)
+        index = read_table(patch_indices[position], dtype={"spot": str}) if patch_indices else None
+        table = check_spots(profile, section, index)
+        tables.append(table)
+        kept = table["keep"].to_numpy() == 1
+        n_spots += int(kept.sum())
+        detected, _ = detected_genes(section, kept)
+        for gene, number in zip(section.var_names, detected, strict=True):
+            tally[gene] = tally.get(gene, 0) + int(number)
+    genes = sorted(tally)
+    gene_table = keep_genes(profile, genes, np.array([tally[gene] for gene in genes]), n_spots)
+    return pd.concat(tables, ignore_index=True), gene_table, summarise_spots(tables)
+
+
+def write_qc(
+    profile: str,
+    h5ad_paths: Sequence[str | Path],
+    patch_index_paths: Sequence[str | Path] | None,
+    output_folder: str | Path,
+) -> None:
+    """Write ``spots.tsv``, ``genes.tsv`` and ``summary.tsv`` of a profile over a cohort."""
+    tables = apply_qc(profile, h5ad_paths, patch_index_paths)
+    for name, table in zip(("spots", "genes", "summary"), tables, strict=True):
+        write_table(table, Path(output_folder) / f"{name}.tsv")
+
+
+def write_section_qc(
+    profile: str, h5ad: str | Path, output: str | Path, patch_index: str | Path | None = None
+) -> None:
+    """Write the spot table of one section, so that a new section concerns no other."""
+    import anndata
+
+    index = None if patch_index is None else read_table(patch_index, dtype={"spot": str})
+    write_table(check_spots(profile, anndata.read_h5ad(h5ad), index), output)
+
+
+def write_summary(spot_tables: Sequence[str | Path], output: str | Path) -> None:
+    """Collect the spot tables of sections into ``summary.tsv``."""
+    write_table(summarise_spots([read_spots(path) for path in spot_tables]), output)
+
+
+def read_spots(path: str | Path) -> pd.DataFrame:
+    """Read a spot table; reasons are "" where nothing was wrong."""
+    table = read_table(path, dtype={"section": str, "spot": str, "reason": str})
+    table["reason"] = table["reason"].fillna("")
+    return table
