@@ -49,10 +49,10 @@ def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
     return tuple(read_table(genes_tsv, usecols=["gene"], dtype=str)["gene"])
 
 
-def read_kept_spots(qc_tsv: str | Path) -> frozenset[str]:
-    """Return the spots of one section that a QC profile keeps."""
-    table = read_table(qc_tsv, usecols=["spot", "keep"], dtype={"spot": str})
-    return frozenset(table.loc[table["keep"] == 1, "spot"])
+def read_kept_spots(qc_tsv: str | Path, column: str = "keep") -> frozenset[str]:
+    """Return the spots of one section that a QC profile keeps (``keep_train``: also for training)."""
+    table = read_table(qc_tsv, usecols=["spot", column], dtype={"spot": str})
+    return frozenset(table.loc[table[column] == 1, "spot"])
 
 
 def spread_genes(
@@ -211,6 +211,7 @@ def load_sections(
     transform: str,
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | None = None,
+    qc_column: str = "keep",
 ) -> list[LoadedSection]:
     """Read several sections, sorted by name.
 
@@ -219,6 +220,8 @@ def load_sections(
     files
         Section name -> ``{"h5ad": ..., "qc": ..., "patches": ..., "features": ...}``; without "qc" all
         spots are kept, the last two where needed.
+    qc_column
+        Which verdict of the QC tables counts: ``keep``, or ``keep_train`` for training.
     panel, all_genes, transform, window, patch_um_per_px
         See :func:`load_section`.
     """
@@ -235,7 +238,7 @@ def load_sections(
                 features=entry.get("features"),
                 window=window,
                 patch_um_per_px=patch_um_per_px,
-                keep=read_kept_spots(entry["qc"]) if entry.get("qc") else None,
+                keep=read_kept_spots(entry["qc"], qc_column) if entry.get("qc") else None,
             )
         )
     return loaded

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("histobench", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "anndata")
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "anndata")
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,14 @@ Files = Mapping[str, Mapping[str, Any]]
 CHECKPOINTS = ".checkpoints"
 
 
+def section_files(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Turn lists of files by kind, each in the order of ``names``, into the files of each section."""
+    names = list(names)
+    kinds = [kind for kind in ("h5ad", "qc", "patches", "features") if columns.get(kind)]
+    lists = {kind: [columns[kind]] if isinstance(columns[kind], str) else columns[kind] for kind in kinds}
+    return {name: {kind: str(lists[kind][i]) for kind in kinds} for i, name in enumerate(names)}
+
+
 def _load(
     sections: Files,
     *,
@@ -43,6 +51,7 @@ def _load(
     transform: str,
     window: Mapping[str, float] | None,
     patch_um_per_px: float | str | None,
+    qc_column: str = "keep",
 ) -> list[LoadedSection]:
     """Load sections with only those arrays that the method needs."""
     trimmed = {
@@ -66,6 +75,7 @@ def _load(
         transform=transform,
         window=window,
         patch_um_per_px=scale,
+        qc_column=qc_column,
     )
 
 
@@ -145,6 +155,7 @@ def train(
         transform=transform,
         window=window,
         patch_um_per_px=patch_um_per_px,
+        qc_column="keep_train",
     )
     parts = {
         role: [s.data for s in loaded if roles[s.data.section] == role and len(s.data)]
@@ -357,4 +368,4 @@ def write_prediction(
     )
     if prediction.embedding is not None:
         table.obsm["embedding"] = np.asarray(prediction.embedding, np.float32)
-    table.write_h5ad(path, compression="gzip", compression_opts=1)
+    table.write_h5ad(path, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False)

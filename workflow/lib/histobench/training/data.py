@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from histobench.errors import UserError
+
 # Share of the free device memory that patches may take; the rest is for the network.
 _RESIDENT_SHARE = 0.4
 
@@ -55,7 +57,10 @@ class PatchSource:
         self._arrays = list(arrays)
         widths = {array.shape[1] for array in self._arrays}
         if input_px is None and len(widths) > 1:
-            raise ValueError(f"patches of widths {sorted(widths)} px need one input_px")
+            raise UserError(
+                f"the sections' patches are {', '.join(map(str, sorted(widths)))} px wide; "
+                "set input_px of the method to resize them to one width."
+            )
         self.input_px: int = input_px if input_px is not None else widths.pop()
         lengths = [len(array) for array in self._arrays]
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -23,3 +23,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise UserError(f"device {name!r}: choose auto, cpu or cuda.") from error
+
+
+def usable_device(name: str) -> torch.device:
+    """Return the named device, or the CPU where a model was trained on a GPU and there is none now."""
+    return torch.device(name if not name.startswith("cuda") or torch.cuda.is_available() else "cpu")

@@ -1,0 +1,84 @@
+"""Checkpoints of a training that may be killed at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from histobench.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a hash of what a training depends on; arrays count with all their bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(repr(part).encode())
+        digest.update(b"\x1f")
+    return digest.hexdigest()
+
+
+class Checkpoint:
+    """One file that holds the state of one training loop.
+
+    A checkpoint of another training (other data, parameters, code) is not continued: its fingerprint
+    differs and it is overwritten.
+
+    Parameters
+    ----------
+    folder
+        Where to keep it; None keeps nothing.
+    name
+        Name of the loop; a method that trains several networks keeps one file for each.
+    identity
+        Fingerprint of the training.
+    every_seconds
+        Least time between two checkpoints.
+    """
+
+    def __init__(
+        self, folder: Path | None, name: str = "training", identity: str = "", every_seconds: float = 60.0
+    ) -> None:
+        self.path = None if folder is None else Path(folder) / f"{name}.pt"
+        self.identity = identity
+        self.every_seconds = every_seconds
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return self.path is not None and time.monotonic() - self._last >= self.every_seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint; a kill while writing leaves the previous one."""
+        if self.path is None:
+            return
+        with atomic_path(self.path) as temporary:
+            torch.save({"identity": self.identity, "state": state}, temporary)
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state with tensors on the CPU, or None if there is nothing to continue."""
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            stored = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            log.warning("%s cannot be read (%s); training starts anew", self.path, error)
+            return None
+        if stored.get("identity") != self.identity:
+            log.info("%s belongs to another training; training starts anew", self.path)
+            return None
+        state: dict[str, Any] = stored["state"]
+        return state
