@@ -70,6 +70,8 @@ def read_counts(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.Index
 
 def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
     """Split the header, with or without a corner field, and check the names."""
+    if b"\t" not in first_row:
+        raise UserError(f"{path}: line 2 has no tab, expected a tab-separated table; convert the file.")
     fields = [name.strip().strip('"') for name in header.decode("utf-8").split("\t")]
     if len(fields) == first_row.count(b"\t") + 1:
         fields = fields[1:]
@@ -144,7 +146,7 @@ def _whole_number(field: str, spot: str, gene: str, path: str | Path) -> int:
         raise UserError(
             f"{place} is {found}, expected a whole number; correct it or write 0, as {remedy}"
         ) from None
-    if not value >= 0 or value != int(value):
+    if not (value >= 0 and value.is_integer()):
         kind = "negative" if value < 0 else "not a whole number"
         raise UserError(f"{place} is {field}, which is {kind}; {remedy}")
     if value > np.iinfo(np.int32).max:

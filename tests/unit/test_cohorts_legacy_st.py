@@ -1,0 +1,186 @@
+"""Counts and spot files of legacy ST arrays: what is read, and what every bad row says."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots
+from histobench.errors import UserError
+
+COUNTS = "\tACTB\tHLA-A\tFO538757.1\n10x14\t0\t12\t3\n9x13\t1\t0\t0\n"
+SPOTS = (
+    "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n"
+    "9\t13\t8.965\t12.994\t2307.86\t3500.48\t1\n"
+    "10\t14\t9.991\t14.013\t2600.1\t3797.2\t1\n"
+)
+
+
+def write(folder: Path, text: str, name: str = "C.tsv") -> Path:
+    path = folder / name
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["counts.tsv", "counts.tsv.gz"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        COUNTS,
+        COUNTS.replace("\tACTB", "ACTB", 1),  # as R writes it, without a corner field
+        COUNTS.replace("\n", "\r\n"),
+        COUNTS.replace("\n", "\r"),
+        COUNTS.rstrip("\n"),
+        COUNTS + "\n\n",
+        "\ufeff" + COUNTS,
+        COUNTS.replace("ACTB", '"ACTB"').replace("10x14", '"10x14"'),
+        COUNTS.replace("12", "12.0").replace("\t3\n", "\t3e0\n"),
+    ],
+)
+def test_counts_in_every_dialect(tmp_path: Path, name: str, text: str) -> None:
+    counts, spots, genes = read_counts(write(tmp_path, text, name))
+    assert counts.dtype == np.int32 and counts.toarray().tolist() == [[0, 12, 3], [1, 0, 0]]
+    assert list(spots) == ["10x14", "9x13"] and list(genes) == ["ACTB", "HLA-A", "FO538757.1"]
+    assert counts.nnz == 3  # no stored zeros
+
+
+count = st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 2**31 - 1))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), genes=st.integers(1, 9), spots=st.integers(1, 150))
+def test_counts_equal_those_of_pandas(tmp_path: Path, data: st.DataObject, genes: int, spots: int) -> None:
+    """150 rows cross the reader's internal blocks of 64."""
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    some = data.draw(st.lists(count, min_size=1, max_size=8))
+    values = np.random.default_rng(seed).choice(some, size=(spots, genes))
+    index = [f"{1 + i % 33}x{1 + i // 33}" for i in range(spots)]
+    table = pd.DataFrame(values, index=index, columns=[f"G{i}" for i in range(genes)])
+    text = table.to_csv(sep="\t")
+    counts, names, columns = read_counts(write(tmp_path, text))
+    expected = pd.read_csv(io.StringIO(text), sep="\t", index_col=0)
+    np.testing.assert_array_equal(counts.toarray(), expected.to_numpy())
+    assert list(names) == list(expected.index) and list(columns) == list(expected.columns)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("\t12\t", "\t-12\t", "gene HLA-A at spot 10x14 is -12, which is negative"),
+        ("\t12\t", "\t1.5\t", "gene HLA-A at spot 10x14 is 1.5, which is not a whole number"),
+        ("\t12\t", "\t\t", "gene HLA-A at spot 10x14 is empty"),
+        ("\t12\t", "\ttwelve\t", 'gene HLA-A at spot 10x14 is "twelve"'),
+        ("\t12\t", "\tNA\t", 'gene HLA-A at spot 10x14 is "NA"'),
+        ("\t12\t", "\tinf\t", "gene HLA-A at spot 10x14 is inf"),
+        ("\t12\t", "\tnan\t", "gene HLA-A at spot 10x14 is nan"),
+        ("\t12\t", "\t3000000000\t", "larger than any count"),
+        ("9x13", "10x14", "spot 10x14 stands in lines 2 and 3"),
+        ("HLA-A", "ACTB", "gene ACTB stands in columns 2 and 3"),
+        ("HLA-A", "", "column 3 of the header has no gene name"),
+        ("9x13", "9_13", 'line 3 starts with "9_13"'),
+        ("9x13", "9.1x13", "expected a spot id"),
+        ("\t0\t0\n", "\t0\n", "line 3 has 2 counts, but the header names 3 genes"),
+        ("\t0\t0\n", "\t0\t0\t0\n", "line 3 has 4 counts"),
+    ],
+)
+def test_bad_counts_name_file_and_place(tmp_path: Path, old: str, new: str, says: str) -> None:
+    if old == "9x13":  # the second spot's line, not a part of another
+        text = COUNTS.replace("\n9x13", f"\n{new}")
+    else:
+        text = COUNTS.replace(old, new, 1)
+    path = write(tmp_path, text)
+    with pytest.raises(UserError, match=says) as caught:
+        read_counts(path)
+    assert str(caught.value).startswith(f"{path}:") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", [read_counts, read_spots])
+def test_missing_empty_and_damaged_files(tmp_path: Path, reader) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        reader(tmp_path / "absent.tsv")
+    for text in ("", "\n \n"):
+        with pytest.raises(UserError, match="is empty"):
+            reader(write(tmp_path, text))
+    whole = gzip.compress((COUNTS * 50).encode())
+    for damaged in (whole[:-20], whole[:20] + b"\0\0\0\0" + whole[24:]):
+        (tmp_path / "C.tsv.gz").write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged or truncated"):
+            reader(tmp_path / "C.tsv.gz")
+    with pytest.raises(UserError, match="cannot be read"):
+        reader(tmp_path)
+
+
+def test_other_separator(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tab-separated"):
+        read_counts(write(tmp_path, COUNTS.replace("\t", ",")))
+    with pytest.raises(UserError, match="column x is missing"):
+        read_spots(write(tmp_path, SPOTS.replace("\t", ",")))
+
+
+def test_header_without_rows(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one line per spot"):
+        read_counts(write(tmp_path, COUNTS.split("\n")[0] + "\n"))
+    with pytest.raises(UserError, match="no rows"):
+        read_spots(write(tmp_path, SPOTS.split("\n")[0] + "\n"))
+
+
+def test_spots(tmp_path: Path) -> None:
+    spots = read_spots(write(tmp_path, SPOTS))
+    assert list(spots.index) == ["9x13", "10x14"]  # column x row
+    assert spots.loc["9x13"].to_dict() == {
+        "array_x": 8.965,
+        "array_y": 12.994,
+        "pixel_x": 2307.86,
+        "pixel_y": 3500.48,
+        "selected": True,
+    }
+
+
+def test_spot_order_is_x_then_y(tmp_path: Path) -> None:
+    exchanged = SPOTS.replace("9\t13\t8", "13\t9\t8")
+    with pytest.raises(UserError, match=r"line 2: new_x, new_y .* is not near x, y .*exchanged"):
+        read_spots(write(tmp_path, exchanged))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("pixel_y", "pixelY", "column pixel_y is missing"),
+        ("2307.86", "", "line 2, column pixel_x: expected a number, found nothing"),
+        ("2307.86", "NaN", 'line 2, column pixel_x: expected a number, found "NaN"'),
+        ("2307.86", "left", 'found "left"'),
+        ("2307.86", "inf", 'found "inf"'),
+        ("10\t14\t9.991\t14.013", "9\t13\t8.97\t13.0", "spot 9x13 stands in lines 2 and 3"),
+        ("9\t13\t8", "9.4\t13\t8", "line 2: x and y name a spot and must be whole numbers"),
+        ("9\t13\t8", "-9\t13\t8", "whole numbers"),
+    ],
+)
+def test_bad_spots_name_file_line_and_column(tmp_path: Path, old: str, new: str, says: str) -> None:
+    path = write(tmp_path, SPOTS.replace(old, new, 1))
+    with pytest.raises(UserError, match=says) as caught:
+        read_spots(path)
+    assert str(caught.value).startswith(f"{path}:") and "\n" not in str(caught.value)
+
+
+def test_selected_is_optional(tmp_path: Path) -> None:
+    spots = read_spots(write(tmp_path, SPOTS.replace("\tselected", "").replace("\t1\n", "\n")))
+    assert spots["selected"].all()
+
+
+def test_join_keeps_the_order_of_the_counts_and_counts_the_rest(tmp_path: Path) -> None:
+    text = COUNTS + "11x14\t5\t5\t5\n12x2\t7\t7\t7\n"  # 11x14 has no position
+    spots = SPOTS + "12\t2\t12.0\t2.0\t3000\t300\t0\n20\t20\t20.0\t20.0\t5000\t5500\t1\n"
+    counts, ids, _ = read_counts(write(tmp_path, text, "c.tsv"))
+    joined, positions, dropped = join_spots(counts, ids, read_spots(write(tmp_path, spots, "s.tsv")))
+    assert list(positions.index) == ["10x14", "9x13"]
+    assert joined.toarray().tolist() == [[0, 12, 3], [1, 0, 0]]
+    assert positions.loc["10x14", "pixel_x"] == 2600.1
+    assert dropped == {"no_position": 1, "no_counts": 1, "not_selected": 1}
