@@ -53,7 +53,7 @@ TISSUE_LUMINOSITY = 0.8  # tissue is darker than this share of full lightness
 # When a fit is doubtful. Converged fits of normal sections have 10 to 30 degrees between the stains and
 # both atoms more than 10 degrees from grey.
 SMALL_SEPARATION_DEGREES = 5.0
-GREY_ATOM_DEGREES = 3.0
+GREY_ATOM_DEGREES = 5.0
 LITTLE_TISSUE_SHARE = 0.01
 
 _GREY = np.full(3, 1 / np.sqrt(3))
@@ -140,7 +140,7 @@ def fit_colours(rgb: Image, counts: npt.NDArray[np.int64], method: Method = "vah
             luminosity_percentile=percentile,
             tissue_share=tissue_share,
             separation_degrees=reference.separation_degrees,
-            flags=("no_tissue",),
+            flags=("single_colour",) if tissue_share > 0 else ("no_tissue",),
             n_colours=len(rgb),
             objective=float("nan"),
             method=method,

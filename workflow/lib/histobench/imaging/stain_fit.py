@@ -37,10 +37,10 @@ class StainFit:
     separation_degrees
         Angle between the two stain vectors.
     flags
-        Reasons to doubt the fit, none for a normal section: "no_tissue" (nothing to fit: the vectors and
-        concentrations are the reference's), "little_tissue", "grey_atom" (a vector is nearly grey, as with
-        pen or folds), "small_separation", "multiple_optima", "unused_stain" (a 99th percentile is zero, so
-        that stain is not rescaled).
+        Reasons to doubt the fit, none for a normal section: "no_tissue" or "single_colour" (nothing to
+        fit: vectors and concentrations are the reference's), "little_tissue", "grey_atom" (a vector is
+        nearly grey, as with pen or folds), "small_separation", "multiple_optima", "unused_stain" (a 99th
+        percentile is zero, so that stain is not rescaled).
     n_colours
         Distinct colours of the image.
     objective
