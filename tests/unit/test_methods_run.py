@@ -62,8 +62,8 @@ class Study:
             }
             by_gene = pd.DataFrame(counts, columns=genes).reindex(columns=GENES, fill_value=0)
             self.counts[name] = by_gene.to_numpy()
-            qc = pd.DataFrame({"section": name, "spot": table.obs_names, "keep": 1})
-            qc.loc[(qc["section"] == "A1") & (qc["spot"] == "1x1"), "keep"] = 0
+            qc = pd.DataFrame({"section": name, "spot": table.obs_names, "keep": 1, "keep_train": 1})
+            qc.loc[(qc["section"] == "A1") & (qc["spot"] == "1x1"), ["keep", "keep_train"]] = 0
             qc.to_csv(folder / f"{name}.tsv", sep="\t", index=False)
         pd.DataFrame({"gene": GENES}).to_csv(folder / "genes.tsv", sep="\t", index=False)
         pd.DataFrame({"gene": PANEL, "rank": 1}).to_csv(folder / "panel.tsv", sep="\t", index=False)
@@ -257,7 +257,7 @@ def test_a_gene_that_no_training_section_measures_counts_in_the_size_factor_only
 
 def test_a_section_without_a_kept_spot_trains_nothing_and_is_predicted_empty(study: Study) -> None:
     for name in ("A2", "B1"):
-        table = pd.read_csv(study.folder / f"{name}.tsv", sep="\t").assign(keep=0)
+        table = pd.read_csv(study.folder / f"{name}.tsv", sep="\t").assign(keep=0, keep_train=0)
         table.to_csv(study.folder / f"{name}.tsv", sep="\t", index=False)
     facts = json.loads((study.train() / "run.json").read_text())
     assert facts["n_sections_empty"] == 1

@@ -1,10 +1,14 @@
 """What the rules ask the configuration: names, files and parameters. No rules here."""
 
+import re
+
 from snakemake.exceptions import WorkflowError
 
 from histobench.codehash import code_hash
+from histobench.cohorts.lock import load_lock
 from histobench.config import Benchmark
 from histobench.errors import UserError
+from histobench.expression.qc import PROFILES
 
 PROJECT = Path(workflow.basedir)
 
@@ -18,12 +22,14 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
+
 
 wildcard_constraints:
     experiment="|".join(BENCH.experiments),
     cohort="|".join(BENCH.cohorts),
-    section=r"[A-Za-z0-9_.+-]+",
-    fold=r"[A-Za-z0-9_.+-]+",
+    section="|".join(sorted({re.escape(name) for cohort in BENCH.cohorts.values() for name in cohort["sections"]})),
+    fold="|".join(sorted({re.escape(name) for e in BENCH.experiments.values() for name in e["folds"]["made"]})),
     method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
     profile=r"[a-z0-9]+",
     variant=r"(raw|vahadane)-(native|[0-9.]+um)-\d+px",
@@ -87,7 +93,7 @@ def section_settings(wildcards):
     }
 
 
-def reader_module(wildcards):
+def reader_code(wildcards):
     return code_hash("histobench.cohorts.section", BENCH.cohorts[wildcards.cohort]["reader"].split(":")[0])
 
 
@@ -186,11 +192,10 @@ def panel_input(wildcards):
 
 def panel_settings(wildcards):
     experiment = experiment_of(wildcards)
-    return {
-        "panel": dict(sorted(experiment["panel"].items())),
-        "qc": experiment["qc"],
-        "sections": panel_sections(wildcards),
-    }
+    settings = dict(sorted(experiment["panel"].items()))
+    if settings["file"]:
+        settings["file"] = str(PROJECT / settings["file"])
+    return {**settings, "qc": experiment["qc"]}
 
 
 def method_settings(wildcards):
@@ -206,6 +211,7 @@ def method_settings(wildcards):
         "method": wildcards.method,
         "needs": dict(sorted(method["needs"].items())),
         "params": dict(sorted(method["params"].items())),
+        "patch_um_per_px": experiment["patches"]["um_per_px"] if experiment["patches"] else None,
         "roles": {**{section: "train" for section in fold.train}, **{section: "valid" for section in fold.valid}},
         "seed": seed,
         "transform": experiment["transform"],
@@ -259,3 +265,204 @@ def truth_table(wildcards):
     """The planted truth of a simulated cohort; nothing for real ones."""
     cohort = experiment_of(wildcards)["cohort"]
     return [f"results/data/{cohort}/raw/truth.tsv"] if cohort in simulated_cohorts() else []
+
+
+# -- inputs and parameters of single rules ----------------------------------------------------------
+
+
+def download_settings(wildcards):
+    row = LOCK.get((wildcards.source, wildcards.file))
+    if row is None:
+        raise WorkflowError(
+            f"resources/data_lock.tsv has no row for file {wildcards.file} of source {wildcards.source}; "
+            "add one, or correct `files` in the cohort's YAML file."
+        )
+    return {
+        "file": wildcards.file,
+        "mirrors": list(BENCH.config["mirrors"].get(wildcards.source, [])),
+        "sha256": row.checksum,
+        "size": row.size,
+        "source": wildcards.source,
+        "urls": list(row.urls),
+    }
+
+
+def spot_filter_input(wildcards):
+    """A filter reads the section, and the patches where it judges them."""
+    files = {"h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad"}
+    judges_patches = PROFILES[wildcards.profile].max_white is not None
+    if judges_patches and "image" in section_raw(wildcards.cohort, wildcards.section):
+        files["index"] = f"results/data/{wildcards.cohort}/patches/raw-native-224px/{wildcards.section}.tsv"
+    return files
+
+
+def patch_input(wildcards):
+    files = {
+        "image": raw_image(wildcards),
+        "h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad",
+    }
+    if wildcards.variant.startswith("vahadane"):
+        files["stain"] = f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
+    return files
+
+
+def fold_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    folds = experiment["folds"]
+    return {
+        "cohort": experiment["cohort"],
+        "folds": {key: folds[key] for key in ("held_out", "k", "scheme", "valid_patients")},
+        "patients": patients_of(experiment, experiment["sections"]),
+        "seed": min(experiment["seeds"]),
+    }
+
+
+def audit_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    return {
+        "aliases": dict(sorted(BENCH.cohorts[experiment["cohort"]]["aliases"].items())),
+        "mode": experiment["mode"],
+        "panel_scope": experiment["panel"]["scope"],
+        "scheme": experiment["folds"]["scheme"],
+    }
+
+
+def ceiling_input(wildcards):
+    return section_inputs(wildcards, fold_sections(wildcards, "test"))
+
+
+def ceiling_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    return {
+        "sections": fold_sections(wildcards, "test"),
+        "seed": min(experiment["seeds"]),
+        "transform": experiment["transform"],
+    }
+
+
+TABLES = ["leaderboard", "genes", "patients", "sections", "comparisons", "consistency_curve", "power", "planted", "failures"]
+
+
+def table_input(wildcards):
+    return {
+        "metrics": all_results("results/{experiment}/metrics/{method}/{fold}.parquet", wildcards),
+        "runs": all_results("results/{experiment}/models/{method}/{fold}/run.json", wildcards),
+        "ceilings": expand(
+            "results/{experiment}/ceiling/{fold}.parquet",
+            experiment=wildcards.experiment,
+            fold=list(experiment_of(wildcards)["folds"]["made"]),
+        ),
+        "truth": truth_table(wildcards),
+    }
+
+
+def table_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    return {
+        "experiment": wildcards.experiment,
+        "families": {arm: method["family"] for arm, method in sorted(experiment["methods"].items())},
+        "folders": list(BENCH.arms(wildcards.experiment)),
+        "folds": list(experiment["folds"]["made"]),
+    }
+
+
+# -- figures ----------------------------------------------------------------------------------------
+
+
+def experiment_figures(name):
+    """Figures that an experiment can have: no maps without patches, no detection without a planted truth."""
+    experiment = BENCH.experiments[name]
+    figures = ["leaderboard", "consistency_curve", "per_patient", "cohort_overview", "qc_dropped", "expression_maps"]
+    if len(experiment["methods"]) > 1:
+        figures.append("method_scatter")
+    if curve_methods(experiment):
+        figures.append("learning_curves")
+    if experiment["cohort"] in simulated_cohorts():
+        figures.append("detection")
+    return figures
+
+
+def curve_methods(experiment):
+    return [arm for arm, method in experiment["methods"].items() if method["family"] == "deep"]
+
+
+def map_section(experiment):
+    return experiment["maps"].get("section", experiment["sections"][0])
+
+
+def map_methods(experiment):
+    """Methods on the maps: as configured, or every competitor."""
+    competitors = [arm for arm, method in experiment["methods"].items() if method["family"] in ("classical", "deep")]
+    return experiment["maps"].get("methods") or competitors[:5] or list(experiment["methods"])[:5]
+
+
+def figure_input(wildcards):
+    """What each figure is drawn from."""
+    experiment = experiment_of(wildcards)
+    name = wildcards.experiment
+    cohort = experiment["cohort"]
+    tables = f"results/{name}/tables"
+    if wildcards.figure == "expression_maps":
+        section = map_section(experiment)
+        fold = next(fold.name for fold in experiment["folds"]["made"].values() if section in fold.test)
+        files = {
+            "predictions": expand(
+                "results/{experiment}/predictions/{method}/{fold}",
+                experiment=name,
+                method=map_methods(experiment),
+                fold=fold,
+            )
+        }
+        if experiment["patches"]:
+            files["image"] = section_raw(cohort, section)["image"]
+        return files
+    if wildcards.figure == "learning_curves":
+        return {
+            "histories": expand(
+                "results/{experiment}/models/{method}/{fold}/history.tsv",
+                experiment=name,
+                method=curve_methods(experiment),
+                fold=list(experiment["folds"]["made"]),
+            )
+        }
+    return {
+        "leaderboard": {"leaderboard": f"{tables}/leaderboard.tsv"},
+        "consistency_curve": {"curve": f"{tables}/consistency_curve.tsv"},
+        "per_patient": {"patients": f"{tables}/patients.tsv"},
+        "method_scatter": {"genes": f"{tables}/genes.tsv"},
+        "detection": {"planted": f"{tables}/planted.tsv"},
+        "cohort_overview": {"sections": f"results/data/{cohort}/sections.tsv"},
+        "qc_dropped": {"summaries": [f"results/{name}/qc/summary.tsv"]},
+    }[wildcards.figure]
+
+
+def experiment_facts(name):
+    """What captions say of an experiment."""
+    experiment = BENCH.experiments[name]
+    cohort = BENCH.cohorts[experiment["cohort"]]
+    patients = patients_of(experiment, experiment["sections"])
+    return {
+        "cohort": experiment["cohort"],
+        "experiment": name,
+        "families": {arm: method["family"] for arm, method in sorted(experiment["methods"].items())},
+        "folds": experiment["folds"]["scheme"],
+        "mode": experiment["mode"],
+        "n_patients": len(set(patients.values())),
+        "n_sections": len(patients),
+        "panel": dict(sorted(experiment["panel"].items())),
+        "pitch_um": cohort["pitch_um"],
+        "seeds": experiment["seeds"],
+        "titles": {arm: method["title"] for arm, method in sorted(experiment["methods"].items())},
+        "transform": experiment["transform"],
+    }
+
+
+def figure_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    settings = experiment_facts(wildcards.experiment)
+    if wildcards.figure == "expression_maps":
+        settings["section"] = map_section(experiment)
+        settings["genes"] = experiment["maps"].get("genes", [])
+    if wildcards.figure == "method_scatter":
+        settings["pair"] = experiment.get("scatter", [])
+    return settings

@@ -113,6 +113,22 @@ rule check_spots:
         "../scripts/check_spots.py"
 
 
+rule summarise_qc:
+    """Count what the experiment's spot filter dropped in each section."""
+    input:
+        lambda wildcards: section_inputs(wildcards, experiment_of(wildcards)["sections"])["qc"],
+    output:
+        "results/{experiment}/qc/summary.tsv",
+    log:
+        "results/logs/summarise_qc/{experiment}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash("histobench.expression.qc"),
+    script:
+        "../scripts/summarise_qc.py"
+
+
 rule data:
     """Everything that has to be downloaded for the configured cohorts."""
     input:

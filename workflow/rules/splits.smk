@@ -24,6 +24,7 @@ rule select_panel:
     output:
         panel="results/{experiment}/panels/{fold}.tsv",
         genes="results/{experiment}/panels/{fold}.universe.tsv",
+        dropped="results/{experiment}/panels/{fold}.dropped.tsv",
     log:
         "results/logs/select_panel/{experiment}/{fold}.log",
     conda:

@@ -1,11 +1,11 @@
 """Draw one section of a simulated cohort; all logic is in histobench.cohorts.simulate."""
 
-from histobench.cohorts.simulate import SimulationSettings, simulate_section
+from histobench.cohorts.simulate import settings_from_options, simulate_section
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
     simulate_section(
-        SimulationSettings(**snakemake.params.settings),
+        settings_from_options(snakemake.params.settings),
         snakemake.wildcards.section,
         image_path=snakemake.output.image,
         counts_path=snakemake.output.counts,

@@ -234,9 +234,9 @@ class Benchmark:
             value = self._definition("cohort", name, asked_by)
             value.setdefault("source", name)
             if value["origin"] == "simulation":
-                from histobench.cohorts.simulate import SimulationSettings, section_names
+                from histobench.cohorts.simulate import section_names, settings_from_options
 
-                settings = SimulationSettings(**value["options"])
+                settings = settings_from_options(value["options"])
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }

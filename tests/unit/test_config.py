@@ -1,0 +1,192 @@
+"""Configurations are composed and checked; every mistake is one sentence with the file, the key and the remedy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from histobench.config import Benchmark, check_config_file, merge, read_yaml
+from histobench.errors import UserError
+
+
+def load(project, tmp_path, text):
+    """Load a user's configuration file laid over the project's own."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    check_config_file(path, project)
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
+    return Benchmark(config, project, [project / "config/config.yaml", path])
+
+
+@pytest.mark.parametrize("name", ["config", "demo", "her2st_mini"])
+def test_the_shipped_configurations_are_valid(project, name):
+    path = project / f"config/{name}.yaml"
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
+    bench = Benchmark(config, project, [project / "config/config.yaml", path])
+    assert bench.experiments
+    for experiment in bench.experiments.values():
+        assert experiment["folds"]["made"]
+        assert all(method["title"] for method in experiment["methods"].values())
+
+
+def test_every_shipped_experiment_cohort_and_method_is_valid(project):
+    names = [file.stem for file in (project / "config/experiments").glob("*.yaml")]
+    Benchmark({"run": names}, project)
+    cohorts = Benchmark({"run": ["demo"]}, project)
+    for file in (project / "config/cohorts").glob("*.yaml"):
+        assert cohorts.cohort(file.stem)["sections"]
+    for file in (project / "config/methods").glob("*.yaml"):
+        assert cohorts._definition("method", file.stem, "test")["entry"]
+
+
+def test_a_change_reaches_the_experiment(project, tmp_path):
+    bench = load(
+        project,
+        tmp_path,
+        "run: [demo]\nmethods: {knn: {params: {k: 7}}}\nexperiments: {demo: {seeds: [0, 3]}}\n"
+        "cohorts: {simulated: {options: {n_patients: 3}}}",
+    )
+    demo = bench.experiments["demo"]
+    assert demo["methods"]["knn"]["params"]["k"] == 7
+    assert set(demo["folds"]["made"]) == {"P1", "P2", "P3"}
+    assert bench.arms("demo")["knn"] == ("knn", 0)
+    assert bench.arms("demo")["knn.seed3"] == ("knn", 3)
+
+
+def test_a_second_arm_of_a_method(project, tmp_path):
+    bench = load(
+        project,
+        tmp_path,
+        "run: [demo]\nexperiments: {demo: {methods: {knn9: {method: knn, title: nine, params: {k: 9}}}}}",
+    )
+    arm = bench.experiments["demo"]["methods"]["knn9"]
+    assert (arm["method"], arm["title"], arm["params"]["k"]) == ("knn", "nine", 9)
+
+
+def test_a_whole_experiment_in_the_users_own_file(project, tmp_path):
+    bench = load(
+        project,
+        tmp_path,
+        "run: [mine]\nexperiments:\n  mine:\n    title: Mine\n    cohort: simulated\n"
+        "    methods: {train_mean: }\n    patches: null\n",
+    )
+    assert list(bench.experiments["mine"]["methods"]) == ["train_mean"]
+    assert bench.experiments["mine"]["panel"]["size"] == 250
+
+
+def test_a_section_lacks_files_whose_keys_it_does_not_have(project):
+    bench = Benchmark({"run": ["her2st_counts", "her2st_lopo"]}, project)
+    assert "image" not in bench.section_files("her2st_counts", "B4")
+    files = bench.section_files("her2st", "B4")
+    assert files["image"] == "data/ST-imgs/B/B4/BT10737_D2_HE.jpg"
+    assert "labels" not in files and files["reference_labels"].endswith("B1_labeled_coordinates.tsv")
+
+
+WRONG = {
+    "a misspelt key": ("runs: [demo]", r"mine\.yaml: unknown key `runs`; did you mean `run`\?"),
+    "a misspelt key of an experiment": (
+        "experiments: {demo: {panel: {sise: 10}}}",
+        r"mine\.yaml: experiments\.demo: unknown key `sise` in `panel`; did you mean `size`\?",
+    ),
+    "a wrong type": (
+        "experiments: {demo: {panel: {size: many}}}",
+        r"`panel\.size` must be a whole number of at least 1, found 'many'",
+    ),
+    "a number that YAML reads as text": (
+        "cohorts: {simulated: {pitch_um: 2e2}}",
+        r"`pitch_um` must be a number above 0, found '2e2' \(YAML reads 1e-3 as text",
+    ),
+    "an unknown choice": (
+        "experiments: {demo: {transform: log2}}",
+        r"`transform` must be one of `log1p_cp10k`.* found 'log2'",
+    ),
+    "an unknown experiment": ("run: [dmo]", r"names the experiment `dmo`, .* did you mean `demo`\?"),
+    "an unknown method": (
+        "run: [demo]\nexperiments: {demo: {methods: {stnett: {}}}}",
+        r"names the method `stnett`, .* did you mean `stnet`\?",
+    ),
+    "an unknown cohort": (
+        "run: [demo]\nexperiments: {demo: {cohort: simulatd}}",
+        r"names the cohort `simulatd`, .* did you mean `simulated`\?",
+    ),
+    "an unknown section": (
+        "run: [demo]\nexperiments: {demo: {sections: [P1_1, P9_9]}}",
+        r"`sections` names `P9_9`, which cohort `simulated` does not have",
+    ),
+    "a leak without its name": (
+        "run: [demo]\nexperiments: {demo: {folds: {scheme: leave_one_section_out}}}",
+        r"trains on other sections of the test patient; use `leave_one_patient_out`, or set `mode: paper`",
+    ),
+    "genes chosen on test sections": (
+        "run: [demo]\nexperiments: {demo: {panel: {scope: all}}}",
+        r"chooses genes on test sections; use `train`",
+    ),
+    "images without patches": (
+        "run: [demo]\nexperiments: {demo: {patches: null}}",
+        r"looks at images but `patches` is null",
+    ),
+    "k folds without k": (
+        "run: [demo]\nexperiments: {demo: {folds: {scheme: k_fold_patients}}}",
+        r"needs `folds\.k`",
+    ),
+    "more folds than patients": (
+        "run: [demo]\nexperiments: {demo: {folds: {scheme: k_fold_patients, k: 100}}}",
+        r"experiments\.demo: folds\.k: 100 folds cannot be made",
+    ),
+    "one patient": (
+        "run: [demo]\nexperiments: {demo: {sections: [P1_1, P1_2]}}",
+        r"needs at least 2 patients",
+    ),
+    "a list of genes without a file": (
+        "run: [demo]\nexperiments: {demo: {panel: {rule: file}}}",
+        r"needs `panel\.file`",
+    ),
+    "a missing image": (
+        "run: [her2st_counts]\nexperiments: {her2st_counts: {patches: {width_px: 64}}}",
+        r"section `A1` of cohort `her2st_counts` has no image",
+    ),
+    "everything switched off": (
+        "run: [mine]\nexperiments: {mine: {title: a, cohort: simulated, methods: {knn: {enabled: false}}}}",
+        r"every method is switched off",
+    ),
+    "a reserved name": (
+        "run: [data]\nexperiments: {data: {title: a, cohort: simulated, methods: {train_mean: {}}}}",
+        r"cannot be called `data`",
+    ),
+    "a bad option of the simulation": (
+        "run: [demo]\ncohorts: {simulated: {options: {n_patients: 0}}}",
+        r"n_patients",
+    ),
+    "an unknown option of the simulation": (
+        "run: [demo]\ncohorts: {simulated: {options: {n_patience: 3}}}",
+        r"n_patience",
+    ),
+    "no YAML": ("run: [demo", r"mine\.yaml: no valid YAML at line 1"),
+    "a list": ("- demo", r"mine\.yaml: expected keys with values"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_is_one_sentence(project, tmp_path, case):
+    text, expected = WRONG[case]
+    with pytest.raises(UserError) as caught:
+        load(project, tmp_path, text)
+    message = str(caught.value)
+    assert re.search(expected, message), message
+    assert "\n" not in message
+
+
+def test_every_key_of_the_schemas_is_described(project):
+    """config/README.md is made of these descriptions."""
+
+    def walk(rules, path):
+        for key, rule in rules.get("properties", {}).items():
+            assert rule.get("description"), f"{path}.{key} has no description"
+            walk(rule, f"{path}.{key}")
+
+    for file in (project / "workflow/schemas").glob("*.yaml"):
+        rules = yaml.safe_load(file.read_text())
+        assert rules["additionalProperties"] is False
+        walk(rules, file.stem)

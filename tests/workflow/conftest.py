@@ -1,0 +1,110 @@
+"""A checkout of its own for tests that run the workflow, and the means to ask what would run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A run of seconds: every stage, the cheapest methods, one deep one.
+TINY = """\
+run: [tiny]
+device: cpu
+cohorts:
+  simulated:
+    options: {n_patients: 3, sections_per_patient: 2, grid_columns: 9, grid_rows: 9, um_per_px: 2.0}
+experiments:
+  tiny:
+    title: Tiny
+    cohort: simulated
+    sections: [P1_1, P2_1, P3_1]
+    panel: {size: 30}
+    patches: {um_per_px: 4.8, width_px: 32}
+    weights: none
+    methods:
+      train_mean:
+      colour_ridge:
+      ridge_probe:
+"""
+
+
+class Checkout:
+    """A copy of the project in which Snakemake runs."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "__pycache__", ".*_cache", "*.egg-info")
+        shutil.copytree(source, folder, ignore=ignored)
+        (folder / "tiny.yaml").write_text(TINY)
+
+    def snakemake(self, *arguments: str, configfile: str | None = "tiny.yaml", cores: int = 2, check: bool = False, timeout: int = 600):
+        """Run Snakemake; returns the finished process with stdout and stderr together."""
+        command = [str(Path(sys.executable).with_name("snakemake")), "--cores", str(cores), *arguments]
+        if configfile:
+            command += ["--configfile", configfile]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        if check and done.returncode:
+            raise AssertionError(done.stdout[-6000:])
+        return done
+
+    def jobs(self, *arguments: str, configfile: str | None = "tiny.yaml") -> set[tuple[str, str]]:
+        """Return what a run would do now: (rule, its wildcards as printed)."""
+        text = self.snakemake("--dry-run", *arguments, configfile=configfile, check=True).stdout
+        found = set()
+        for block in re.split(r"\n(?=(?:local)?rule \w+:)", text)[1:]:
+            rule = re.match(r"(?:local)?rule (\w+):", block).group(1)
+            wildcards = re.search(r"^    wildcards: (.*)$", block, re.M)
+            found.add((rule, wildcards.group(1) if wildcards else ""))
+        return found - {("all", "")}
+
+    def edit(self, path: str, old: str, new: str) -> "Edit":
+        """Change a file for the length of a `with` block."""
+        return Edit(self.folder / path, old, new)
+
+
+class Edit:
+    """A change of one file that is taken back at the end."""
+
+    def __init__(self, path: Path, old: str, new: str) -> None:
+        self.path, self.old, self.new = path, old, new
+
+    def __enter__(self) -> None:
+        self.before = self.path.read_text()
+        self.times = self.path.stat()
+        assert self.old in self.before, f"{self.path} has no {self.old!r}"
+        self.path.write_text(self.before.replace(self.old, self.new, 1))
+
+    def __exit__(self, *_: object) -> None:
+        self.path.write_text(self.before)
+        os.utime(self.path, ns=(self.times.st_atime_ns, self.times.st_mtime_ns))
+
+
+@pytest.fixture(scope="session")
+def fresh(project, tmp_path_factory):
+    """Make checkouts without results."""
+
+    def make(name: str) -> Checkout:
+        return Checkout(project, tmp_path_factory.mktemp(name) / "checkout")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(fresh):
+    """A checkout in which the tiny run has ended."""
+    checkout = fresh("finished")
+    checkout.snakemake(check=True)
+    return checkout

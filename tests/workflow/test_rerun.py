@@ -1,0 +1,112 @@
+"""Reruns only what changed, and all that changed: sets of planned jobs are compared."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TRAINING = {"train_method", "predict_fold", "score_fold"}
+AFTERWARDS = {"tabulate_results", "draw_figure", "write_report", "write_provenance"}
+
+
+def rules(jobs):
+    return {rule for rule, _ in jobs}
+
+
+def methods(jobs):
+    return {
+        part.partition("=")[2]
+        for _, wildcards in jobs
+        for part in wildcards.split(", ")
+        if part.startswith("method=")
+    }
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.jobs() == set()
+    assert "Nothing to be done" in finished.snakemake(check=True).stdout
+
+
+def test_a_methods_module_retrains_that_method_alone(finished):
+    module = "workflow/lib/histobench/methods/colour_ridge.py"
+    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+        jobs = finished.jobs()
+    assert methods(jobs) == {"colour_ridge"}
+    assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
+    assert len([job for job in jobs if job[0] == "train_method"]) == 3
+    assert rules(jobs) - TRAINING <= AFTERWARDS
+    assert {"tabulate_results", "write_report"} <= rules(jobs)
+
+
+def test_a_methods_yaml_retrains_that_method_alone(finished):
+    with finished.edit("config/methods/colour_ridge.yaml", "alphas: [0.1,", "alphas: [0.2,"):
+        jobs = finished.jobs()
+    assert methods(jobs) == {"colour_ridge"}
+    assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
+    assert rules(jobs) - TRAINING <= AFTERWARDS
+
+
+def test_a_comment_in_a_methods_yaml_retrains_nothing(finished):
+    with finished.edit("config/methods/colour_ridge.yaml", "title:", "# a comment\ntitle:"):
+        jobs = finished.jobs()
+    assert jobs == set()
+
+
+def test_the_statistics_module_retrains_nothing(finished):
+    module = "workflow/lib/histobench/evaluation/statistics.py"
+    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+        jobs = finished.jobs()
+    assert "tabulate_results" in rules(jobs)
+    assert rules(jobs) <= AFTERWARDS
+
+
+def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
+    module = "workflow/lib/histobench/evaluation/metrics.py"
+    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+        jobs = finished.jobs()
+    assert "score_fold" in rules(jobs)
+    assert not rules(jobs) & {"train_method", "predict_fold", "cut_patches"}
+
+
+def test_one_figure_is_drawn_again(finished):
+    module = "workflow/lib/histobench/figures/per_patient.py"
+    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+        jobs = finished.jobs()
+    assert {wildcards for rule, wildcards in jobs if rule == "draw_figure"} == {
+        "experiment=tiny, figure=per_patient"
+    }
+    assert rules(jobs) <= {"draw_figure", "write_report"}
+
+
+def test_touching_a_readme_does_nothing(finished):
+    for name in ("README.md", "config/README.md", "requirements.lock"):
+        os.utime(finished.folder / name)
+    assert finished.jobs() == set()
+
+
+def test_another_section_concerns_only_what_depends_on_it(finished):
+    """P1 gets a second section: P1's own fold trains on the others only, so it is predicted anew but not trained."""
+    with finished.edit("tiny.yaml", "sections: [P1_1,", "sections: [P1_1, P1_2,"):
+        jobs = finished.jobs()
+    trained = {wildcards for rule, wildcards in jobs if rule == "train_method"}
+    assert trained and not any("fold=P1" in wildcards for wildcards in trained)
+    assert {"fold=P2", "fold=P3"} == {part for w in trained for part in w.split(", ") if "fold" in part}
+    assert any(rule == "predict_fold" and "fold=P1" in wildcards for rule, wildcards in jobs)
+    for rule in ("cut_patches", "extract_features", "check_spots"):
+        assert {w for r, w in jobs if r == rule and "section=P1_2" not in w} == set(), rule
+
+
+def test_a_new_method_runs_alone(finished):
+    with finished.edit("tiny.yaml", "      train_mean:", "      train_mean:\n      section_mean:"):
+        jobs = finished.jobs()
+    assert methods(jobs) == {"section_mean"}
+    assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
+
+
+def test_more_epochs_in_the_users_file_count(finished):
+    with finished.edit("tiny.yaml", "      colour_ridge:", "      colour_ridge: {params: {alphas: [3.0]}}"):
+        jobs = finished.jobs()
+    assert methods(jobs) == {"colour_ridge"}

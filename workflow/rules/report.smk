@@ -1,0 +1,1 @@
+"""The report and where its numbers come from."""

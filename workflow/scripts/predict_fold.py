@@ -1,0 +1,18 @@
+"""Predict the tested sections of one fold; all logic is in histobench.methods.run."""
+
+from pathlib import Path
+
+from histobench.methods.run import predict, section_files
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    settings = dict(snakemake.params.settings)
+    predict(
+        sections=section_files(snakemake.input, settings.pop("sections")),
+        panel_tsv=snakemake.input.panel,
+        genes_tsv=snakemake.input.genes,
+        threads=snakemake.threads,
+        model_folder=Path(snakemake.input.weights).parent,
+        output_folder=snakemake.output[0],
+        **settings,
+    )

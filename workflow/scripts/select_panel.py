@@ -1,0 +1,14 @@
+"""Choose the predicted genes of a fold; all logic is in histobench.expression.panels."""
+
+from histobench.expression.panels import write_panel
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    write_panel(
+        h5ads=snakemake.input.h5ad,
+        qc_tables=snakemake.input.qc,
+        output_panel=snakemake.output.panel,
+        output_universe=snakemake.output.genes,
+        output_dropped=snakemake.output.dropped,
+        **snakemake.params.settings,
+    )

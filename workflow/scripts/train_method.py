@@ -1,0 +1,17 @@
+"""Fit one method on one fold; all logic is in histobench.methods.run."""
+
+from histobench.methods.run import section_files, train
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    settings = dict(snakemake.params.settings)
+    train(
+        sections=section_files(snakemake.input, settings["roles"]),
+        panel_tsv=snakemake.input.panel,
+        genes_tsv=snakemake.input.genes,
+        threads=snakemake.threads,
+        output_weights=snakemake.output.weights,
+        output_history=snakemake.output.history,
+        output_run=snakemake.output.run,
+        **settings,
+    )
