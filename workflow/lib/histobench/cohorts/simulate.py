@@ -1,191 +1,35 @@
 """The simulated cohort: tissue, H&E images and counts that share one latent structure, with the truth.
 
-This module holds the settings and the entry points and imports nothing heavy, because the workflow asks it
-for section names while the job graph is built. The work is done in ``simulate_tissue`` (latent maps),
-``simulate_image`` and ``simulate_nuclei`` (the H&E image) and ``simulate_counts`` (spots, labels, counts).
+This is the front door. ``simulate_settings`` says what is wanted, ``simulate_tissue`` grows latent maps,
+``simulate_counts`` draws spots, labels and counts from them, ``simulate_paint``, ``simulate_nuclei`` and
+``simulate_image`` the H&E image. Nothing heavy is imported until a section is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from histobench.errors import UserError
+from histobench.cohorts.simulate_settings import (
+    SimulationSettings,
+    patient_of,
+    section_names,
+    settings_from_options,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PITCH_UM = 200.0
-"""Distance of neighbouring spots of the legacy Spatial Transcriptomics array, centre to centre."""
-
-SPOT_UM = 100.0
-"""Diameter of a spot of the legacy array."""
-
-COUNTS_PER_GENE = 5.0
-"""Smallest mean count per gene: below, rounding to whole counts would begin to show in null genes."""
-
-# Key: (smallest, largest) value that is accepted. The upper ends keep a typing error from filling a disk.
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "n_patients": (1, 200),
-    "sections_per_patient": (1, 20),
-    "grid_columns": (5, 64),
-    "grid_rows": (5, 64),
-    "um_per_px": (0.25, 8.0),
-    "n_genes_planted": (1, 5000),
-    "n_genes_null": (0, 5000),
-    "n_genes_depth": (0, 1000),
-    "n_genes_patient": (0, 1000),
-    "mean_depth": (100, 1e6),
-    "tissue_share": (0.2, 0.7),
-    "technical_depth_sd": (0.0, 2.0),
-    "cellularity_depth_sd": (0.0, 1.0),
-    "patient_effect_sd": (0.0, 2.0),
-    "patient_slope_spread": (0.0, 3.0),
-    "stain_spread": (0.0, 3.0),
-    "jpeg_quality": (50, 100),
-    "seed": (0, 2**31 - 1),
-}
-
-
-@dataclass(frozen=True)
-class SimulationSettings:
-    """What the simulated cohort looks like; the defaults suit a demonstration on a laptop.
-
-    Attributes
-    ----------
-    n_patients, sections_per_patient
-        Size of the cohort. The sections of a patient are serial cuts through one latent tissue.
-    grid_columns, grid_rows
-        Array positions per axis, 200 µm apart; they span the image, as in the legacy ST layout.
-    um_per_px
-        Micrometres per image pixel.
-    n_genes_planted, n_genes_null, n_genes_depth, n_genes_patient
-        Genes that follow a tissue programme; genes unrelated to the image; genes whose share of a spot's
-        counts grows with its depth; genes amplified in the tumour of some patients only.
-    mean_depth
-        Median UMIs per spot over all genes, before patient effects.
-    tissue_share
-        Share of the image that the tissue covers.
-    technical_depth_sd, cellularity_depth_sd
-        Standard deviation, within a section, of log depth from technical causes and from cellularity.
-    patient_effect_sd
-        Standard deviation of a gene's log expression between patients.
-    patient_slope_spread
-        How much a planted gene's relation to the tissue differs between patients, as a multiple of the
-        gene's own strength. It is what a sister section of the same patient gives away.
-    stain_spread
-        Scale of the differences in stain between patients; 1 is usual, 0 is none.
-    jpeg_quality
-        Quality of the image files.
-    seed
-        Seed of everything random.
-    """
-
-    n_patients: int = 6
-    sections_per_patient: int = 2
-    grid_columns: int = 16
-    grid_rows: int = 16
-    um_per_px: float = 1.0
-    n_genes_planted: int = 60
-    n_genes_null: int = 60
-    n_genes_depth: int = 12
-    n_genes_patient: int = 24
-    mean_depth: float = 4000.0
-    tissue_share: float = 0.62
-    technical_depth_sd: float = 0.4
-    cellularity_depth_sd: float = 0.22
-    patient_effect_sd: float = 0.25
-    patient_slope_spread: float = 0.6
-    stain_spread: float = 1.0
-    jpeg_quality: int = 92
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            _check_number(entry.name, getattr(self, entry.name), whole=entry.type == "int")
-        least = COUNTS_PER_GENE * self.n_genes
-        if self.mean_depth < least:
-            raise UserError(
-                f"simulated cohort: mean_depth is {self.mean_depth:g}, expected at least {least:g} "
-                f"({COUNTS_PER_GENE:g} counts for each of the {self.n_genes} genes); "
-                "raise mean_depth or ask for fewer genes."
-            )
-
-    @property
-    def n_genes(self) -> int:
-        """Genes in the cohort, of all kinds."""
-        return self.n_genes_planted + self.n_genes_null + self.n_genes_depth + self.n_genes_patient
-
-    @property
-    def pitch_px(self) -> float:
-        """Pixels from spot to spot."""
-        return PITCH_UM / self.um_per_px
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Width and height of the image in pixels: the frame of the array, from first to last position."""
-        return (
-            round((self.grid_columns - 1) * self.pitch_px),
-            round((self.grid_rows - 1) * self.pitch_px),
-        )
-
-
-def _check_number(key: str, value: object, *, whole: bool) -> None:
-    """Refuse a value of the wrong type or outside its bounds, with one sentence."""
-    low, high = _BOUNDS[key]
-    kinds = int if whole else (int, float)
-    good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high  # type: ignore[operator]
-    if not good:
-        kind = "a whole number" if whole else "a number"
-        raise UserError(
-            f"simulated cohort: {key} is {value!r}, expected {kind} from {low:g} to {high:g}; "
-            "correct it in the cohort's options."
-        )
-
-
-def settings_from_options(options: Mapping[str, Any] | None) -> SimulationSettings:
-    """Make settings from the ``options`` of a cohort YAML.
-
-    Raises
-    ------
-    UserError
-        A key is unknown, or a value has the wrong type or is out of bounds.
-    """
-    known = {entry.name for entry in fields(SimulationSettings)}
-    for key in options or {}:
-        if key not in known:
-            raise UserError(
-                f"simulated cohort: options has the unknown key {key!r}; use one of {', '.join(sorted(known))}."
-            )
-    return SimulationSettings(**(options or {}))
-
-
-def section_names(settings: SimulationSettings) -> dict[str, str]:
-    """Return section -> patient, in order: ``P1_1, P1_2, P2_1, ...`` with patients ``P1, P2, ...``."""
-    return {
-        f"P{patient}_{cut}": f"P{patient}"
-        for patient in range(1, settings.n_patients + 1)
-        for cut in range(1, settings.sections_per_patient + 1)
-    }
-
-
-def patient_of(settings: SimulationSettings, section: str) -> str:
-    """Return the patient of a section.
-
-    Raises
-    ------
-    UserError
-        The cohort has no such section.
-    """
-    names = section_names(settings)
-    if section not in names:
-        last = list(names)[-1]
-        raise UserError(
-            f"simulated cohort: there is no section {section!r}; with these options they run from P1_1 to {last}."
-        )
-    return names[section]
+__all__ = [
+    "SimulationSettings",
+    "latent_at_spots",
+    "patient_of",
+    "section_names",
+    "settings_from_options",
+    "simulate_counts_table",
+    "simulate_section",
+    "simulate_truth",
+]
 
 
 def simulate_truth(settings: SimulationSettings) -> pd.DataFrame:
@@ -193,8 +37,8 @@ def simulate_truth(settings: SimulationSettings) -> pd.DataFrame:
 
     ``kind`` is planted, null, depth or patient. ``strength`` is the change of log expression per standard
     deviation of the programme (0 for null genes; for patient genes: in the tumour of an amplified patient).
-    ``mean_count`` is the expected count in a spot of average tissue and depth. It depends on the settings alone
-    and so holds for every section.
+    ``mean_count`` is the expected count in a spot of average tissue and depth. The table depends on
+    the settings alone and so holds for every section.
     """
     from histobench.cohorts import simulate_counts
 
@@ -204,9 +48,10 @@ def simulate_truth(settings: SimulationSettings) -> pd.DataFrame:
 def latent_at_spots(settings: SimulationSettings, section: str) -> pd.DataFrame:
     """Return what is true of a section's spots, without drawing the image.
 
-    Index: spot id. Columns: the spot table of the legacy layout (``x`` ... ``pixel_y``); ``tumour``, ``stroma``,
-    ``immune``, ``fat`` (shares of the spot's area, 0 to 1), ``grade`` (tumour share times grade), ``cellularity``
-    (nuclei per mm²), ``log_depth`` (natural log of the expected UMIs), ``label`` and ``tumour_label`` (1, 0, NaN).
+    Index: spot id. Columns: the spot table of the legacy layout (``x`` ... ``pixel_y``); ``tumour``,
+    ``stroma``, ``immune``, ``fat`` (shares of the spot's area, 0 to 1), ``grade`` (tumour share times grade),
+    ``cellularity`` (nuclei per mm²), ``log_depth`` (natural log of the expected UMIs), ``label`` and
+    ``tumour_label`` (1, 0, NaN).
     """
     from histobench.cohorts import simulate_counts, simulate_tissue
 

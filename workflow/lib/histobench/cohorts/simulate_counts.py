@@ -1,14 +1,14 @@
 """Spots, labels and counts of the simulated cohort, drawn from its latent tissue.
 
-Planted, depth and patient genes are negative binomial around depth times share. The log depth of a spot is driven
-by the cellularity beneath it and, more strongly, by technical causes that the image does not show.
+Planted, depth and patient genes are negative binomial around depth times share. The log depth of a spot is
+driven by the cellularity beneath it and, more strongly, by technical causes that the image does not show.
 
-Null genes need care. The usual target, ln(1 + 1e4 c / Z), is not free of Z: a log turns noise into bias, the noise
-of a Poisson or negative binomial count falls with depth, and depth is partly visible in the image. A gene that
-takes a constant expected share would therefore still correlate with cellularity, and a gene that others crowd out
-of the library would correlate with them. So a null gene takes a random share of what its spot really caught: gamma
-noise of constant variance times the sum of all other counts, rounded up or down at random. Its c / Z has the same
-distribution in every spot of a section, and so has every transform of it.
+Null genes need care. The usual target, ln(1 + 1e4 c / Z), is not free of Z: a log turns noise into bias,
+the noise of a Poisson or negative binomial count falls with depth, and depth is partly visible in the image.
+A gene that takes a constant expected share would therefore still correlate with cellularity, and a gene that
+others crowd out of the library would correlate with them. So a null gene takes a random share of what its
+spot really caught: gamma noise of constant variance times the sum of all other counts, rounded up or down at
+random. Its c / Z has the same distribution in every spot of a section, and so has every transform of it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from histobench.cohorts.simulate import PITCH_UM, SPOT_UM
+from histobench.cohorts.simulate_settings import PITCH_UM, SPOT_UM
 from histobench.files import atomic_path, write_table
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
-    from histobench.cohorts.simulate import SimulationSettings
+    from histobench.cohorts.simulate_settings import SimulationSettings
     from histobench.cohorts.simulate_tissue import Tissue
 
 PROGRAMMES = ("tumour", "stroma", "immune", "fat", "grade")
 
-# Mean and standard deviation of a programme over spots, averaged over many simulated patients. Fixed numbers, so
-# that a section's counts do not depend on which other sections exist.
+# Mean and standard deviation of a programme over spots, averaged over many simulated patients. Fixed numbers,
+# so that a section's counts do not depend on which other sections exist.
 PROGRAMME_SCALE = {
     "tumour": (0.30, 0.38),
     "stroma": (0.44, 0.41),
@@ -66,8 +66,8 @@ def truth_table(settings: SimulationSettings) -> pd.DataFrame:
     weight = 1.0
     for programme_number, programme in enumerate(PROGRAMMES):
         for i in range(programme_number, settings.n_genes_planted, len(PROGRAMMES)):
-            # Up and down genes come in pairs of equal strength and expression, so that planted genes do not push
-            # each other, or the library size, up or down with the tissue.
+            # Up and down genes come in pairs of equal strength and expression, so that planted genes do not
+            # push each other, or the library size, up or down with the tissue.
             number = i // len(PROGRAMMES)
             strength = _STRENGTHS[(number // 2 + programme_number) % len(_STRENGTHS)]
             weight = weight if number % 2 else float(np.exp(rng.normal(0, 0.7)))
@@ -120,7 +120,7 @@ def spots_under_tissue(settings: SimulationSettings, section: str, tissue: Tissu
 
 
 def _grid(settings: SimulationSettings, section: str) -> pd.DataFrame:
-    """Return every array position of the section in the columns of a legacy ST selection file, index ``XxY``."""
+    """Return every array position of the section as in a legacy ST selection file, index ``XxY``."""
     rng = np.random.default_rng(seed_for("simulated", settings.seed, section, "grid"))
     y, x = np.mgrid[1 : settings.grid_rows + 1, 1 : settings.grid_columns + 1].reshape(2, -1)
     jitter = np.clip(rng.normal(0, 0.04, size=(2, x.size)), -0.2, 0.2)
@@ -154,7 +154,7 @@ def _log_depth(
     x_um: np.ndarray,
     y_um: np.ndarray,
 ) -> np.ndarray:
-    """Return the log of each spot's expected UMIs: patient and section level, cellularity, technical causes."""
+    """Return the log of each spot's expected UMIs: patient, section, cellularity, technical causes."""
     from histobench.cohorts.simulate_tissue import smooth_field
 
     patient = section.split("_")[0]

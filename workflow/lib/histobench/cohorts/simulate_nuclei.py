@@ -119,10 +119,10 @@ def place(
 
     height, width = (size * MAP_UM for size in density.shape)
     step = spacing_um * np.sqrt(3) / 2
-    y, x = np.meshgrid(np.arange(0, height, step), np.arange(0, width, spacing_um), indexing="ij")
-    x = x + (np.arange(len(x)) % 2)[:, None] * spacing_um / 2
-    x = (x + rng.uniform(-jitter, jitter, x.shape) * spacing_um).ravel()
-    y = (y + rng.uniform(-jitter, jitter, y.shape) * spacing_um).ravel()
+    rows, columns = np.meshgrid(np.arange(0, height, step), np.arange(0, width, spacing_um), indexing="ij")
+    columns = columns + (np.arange(len(columns)) % 2)[:, None] * spacing_um / 2
+    x = (columns + rng.uniform(-jitter, jitter, columns.shape) * spacing_um).ravel()
+    y = (rows + rng.uniform(-jitter, jitter, rows.shape) * spacing_um).ravel()
     wanted = tissue.at(density, x, y) * (spacing_um * step * 1e-6)
     keep = (rng.random(x.size) < wanted) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
     return x[keep], y[keep]

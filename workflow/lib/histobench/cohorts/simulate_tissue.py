@@ -1,9 +1,9 @@
 """Latent tissue of the simulated cohort: smooth maps of what grows where, shared by image and counts.
 
 All maps lie on one raster of ``MAP_UM`` micrometres; map pixel (row, column) is the point
-(column * MAP_UM, row * MAP_UM) of the section, with the array's first position at the origin. A patient has one
-set of latent fields; each section looks at them through its own smooth deformation and adds a little of its own,
-as serial cuts do.
+(column * MAP_UM, row * MAP_UM) of the section, with the array's first position at the origin. A patient has
+one set of latent fields; each section looks at them through its own smooth deformation and adds a little of
+its own, as serial cuts do.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from histobench.cohorts.simulate import PITCH_UM
+from histobench.cohorts.simulate_settings import PITCH_UM
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
-    from histobench.cohorts.simulate import SimulationSettings
+    from histobench.cohorts.simulate_settings import SimulationSettings
 
 MAP_UM = 4.0
 """Micrometres per map pixel: finer than a cell, coarse enough to be cheap."""
@@ -72,7 +72,7 @@ class Tissue:
         return self.level > 0
 
     def nuclei_per_mm2(self, kind: str) -> np.ndarray:
-        """Expected nuclei per mm² of one tissue kind, zero outside the tissue and in lumens."""
+        """Return expected nuclei per mm² of one tissue kind, zero outside the tissue and in lumens."""
         density = DENSITY[kind] * getattr(self, kind) * self.inside * (1 - self.lumen)
         return density * (1 - GRADE_THINNING * self.grade) if kind == "tumour" else density
 
@@ -88,8 +88,8 @@ def smooth_field(
 ) -> np.ndarray:
     """Draw a smooth Gaussian field: float32, mean 0, sd 1, with hills about ``scale_um`` apart.
 
-    White noise on a raster of a third of the scale is blurred there and enlarged, so that the cost does not grow
-    with the scale.
+    White noise on a raster of a third of the scale is blurred there and enlarged, so that the cost does not
+    grow with the scale.
     """
     coarse = max(scale_um / 3.0, step_um)
     rows = int(np.ceil(shape[0] * step_um / coarse)) + 8
@@ -120,10 +120,12 @@ def _patient_fields(settings: SimulationSettings, patient: str) -> dict[str, np.
         "bend": ((420, 1.0), (160, 0.22)),
         "outline": ((700, 1.0), (220, 0.3), (60, 0.07)),
     }
-    result = {}
+    result: dict[str, np.ndarray] = {}
     for name, parts in octaves.items():
-        field = sum(np.float32(weight) * smooth_field(rng, shape, scale) for scale, weight in parts)
-        result[name] = (field / np.std(field)).astype(np.float32)  # type: ignore[union-attr]
+        field = np.zeros(shape, np.float32)
+        for scale, weight in parts:
+            field += np.float32(weight) * smooth_field(rng, shape, scale)
+        result[name] = field / field.std()
     return result
 
 
@@ -155,7 +157,7 @@ def _deformation(
 
 
 def _outline(settings: SimulationSettings, field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the signed depth below the tissue surface (µm): a lobed ellipse of the wanted area inside the frame."""
+    """Return the signed depth below the tissue surface (µm): a lobed ellipse inside the frame."""
     height, width = _frame_um(settings)
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32) * np.float32(MAP_UM)
     radius = np.hypot((columns - width / 2) / (width / 2), (rows - height / 2) / (height / 2))
@@ -176,13 +178,13 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 def grow_tissue(settings: SimulationSettings, patient: str, section: str) -> Tissue:
     """Grow the latent tissue of one section. Deterministic in the settings and the names."""
     height, width = _frame_um(settings)
-    shape = (int(round(height / MAP_UM)) + 1, int(round(width / MAP_UM)) + 1)
+    shape = (round(height / MAP_UM) + 1, round(width / MAP_UM) + 1)
     fields = _patient_fields(settings, patient)
     columns, rows = _deformation(settings, section, shape)
     rng = np.random.default_rng(seed_for("simulated", settings.seed, section, "own tissue"))
 
     def cut(name: str, own_share: float, scale_um: float) -> np.ndarray:
-        """The patient's field in this section, blended with variation of the section's own."""
+        """Return the patient's field in this section, blended with variation of the section's own."""
         shared = cv2.remap(fields[name], columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         own = smooth_field(rng, shape, scale_um)
         return np.float32(np.sqrt(1 - own_share**2)) * shared + np.float32(own_share) * own
