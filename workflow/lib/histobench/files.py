@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EFBIG: "it would exceed the size limit for files (ulimit -f); raise the limit",
     errno.EACCES: "the folder is not writable; change its permissions or choose another --directory",
     errno.EPERM: "the folder is not writable; change its permissions or choose another --directory",
     errno.EROFS: "the file system is read-only; choose another --directory",
