@@ -1,0 +1,70 @@
+"""Control: another method, trained on images that belong to other spots of the same section.
+
+It must be null within sections. If it is not, something other than the image of the spot leaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histobench.imaging.patchview import PatchView
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.entry import build_method
+from histobench.seeds import seed_for
+
+
+def shuffle_images(section: SectionData, seed: int) -> SectionData:
+    """Return the section with patches and features moved among its spots, both in the same way."""
+    order = np.random.default_rng(seed_for(seed, "shuffle", section.cohort, section.section)).permutation(
+        len(section)
+    )
+    patches: Any = section.patches
+    if patches is not None:
+        patches = patches.take(order) if isinstance(patches, PatchView) else patches[order]
+    features = None if section.features is None else section.features[order]
+    return replace(section, patches=patches, features=features)
+
+
+class ShuffledImage:
+    """Train the method named by ``entry`` and ``params`` on shuffled images; predict on true ones.
+
+    Parameters
+    ----------
+    entry, params
+        The wrapped method, as in its YAML file.
+    """
+
+    def __init__(self, entry: str, params: Mapping[str, Any] | None = None) -> None:
+        self.entry = entry
+        self.params = params
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Shuffle within every section, then fit the wrapped method."""
+        self._method = build_method(self.entry, self.params or {})
+        told = self._method.fit(
+            [shuffle_images(section, context.seed) for section in train],
+            [shuffle_images(section, context.seed) for section in valid],
+            context,
+        )
+        told.facts["wrapped"] = self.entry
+        return told
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Predict with the wrapped method, image unchanged."""
+        return self._method.predict(section)
+
+    def save(self, folder: Path) -> None:
+        """Write the wrapped method."""
+        self._method.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read the wrapped method."""
+        self._method = build_method(self.entry, self.params or {})
+        self._method.load(folder)
