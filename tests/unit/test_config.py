@@ -147,6 +147,10 @@ WRONG = {
         "run: [her2st_counts]\nexperiments: {her2st_counts: {patches: {width_px: 64}}}",
         r"section `A1` of cohort `her2st_counts` has no image",
     ),
+    "a module that does not exist": (
+        "run: [demo]\nmethods: {knn: {entry: 'histobench.methods.kn:KNearest'}}",
+        r"`entry` names the module `histobench\.methods\.kn`, which is not in workflow/lib",
+    ),
     "everything switched off": (
         "run: [mine]\nexperiments: {mine: {title: a, cohort: simulated, methods: {knn: {enabled: false}}}}",
         r"every method is switched off",

@@ -38,11 +38,20 @@ class Checkout:
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
-        ignored = shutil.ignore_patterns(".git", ".venv", "results", ".snakemake", "__pycache__", ".*_cache", "*.egg-info")
+        ignored = shutil.ignore_patterns(
+            ".git", ".venv", "results", ".snakemake", "__pycache__", ".*_cache", "*.egg-info"
+        )
         shutil.copytree(source, folder, ignore=ignored)
         (folder / "tiny.yaml").write_text(TINY)
 
-    def snakemake(self, *arguments: str, configfile: str | None = "tiny.yaml", cores: int = 2, check: bool = False, timeout: int = 600):
+    def snakemake(
+        self,
+        *arguments: str,
+        configfile: str | None = "tiny.yaml",
+        cores: int = 2,
+        check: bool = False,
+        timeout: int = 600,
+    ):
         """Run Snakemake; returns the finished process with stdout and stderr together."""
         command = [str(Path(sys.executable).with_name("snakemake")), "--cores", str(cores), *arguments]
         if configfile:

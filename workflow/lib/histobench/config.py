@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from histobench.codehash import module_file
 from histobench.errors import UserError
 from histobench.splits.folds import Fold, make_folds
 
@@ -121,7 +122,8 @@ def check(value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, par
         raise UserError(f"{where}: the key `{missing[0]}` is missing{inside}; add it.")
     if error.validator == "pattern":
         raise UserError(
-            f"{where}: `{key}` must match {error.validator_value}, {found}; write it as README.md in config shows."
+            f"{where}: `{key}` must match {error.validator_value}, {found}; "
+            "write it as config/README.md shows."
         )
     if error.validator in {"minItems", "minProperties"}:
         raise UserError(f"{where}: `{key}` needs at least {error.validator_value} entries; add some.")
@@ -167,6 +169,18 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = copy.deepcopy(item)
     return result
+
+
+def _check_entry(entry: str, key: str, where: str) -> None:
+    """Refuse an entry whose module does not exist; its code could be neither hashed nor run."""
+    module = entry.partition(":")[0]
+    try:
+        module_file(module)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: `{key}` names the module `{module}`, which is not in workflow/lib; "
+            "correct the name or add the module."
+        ) from error
 
 
 def check_config_file(path: Path, project: Path) -> None:
@@ -219,13 +233,18 @@ class Benchmark:
         changes = self.config[f"{kind}s"].get(name)
         if not path.exists() and changes is None:
             known = {file.stem for file in folder.glob("*.yaml")} | set(self.config[f"{kind}s"])
-            raise UserError(f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, known)}")
+            raise UserError(
+                f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, known)}"
+            )
         base = read_yaml(path) if path.exists() else {}
         rules = schema(self.project, kind)
         where = f"{path.relative_to(self.project)}" if path.exists() else f"{self.origin}: {kind}s.{name}"
         check(base, rules, where, partial=changes is not None)
         value = merge(base, changes or {})
         check(value, rules, f"{self.origin}: {kind}s.{name}" if changes else where)
+        for key in ("entry", "reader"):
+            if key in value:
+                _check_entry(value[key], key, where)
         return fill_defaults(value, rules)
 
     def cohort(self, name: str, asked_by: str = "") -> dict[str, Any]:
@@ -241,7 +260,9 @@ class Benchmark:
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }
             if not value["sections"]:
-                raise UserError(f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section.")
+                raise UserError(
+                    f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
+                )
             self.cohorts[name] = value
         return self.cohorts[name]
 
@@ -298,8 +319,8 @@ class Benchmark:
                 field = patches["width_px"] * patches["um_per_px"]
                 if window["um"] > field + patches["um_per_px"]:
                     raise UserError(
-                        f"{where}: `methods.{arm}` looks at {window['um']:g} µm but the patch spans {field:g} µm; "
-                        "raise `patches.width_px`."
+                        f"{where}: `methods.{arm}` looks at {window['um']:g} µm but the patch spans "
+                        f"{field:g} µm; raise `patches.width_px`."
                     )
         return method
 
@@ -310,18 +331,22 @@ class Benchmark:
             raise UserError(f"{where}: every method is switched off; enable at least one.")
         if value["folds"]["scheme"] == "leave_one_section_out" and not paper:
             raise UserError(
-                f"{where}: `folds.scheme: leave_one_section_out` trains on other sections of the test patient; "
-                "use `leave_one_patient_out`, or set `mode: paper` to repeat a paper with its leak."
+                f"{where}: `folds.scheme: leave_one_section_out` trains on other sections of the test patient;"
+                " use `leave_one_patient_out`, or set `mode: paper` to repeat a paper with its leak."
             )
         if value["panel"]["scope"] == "all" and not paper:
             raise UserError(
-                f"{where}: `panel.scope: all` chooses genes on test sections; use `train`, or set `mode: paper` "
-                "to repeat a paper with its leak."
+                f"{where}: `panel.scope: all` chooses genes on test sections; use `train`, or set "
+                "`mode: paper` to repeat a paper with its leak."
             )
         if value["panel"]["rule"] == "file" and not value["panel"]["file"]:
-            raise UserError(f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes.")
+            raise UserError(
+                f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes."
+            )
         if value["folds"]["scheme"] == "k_fold_patients" and not value["folds"]["k"]:
-            raise UserError(f"{where}: `folds.scheme: k_fold_patients` needs `folds.k`; give the number of folds.")
+            raise UserError(
+                f"{where}: `folds.scheme: k_fold_patients` needs `folds.k`; give the number of folds."
+            )
         for arm in value.get("scatter", []):
             if arm not in value["methods"]:
                 raise UserError(f"{where}: `scatter` names `{arm}`; {near(arm, value['methods'])}")
@@ -336,8 +361,8 @@ class Benchmark:
             for section in value["sections"]:
                 if "image" not in self.section_files(value["cohort"], section):
                     raise UserError(
-                        f"{where}: section `{section}` of cohort `{value['cohort']}` has no image; leave it out of "
-                        "`sections` or set `patches: null`."
+                        f"{where}: section `{section}` of cohort `{value['cohort']}` has no image; "
+                        "leave it out of `sections` or set `patches: null`."
                     )
 
     def _folds(self, where: str, value: Mapping[str, Any]) -> dict[str, Fold]:
