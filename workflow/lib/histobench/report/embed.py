@@ -1,0 +1,105 @@
+"""Turn files into parts of one HTML page: images, previews and downloads as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# An SVG larger than this is slower to show than its raster twin.
+LARGEST_SVG = 600_000
+# Browsers refuse longer data URIs in links (2 MB in Chromium).
+LARGEST_LINK = 1_400_000
+LARGEST_TOTAL = 9_000_000
+_COMPRESS_FROM = 150_000
+_PREVIEW_PX = 480
+
+_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Return a base64 data URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def figure_uri(svg: str | Path | None, png: str | Path | None) -> str | None:
+    """Return a figure as a data URI: vector where it is small enough, else raster; None if neither exists."""
+    vector = Path(svg) if svg else None
+    raster = Path(png) if png else None
+    if vector and vector.is_file() and (vector.stat().st_size <= LARGEST_SVG or not (raster and raster.is_file())):
+        return data_uri(vector.read_bytes(), _TYPES[".svg"])
+    if raster and raster.is_file():
+        return data_uri(raster.read_bytes(), _TYPES[".png"])
+    return None
+
+
+def preview_uri(path: str | Path, width: int = _PREVIEW_PX) -> str:
+    """Return a small JPEG of an image as a data URI."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+        small.thumbnail((width, width))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80, optimize=True)
+    return data_uri(stream.getvalue(), _TYPES[".jpg"])
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file offered for download; ``href`` is None, with a reason, where it is not embedded."""
+
+    anchor: str
+    group: str
+    name: str
+    size: int
+    href: str | None
+    reason: str = ""
+
+    @property
+    def size_text(self) -> str:
+        """Size for people."""
+        return f"{self.size / 1e6:.1f} MB" if self.size >= 1e6 else f"{max(1, round(self.size / 1e3))} kB"
+
+
+@dataclass
+class Downloads:
+    """Collects the files of the page, each once, and keeps the page below its size limit."""
+
+    items: dict[str, Download] = field(default_factory=dict)
+    total: int = 0
+
+    def add(self, path: str | Path, group: str, name: str | None = None) -> Download | None:
+        """Embed a file and return its entry; None if it does not exist.
+
+        A table beyond 150 kB is stored as ``.gz``. A file that a browser could not download from a page is
+        listed with its path instead.
+        """
+        path = Path(path)
+        name = name or path.name
+        anchor = "file-" + "".join(c if c.isalnum() else "-" for c in f"{group}-{name}").lower()
+        if anchor in self.items or not path.is_file():
+            return self.items.get(anchor)
+        content = path.read_bytes()
+        size, media_type, stored = len(content), "text/tab-separated-values", name
+        if path.suffix == ".json":
+            media_type = "application/json"
+        if size > _COMPRESS_FROM:
+            # Without a time stamp, so that the same table is the same page.
+            content, media_type, stored = gzip.compress(content, mtime=0), "application/gzip", f"{name}.gz"
+        if len(content) > LARGEST_LINK or self.total + len(content) > LARGEST_TOTAL:
+            entry = Download(anchor, group, name, size, None, f"too large to embed; it is the file {path}")
+        else:
+            self.total += len(content)
+            entry = Download(anchor, group, stored, size, data_uri(content, media_type))
+        self.items[anchor] = entry
+        return entry
+
+    def by_group(self) -> dict[str, list[Download]]:
+        """Return the entries by group, in the order of their arrival."""
+        groups: dict[str, list[Download]] = {}
+        for item in self.items.values():
+            groups.setdefault(item.group, []).append(item)
+        return groups

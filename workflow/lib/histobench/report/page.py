@@ -1,0 +1,89 @@
+"""The report: one HTML file that holds every figure and table and loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histobench.files import atomic_path, read_json
+from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
+from histobench.report.cohort import cohort_view
+from histobench.report.embed import Downloads
+from histobench.report.experiment import experiment_view
+from histobench.report.methods import method_entries
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
+    """Write the report of a run.
+
+    What the manifest names but does not exist is reported on the page with its reason; nothing of it stops
+    the report.
+
+    Parameters
+    ----------
+    manifest
+        A mapping; every key is optional:
+
+        ``title``
+            Title of the page.
+        ``experiments``
+            By name: ``settings`` (mapping: ``title``, ``description``, ``mode``, ``cohort``, ``n_patients``,
+            ``n_sections``, ``folds`` (scheme, or mapping with ``scheme``), ``panel``, ``transform``, ``qc``,
+            ``seeds``, ``weights``, ``families`` (family by method), ``titles`` (title by method)), ``tables``
+            (folder with the TSV tables; ``leaderboard``, ``genes``, ``power``, ``planted``, ``comparisons`` and
+            ``failures`` have a place of their own, any other is shown as it is), ``figures`` (by name:
+            ``svg``, ``png``, ``caption`` as text or path of a ``.txt`` file, ``table``), ``audit``, ``folds``
+            (TSV paths) and ``methods`` (the method's YAML mapping by name, with the parameters used).
+        ``cohorts``
+            By name: ``settings`` (the cohort's YAML mapping), ``sections`` (TSV path), ``qc`` (path of
+            summary.tsv by profile), ``stain`` (by section: ``json``, ``png``), ``labels`` (a note, text).
+        ``provenance``
+            Path of the JSON record of :func:`histobench.report.provenance.write_provenance`.
+    output_html
+        The file to write; whole or absent.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    downloads = Downloads()
+    experiments = [
+        experiment_view(name, entry, downloads) for name, entry in (manifest.get("experiments") or {}).items()
+    ]
+    cohorts = [cohort_view(name, entry, downloads) for name, entry in (manifest.get("cohorts") or {}).items()]
+    provenance, provenance_missing = _provenance(manifest.get("provenance"), downloads)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html", "j2"], default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("page.html.j2").render(
+        title=str(manifest.get("title") or "HistoBench"),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        experiments=experiments,
+        cohorts=cohorts,
+        methods=method_entries(manifest.get("experiments") or {}),
+        families=[(family, FAMILY_TITLES[family], method_style("", {"families": {"": family}})) for family in FAMILIES],
+        provenance=provenance,
+        provenance_missing=provenance_missing,
+        downloads=downloads.by_group(),
+    )
+    with atomic_path(output_html) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _provenance(path: Any, downloads: Downloads) -> tuple[dict[str, Any], str]:
+    """Return the record, or why there is none."""
+    if not path:
+        return {}, "no provenance record is part of this run"
+    if not Path(path).is_file():
+        return {}, f"{path} does not exist"
+    downloads.add(path, "provenance")
+    try:
+        return dict(read_json(path)), ""
+    except ValueError:
+        return {}, f"{path} is no valid JSON"

@@ -1,0 +1,186 @@
+"""Where results come from: code, configuration, data, environment and hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from histobench.files import read_table, sha256, write_json
+
+# The packages that change numbers or pictures.
+STACK = (
+    "anndata",
+    "histobench",
+    "imagecodecs",
+    "lightgbm",
+    "matplotlib",
+    "numba",
+    "numpy",
+    "opencv-python-headless",
+    "openslide-bin",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "snakemake",
+    "statsmodels",
+    "tifffile",
+    "torch",
+    "torchvision",
+)
+
+
+def package_versions(names: Sequence[str] = STACK) -> dict[str, str]:
+    """Return the installed version of each package, or "not installed"."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def code_version(project: str | Path) -> dict[str, str]:
+    """Return the package version and, in a git checkout, commit and whether files differ from it."""
+    record = {"histobench": package_versions(["histobench"])["histobench"]}
+    described = _git(project, "describe", "--always", "--tags", "--dirty", "--abbrev=12")
+    record["git"] = described or "not a git checkout"
+    if commit := _git(project, "rev-parse", "HEAD"):
+        record["commit"] = commit
+    return record
+
+
+def _git(project: str | Path, *arguments: str) -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def hash_of(value: Any) -> str:
+    """Return the SHA-256 of a configuration; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def data_hashes(sections: Mapping[str, str | Path], lock: str | Path | None) -> dict[str, Any]:
+    """Return one hash per cohort over its raw files' hashes, with the files behind it, and that of the lock.
+
+    Parameters
+    ----------
+    sections
+        Table of sections by cohort; its columns ``sha256_*`` are the hashes of the raw files.
+    lock
+        The file of expected checksums.
+    """
+    cohorts = {}
+    for cohort, path in sorted(sections.items()):
+        if not Path(path).is_file():
+            cohorts[cohort] = {"missing": f"{path} does not exist"}
+            continue
+        table = read_table(path, dtype=str).sort_values("section")
+        keys = [str(column) for column in table.columns if str(column).startswith("sha256_")]
+        files = {row["section"]: {key: row[key] for key in keys if row[key] == row[key]} for row in table.to_dict("records")}
+        cohorts[cohort] = {"sha256": hash_of(files), "sections": files}
+    record: dict[str, Any] = {"cohorts": cohorts}
+    if lock:
+        record["lock_sha256"] = sha256(lock) if Path(lock).is_file() else f"{lock} does not exist"
+    return record
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the machine is: processor, cores, memory, accelerator where torch is loaded already."""
+    record: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        record["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    torch = sys.modules.get("torch")  # importing it for a name would cost seconds
+    if torch is not None and torch.cuda.is_available():
+        record["accelerator"] = torch.cuda.get_device_name(0)
+    return record
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def write_provenance(
+    output: str | Path,
+    *,
+    project: str | Path,
+    configuration: Mapping[str, Any],
+    sections: Mapping[str, str | Path],
+    runs: Sequence[str | Path] = (),
+    data_lock: str | Path | None = None,
+    environment_lock: str | Path | None = None,
+    date: str | None = None,
+) -> None:
+    """Write the provenance record of a run; equal circumstances give equal bytes.
+
+    Parameters
+    ----------
+    output
+        The JSON file.
+    project
+        Root of the checkout.
+    configuration
+        The merged configuration; stored whole beside its hash.
+    sections
+        Table of sections by cohort.
+    runs
+        ``run.json`` files of trainings; the hardware strings in them are collected, because models may have
+        been trained elsewhere than where the report is made.
+    data_lock, environment_lock
+        Checksums of raw files; the pinned packages.
+    date
+        Stored as it is, where given.
+    """
+    lock = Path(environment_lock) if environment_lock else None
+    record: dict[str, Any] = {
+        "code": code_version(project),
+        "configuration": {"sha256": hash_of(configuration), "content": json.loads(json.dumps(configuration, default=str))},
+        "data": data_hashes(sections, data_lock),
+        "environment": {
+            "python": platform.python_version(),
+            "packages": package_versions(),
+            "lock_sha256": sha256(lock) if lock and lock.is_file() else "no lock file",
+        },
+        "hardware": {"report": hardware(), "training": training_hardware(runs)},
+    }
+    if date:
+        record["date"] = date
+    write_json(record, output)
+
+
+def training_hardware(runs: Sequence[str | Path]) -> dict[str, int]:
+    """Return how many trainings ran on which hardware, from their ``run.json``."""
+    counts: dict[str, int] = {}
+    for path in runs:
+        if Path(path).is_file():
+            stored = json.loads(Path(path).read_text(encoding="utf-8")).get("hardware", "not recorded")
+            text = stored if isinstance(stored, str) else json.dumps(stored, sort_keys=True)
+            counts[text] = counts.get(text, 0) + 1
+    return dict(sorted(counts.items()))

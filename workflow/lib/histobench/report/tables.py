@@ -1,0 +1,205 @@
+"""Tables of the report: which columns of a result table are shown, under which title and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histobench.report.embed import Download
+
+MISSING = "–"
+LARGEST_TABLE = 5000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A result table, or the reason why there is none."""
+
+    table: pd.DataFrame | None
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.table is not None
+
+
+def load(path: str | Path | None, what: str) -> Loaded:
+    """Read a result table; what is absent or unreadable becomes a reason that the page prints."""
+    if not path:
+        return Loaded(None, f"{what}: not part of this run")
+    path = Path(path)
+    if not path.is_file():
+        return Loaded(None, f"{what}: {path} does not exist")
+    try:
+        table = read_table(path)
+    except (ValueError, OSError) as error:  # pandas raises subclasses of ValueError for empty and broken tables
+        return Loaded(None, f"{what}: {path} cannot be read ({type(error).__name__})")
+    return Loaded(table)
+
+
+# -- values for people ------------------------------------------------------------------------------
+
+
+def known(value: Any) -> bool:
+    """Tell whether a value of a table is there."""
+    return value is not None and value != "" and not (isinstance(value, float) and math.isnan(value))
+
+
+def number(digits: int) -> Callable[[Any], str]:
+    """Return a formatter with fixed digits and a true minus sign."""
+
+    def show(value: Any) -> str:
+        text = f"{float(value):,.{digits}f}"
+        return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+    return show
+
+
+r3 = number(3)
+
+
+def whole(value: Any) -> str:
+    """Return an integer with thousands separated."""
+    return f"{round(float(value)):,}".replace("-", "−")
+
+
+def percent(value: Any) -> str:
+    """Return a fraction in percent."""
+    return f"{100 * float(value):.0f} %".replace("-", "−")
+
+
+def probability(value: Any) -> str:
+    """Return a p-value: three digits, or a power of ten below 0.001."""
+    value = float(value)
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def seconds(value: Any) -> str:
+    """Return a duration in the unit that suits it."""
+    value = float(value)
+    if value < 1:
+        return "< 1 s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def megabytes(value: Any) -> str:
+    """Return an amount of memory given in MB."""
+    value = float(value)
+    return f"{value:.0f} MB" if value < 1000 else f"{value / 1000:.1f} GB"
+
+
+def plain(value: Any) -> str:
+    """Return a value as text; whole numbers without a decimal point."""
+    if isinstance(value, float):
+        return whole(value) if value.is_integer() else f"{value:.4g}".replace("-", "−")
+    return str(value)
+
+
+# -- tables -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One shown column: the table's column ``key`` under ``title``; ``choose`` offers a filter of its values."""
+
+    key: str
+    title: str
+    show: Callable[[Any], str] = plain
+    hint: str = ""
+    choose: bool = False
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text to read and value to sort by; empty ``sort`` sorts last."""
+
+    text: str
+    sort: str = ""
+    numeric: bool = False
+    css: str = ""
+    colour: str = ""
+    hollow: bool = False
+
+
+@dataclass
+class View:
+    """A table ready for the template; without columns it is a reason why it is missing."""
+
+    anchor: str
+    title: str
+    note: str = ""
+    columns: Sequence[Column] = ()
+    rows: list[list[Cell]] = field(default_factory=list)
+    row_classes: list[str] = field(default_factory=list)
+    download: Download | None = None
+    missing: str = ""
+    default_choice: Mapping[str, str] = field(default_factory=dict)
+    search: bool = False
+
+
+def cell(value: Any, column: Column) -> Cell:
+    """Return the cell of a value; a missing one is a dash and sorts last."""
+    if not known(value):
+        return Cell(MISSING, "", column.numeric, "absent")
+    sort = f"{float(value):.10g}" if column.numeric and not isinstance(value, str) else str(value)
+    return Cell(column.show(value), sort, column.numeric)
+
+
+def view(
+    anchor: str,
+    title: str,
+    loaded: Loaded,
+    columns: Sequence[Column],
+    *,
+    note: str = "",
+    download: Download | None = None,
+    search: bool = False,
+    rest: bool = False,
+) -> View:
+    """Make a table of the wanted columns, as far as they exist.
+
+    Parameters
+    ----------
+    anchor, title, note
+        Where it is and what is printed above it.
+    loaded
+        The result table, or why there is none.
+    columns
+        What to show, in this order; unknown keys are left out.
+    download
+        The whole table, where it is embedded.
+    search
+        Offer a search box.
+    rest
+        Also show the columns that are not named, as they are.
+    """
+    if loaded.table is None:
+        return View(anchor, title, note, missing=loaded.reason)
+    table = loaded.table
+    shown = [column for column in columns if column.key in table]
+    if rest:
+        named = {column.key for column in columns}
+        shown += [
+            Column(key, key.replace("_", " "), numeric=table[key].dtype.kind in "biuf")
+            for key in map(str, table.columns)
+            if key not in named
+        ]
+    if len(table) > LARGEST_TABLE:
+        note = f"{note} The first {LARGEST_TABLE:,} of {len(table):,} rows are shown; the download has all.".strip()
+        table = table.head(LARGEST_TABLE)
+    rows = [
+        [cell(value, column) for value, column in zip(record, shown, strict=True)]
+        for record in table[[column.key for column in shown]].itertuples(index=False, name=None)
+    ]
+    missing = "" if len(rows) else "no rows: nothing of this kind occurred in this run"
+    return View(anchor, title, note, shown, rows, [""] * len(rows), download, missing, search=search)

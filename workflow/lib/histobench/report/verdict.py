@@ -1,0 +1,170 @@
+"""The answer of an experiment on one screen: which method, how sure, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from histobench.figures.style import method_family, method_style, method_title
+from histobench.report.tables import Loaded, known, megabytes, percent, probability, r3, seconds, whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPETITORS = ("deep", "classical")
+
+
+@dataclass
+class Verdict:
+    """The answer of one experiment on one screen."""
+
+    best: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    which: list[str] = field(default_factory=list)
+    sure: list[str] = field(default_factory=list)
+    cost: list[str] = field(default_factory=list)
+    missing: str = ""
+
+
+def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdict:
+    """Say which method is best, how sure that is and at what cost, from the tables alone."""
+    board = loaded["leaderboard"].table
+    if board is None:
+        return Verdict(missing=loaded["leaderboard"].reason)
+    scored = board[board["pearson"].notna()].sort_values("pearson", ascending=False, kind="stable")
+    competitors = scored[scored["family"].isin(COMPETITORS)]
+    if scored.empty:
+        return Verdict(missing="no method has a score")
+    leader = (competitors if len(competitors) else scored).iloc[0]
+    result = Verdict(best=str(leader["method"]), rows=_short_board(scored, settings))
+    name = method_title(result.best, settings)
+    share = leader.get("ceiling_fraction")
+    result.which.append(
+        f"{name} leads with r = {r3(leader['pearson'])}"
+        + (f", {percent(share)} of the noise ceiling" if known(share) else "")
+        + "."
+        if len(competitors)
+        else f"No competitor was run; the best control is {name} with r = {r3(leader['pearson'])}."
+    )
+    controls = scored[scored["family"] == "control"]
+    if len(controls) and len(competitors):
+        control = controls.iloc[0]
+        lead = leader["pearson"] - control["pearson"]
+        words = "above" if lead > 0 else "not above"
+        result.which.append(
+            f"It is {words} the best control, {method_title(control['method'], settings)} "
+            f"(r = {r3(control['pearson'])}, difference {r3(lead)})."
+        )
+    result.sure = _certainty(leader, loaded, settings)
+    result.cost = _cost(leader, competitors, settings)
+    return result
+
+
+def _short_board(scored: pd.DataFrame, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the overview: the best five competitors, then the best control and oracle."""
+    best = scored[scored["family"].isin(COMPETITORS)].head(5)
+    rest = [scored[scored["family"] == family].head(1) for family in ("control", "oracle")]
+    top = float(scored["pearson_high"].max()) if scored["pearson_high"].notna().any() else 1.0
+    rows = []
+    for part in [best, *rest]:
+        for row in part.to_dict("records"):
+            look = method_style(row["method"], {**settings, "families": {row["method"]: row["family"]}})
+            rows.append(
+                {
+                    "title": method_title(row["method"], settings),
+                    "family": row["family"],
+                    "colour": look.colour,
+                    "hollow": look.hollow,
+                    "r": r3(row["pearson"]),
+                    "interval": _interval(row["pearson_low"], row["pearson_high"]),
+                    "bar": _bar(row, top),
+                    "share": percent(row["ceiling_fraction"]) if known(row.get("ceiling_fraction")) else "–",
+                    "time": seconds(row["train_seconds"]) if known(row.get("train_seconds")) else "–",
+                }
+            )
+    return rows
+
+
+def _interval(low: Any, high: Any) -> str:
+    return f"{r3(low)} to {r3(high)}" if known(low) and known(high) else "no interval"
+
+
+def _bar(row: Mapping[str, Any], top: float) -> dict[str, float] | None:
+    """Return positions in percent of a small dot-and-interval drawing whose axis runs from 0 to ``top``."""
+    if not (known(row["pearson_low"]) and known(row["pearson_high"]) and top > 0):
+        return None
+    low, middle, high = (
+        min(100.0, max(0.0, 100 * float(row[key]) / top)) for key in ("pearson_low", "pearson", "pearson_high")
+    )
+    return {"low": round(low, 1), "middle": round(middle, 1), "width": round(high - low, 1)}
+
+
+def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> list[str]:
+    patients = settings.get("n_patients")
+    sample = f"{patients} patients" if patients else "patients"
+    lines = [f"95 % interval {_interval(leader['pearson_low'], leader['pearson_high'])} over {sample}."]
+    lines += _comparison_lines(str(leader["method"]), loaded.get("comparisons", Loaded(None)), settings)
+    if patients:
+        lines += [power_text(int(patients), int(leader["n_genes"]))] if known(leader.get("n_genes")) else []
+    if int(leader["n_folds"] or 0) and str(leader.get("seeds", "1")) in ("1", "1.0"):
+        lines.append("One seed: the spread between trainings is not measured.")
+    return lines
+
+
+def power_text(patients: int, genes: int, level: float = 0.05) -> str:
+    """Say whether the consistency test over ``genes`` can reject anything with that many patients."""
+    smallest = 0.5**patients
+    needed = 1
+    while genes * 0.5**needed > level:
+        needed += 1
+    start = f"Consistency test: the smallest one-sided p with {patients} patients is {probability(smallest)}"
+    if patients >= needed:
+        return f"{start}; Holm over {genes} genes can reject."
+    return f"{start}; Holm over {genes} genes can never reject (it needs {needed} patients)."
+
+
+def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any]) -> list[str]:
+    """Say how the leader stands against the next competitor, from the paired comparisons."""
+    table = comparisons.table
+    if table is None or not {"method_a", "method_b", "difference"} <= set(table.columns):
+        return []
+    rows = []
+    for row in table.to_dict("records"):
+        if best not in (row["method_a"], row["method_b"]):
+            continue
+        other = row["method_b"] if row["method_a"] == best else row["method_a"]
+        sign = 1.0 if row["method_a"] == best else -1.0
+        if method_family(other, settings) in COMPETITORS and known(row["difference"]):
+            rows.append((sign * float(row["difference"]), other, sign, row))
+    if not rows:
+        return []
+    difference, other, sign, row = min(rows, key=lambda entry: entry[0])
+    low, high = row.get("difference_low"), row.get("difference_high")
+    ends = sorted(sign * float(end) for end in (low, high) if known(end))
+    interval = f" ({_interval(*ends)})" if len(ends) == 2 else ""
+    p = row.get("p_holm")
+    test = f"; Wilcoxon signed-rank over patients, Holm-corrected p = {probability(p)}" if known(p) else ""
+    return [f"Ahead of {method_title(other, settings)} by {r3(difference)}{interval}{test}."]
+
+
+def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -> list[str]:
+    parts = []
+    if known(leader.get("train_seconds")):
+        parts.append(f"{seconds(leader['train_seconds'])} of training")
+    if known(leader.get("peak_memory_mb")):
+        parts.append(f"{megabytes(leader['peak_memory_mb'])} peak memory")
+    if known(leader.get("parameters")):
+        parts.append(f"{whole(leader['parameters'])} parameters")
+    lines = [f"{method_title(leader['method'], settings)}: {', '.join(parts)}." if parts else "Cost was not recorded."]
+    if "train_seconds" in competitors and len(competitors) > 1 and leader["pearson"] > 0:
+        others = competitors[competitors["method"] != leader["method"]]
+        cheap = others[others["train_seconds"].notna() & (others["pearson"] > 0)].sort_values("train_seconds")
+        near = cheap[cheap["pearson"] >= 0.8 * leader["pearson"]]
+        if len(near) and known(leader.get("train_seconds")) and near.iloc[0]["train_seconds"] < leader["train_seconds"]:
+            row = near.iloc[0]
+            lines.append(
+                f"{method_title(row['method'], settings)} reaches {percent(row['pearson'] / leader['pearson'])} of that "
+                f"score in {seconds(row['train_seconds'])}."
+            )
+    return lines
