@@ -79,7 +79,7 @@ class Checkout:
             found.add((rule, wildcards.group(1) if wildcards else ""))
         return found - {("all", "")}
 
-    def edit(self, path: str, old: str, new: str) -> "Edit":
+    def edit(self, path: str, old: str, new: str) -> Edit:
         """Change a file for the length of a `with` block."""
         return Edit(self.folder / path, old, new)
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     main = argparse.ArgumentParser(
         prog="histobench",
-        description="Companion of the HistoBench workflow. The benchmark itself is run by Snakemake: see README.md.",
+        description="Companion of the HistoBench workflow; Snakemake runs the benchmark itself, see README.md.",
     )
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(

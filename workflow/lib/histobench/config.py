@@ -331,8 +331,8 @@ class Benchmark:
             raise UserError(f"{where}: every method is switched off; enable at least one.")
         if value["folds"]["scheme"] == "leave_one_section_out" and not paper:
             raise UserError(
-                f"{where}: `folds.scheme: leave_one_section_out` trains on other sections of the test patient;"
-                " use `leave_one_patient_out`, or set `mode: paper` to repeat a paper with its leak."
+                f"{where}: `folds.scheme: leave_one_section_out` trains on other sections of the test "
+                "patient; use `leave_one_patient_out`, or set `mode: paper` to repeat a paper with its leak."
             )
         if value["panel"]["scope"] == "all" and not paper:
             raise UserError(
