@@ -70,34 +70,43 @@ def write_gene_table(h5ad_paths: Sequence[str | Path], output_tsv: str | Path) -
     with at least one count) and ``total_counts``. A gene that a section does not list counts as zero there.
     """
     import pandas as pd
+    from scipy import sparse
 
-    ids: dict[str, str] = {}
-    totals: dict[str, np.ndarray] = {}
+    sections = []
     for path in h5ad_paths:
         section = load_section(path)
-        per_gene = np.column_stack(
-            [
-                np.ones(section.n_vars, dtype=np.int64),
-                np.bincount(section.X.indices, minlength=section.n_vars),
-                np.asarray(section.X.sum(axis=0, dtype=np.int64)).ravel(),
-            ]
+        counts = sparse.csr_matrix(section.X)
+        sections.append(
+            pd.DataFrame(
+                {
+                    "gene": section.var_names.astype(str),
+                    "gene_id": section.var["gene_id"].astype(str).to_numpy(),
+                    "n_sections": 1,
+                    "n_spots": np.bincount(counts.indices, minlength=section.n_vars),
+                    "total_counts": np.asarray(counts.sum(axis=0, dtype=np.int64)).ravel(),
+                    "path": str(path),
+                }
+            )
         )
-        for gene, gene_id, row in zip(section.var_names, section.var["gene_id"], per_gene, strict=True):
-            if ids.get(gene) and gene_id and ids[gene] != gene_id:
-                raise UserError(
-                    f"{path}: gene {gene} has the identifier {gene_id}, but {ids[gene]} in another section; "
-                    "use one annotation for the whole cohort."
-                )
-            ids[gene] = ids.get(gene) or gene_id
-            totals[gene] = totals[gene] + row if gene in totals else row
-    genes = sorted(totals)
-    table = pd.DataFrame(
-        np.array([totals[gene] for gene in genes], dtype=np.int64).reshape(-1, 3),
-        columns=["n_sections", "n_spots", "total_counts"],
-    )
-    table.insert(0, "gene", genes)
-    table.insert(1, "gene_id", [ids[gene] for gene in genes])
-    write_table(table, output_tsv)
+    listed = pd.concat(sections, ignore_index=True)
+    table = listed.groupby("gene", sort=True)[["n_sections", "n_spots", "total_counts"]].sum()
+    identified = listed[listed["gene_id"] != ""].drop_duplicates(["gene", "gene_id"])
+    _refuse_ambiguous(identified)
+    ids = identified.set_index("gene")["gene_id"].reindex(table.index).fillna("")
+    table.insert(0, "gene_id", ids)
+    write_table(table.reset_index(), output_tsv)
+
+
+def _refuse_ambiguous(identified: pd.DataFrame) -> None:
+    """Stop if a gene has one identifier in one section and another one in another."""
+    again = identified["gene"].duplicated()
+    if again.any():
+        clash = identified[identified["gene"] == identified.loc[again, "gene"].iloc[0]]
+        (first, second), where = clash["gene_id"].iloc[:2], clash["path"].iloc[1]
+        raise UserError(
+            f"{where}: gene {clash['gene'].iloc[0]} has the identifier {second}, but {first} in another "
+            "section; use one annotation for the whole cohort."
+        )
 
 
 def load_section(path: str | Path) -> anndata.AnnData:
