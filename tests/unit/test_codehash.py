@@ -98,3 +98,12 @@ def test_every_rule_hashes_what_its_script_imports(project):
             assert imported <= covered, f"{script.name} imports {imported - covered} behind its rule's back"
             seen += 1
     assert seen >= 10
+
+
+def test_a_template_counts_as_code_of_its_package(library):
+    before = hashes("histobench.report.page", "histobench.evaluation.score")
+    with (library / "report/templates/report.css").open("a") as stream:
+        stream.write("/* edited */\n")
+    after = hashes("histobench.report.page", "histobench.evaluation.score")
+    assert before["histobench.report.page"] != after["histobench.report.page"]
+    assert before["histobench.evaluation.score"] == after["histobench.evaluation.score"]

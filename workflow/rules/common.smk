@@ -15,7 +15,9 @@ PROJECT = Path(workflow.basedir)
 # The user's own files come last, as they do in the merge; errors name the last one.
 CONFIG_FILES = [Path(file) for file in workflow.configfiles]
 DEFAULT_CONFIG = PROJECT / "config" / "config.yaml"
-CONFIG_FILES.sort(key=lambda file: not file.exists() or file.resolve() != DEFAULT_CONFIG)
+CONFIG_FILES.sort(
+    key=lambda file: not file.exists() or file.resolve() != DEFAULT_CONFIG
+)
 
 try:
     BENCH = Benchmark(config, PROJECT, CONFIG_FILES)
@@ -28,8 +30,24 @@ LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
 wildcard_constraints:
     experiment="|".join(BENCH.experiments),
     cohort="|".join(BENCH.cohorts),
-    section="|".join(sorted({re.escape(name) for cohort in BENCH.cohorts.values() for name in cohort["sections"]})),
-    fold="|".join(sorted({re.escape(name) for e in BENCH.experiments.values() for name in e["folds"]["made"]})),
+    section="|".join(
+        sorted(
+            {
+                re.escape(name)
+                for cohort in BENCH.cohorts.values()
+                for name in cohort["sections"]
+            }
+        )
+    ),
+    fold="|".join(
+        sorted(
+            {
+                re.escape(name)
+                for e in BENCH.experiments.values()
+                for name in e["folds"]["made"]
+            }
+        )
+    ),
     method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
     profile=r"[a-z0-9]+",
     variant=r"(raw|vahadane)-(native|[0-9.]+um)-\d+px",
@@ -40,11 +58,17 @@ wildcard_constraints:
 
 
 def downloaded_cohorts():
-    return [name for name, cohort in BENCH.cohorts.items() if cohort["origin"] == "download"]
+    return [
+        name for name, cohort in BENCH.cohorts.items() if cohort["origin"] == "download"
+    ]
 
 
 def simulated_cohorts():
-    return [name for name, cohort in BENCH.cohorts.items() if cohort["origin"] == "simulation"]
+    return [
+        name
+        for name, cohort in BENCH.cohorts.items()
+        if cohort["origin"] == "simulation"
+    ]
 
 
 def used_sections(cohort):
@@ -64,7 +88,8 @@ def section_raw(cohort, section):
     if BENCH.cohorts[cohort]["origin"] == "simulation":
         source = cohort
     return {
-        kind: f"results/data/{source}/raw/{file}" for kind, file in BENCH.section_files(cohort, section).items()
+        kind: f"results/data/{source}/raw/{file}"
+        for kind, file in BENCH.section_files(cohort, section).items()
     }
 
 
@@ -77,7 +102,11 @@ def raw_image(wildcards):
 
 
 def sections_of(cohort):
-    return expand("results/data/{cohort}/sections/{section}", cohort=cohort, section=used_sections(cohort))
+    return expand(
+        "results/data/{cohort}/sections/{section}",
+        cohort=cohort,
+        section=used_sections(cohort),
+    )
 
 
 def section_settings(wildcards):
@@ -94,7 +123,10 @@ def section_settings(wildcards):
 
 
 def reader_code(wildcards):
-    return code_hash("histobench.cohorts.section", BENCH.cohorts[wildcards.cohort]["reader"].split(":")[0])
+    return code_hash(
+        "histobench.cohorts.section",
+        BENCH.cohorts[wildcards.cohort]["reader"].split(":")[0],
+    )
 
 
 # -- experiments ------------------------------------------------------------------------------------
@@ -211,8 +243,13 @@ def method_settings(wildcards):
         "method": wildcards.method,
         "needs": dict(sorted(method["needs"].items())),
         "params": dict(sorted(method["params"].items())),
-        "patch_um_per_px": experiment["patches"]["um_per_px"] if experiment["patches"] else None,
-        "roles": {**{section: "train" for section in fold.train}, **{section: "valid" for section in fold.valid}},
+        "patch_um_per_px": (
+            experiment["patches"]["um_per_px"] if experiment["patches"] else None
+        ),
+        "roles": {
+            **{section: "train" for section in fold.train},
+            **{section: "valid" for section in fold.valid},
+        },
         "seed": seed,
         "transform": experiment["transform"],
         "weights": experiment["weights"],
@@ -229,7 +266,9 @@ def prediction_settings(wildcards):
 def method_code(wildcards):
     method, _ = arm_of(wildcards)
     entries = [method["entry"], *method["uses"]]
-    return code_hash("histobench.methods.run", *(entry.split(":")[0] for entry in entries))
+    return code_hash(
+        "histobench.methods.run", *(entry.split(":")[0] for entry in entries)
+    )
 
 
 def method_threads(wildcards):
@@ -245,7 +284,11 @@ def method_runtime(wildcards, attempt):
 
 
 def method_gpu(wildcards):
-    return 1 if arm_of(wildcards)[0]["needs"].get("gpu") and BENCH.config["device"] != "cpu" else 0
+    return (
+        1
+        if arm_of(wildcards)[0]["needs"].get("gpu") and BENCH.config["device"] != "cpu"
+        else 0
+    )
 
 
 # -- results of an experiment -----------------------------------------------------------------------
@@ -264,7 +307,11 @@ def all_results(name, wildcards):
 def truth_table(wildcards):
     """The planted truth of a simulated cohort; nothing for real ones."""
     cohort = experiment_of(wildcards)["cohort"]
-    return [f"results/data/{cohort}/raw/truth.tsv"] if cohort in simulated_cohorts() else []
+    return (
+        [f"results/data/{cohort}/raw/truth.tsv"]
+        if cohort in simulated_cohorts()
+        else []
+    )
 
 
 # -- inputs and parameters of single rules ----------------------------------------------------------
@@ -289,10 +336,14 @@ def download_settings(wildcards):
 
 def spot_filter_input(wildcards):
     """A filter reads the section, and the patches where it judges them."""
-    files = {"h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad"}
+    files = {
+        "h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad"
+    }
     judges_patches = PROFILES[wildcards.profile].max_white is not None
     if judges_patches and "image" in section_raw(wildcards.cohort, wildcards.section):
-        files["index"] = f"results/data/{wildcards.cohort}/patches/raw-native-224px/{wildcards.section}.tsv"
+        files["index"] = (
+            f"results/data/{wildcards.cohort}/patches/raw-native-224px/{wildcards.section}.tsv"
+        )
     return files
 
 
@@ -302,7 +353,9 @@ def patch_input(wildcards):
         "h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad",
     }
     if wildcards.variant.startswith("vahadane"):
-        files["stain"] = f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
+        files["stain"] = (
+            f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
+        )
     return files
 
 
@@ -311,7 +364,9 @@ def fold_settings(wildcards):
     folds = experiment["folds"]
     return {
         "cohort": experiment["cohort"],
-        "folds": {key: folds[key] for key in ("held_out", "k", "scheme", "valid_patients")},
+        "folds": {
+            key: folds[key] for key in ("held_out", "k", "scheme", "valid_patients")
+        },
         "patients": patients_of(experiment, experiment["sections"]),
         "seed": min(experiment["seeds"]),
     }
@@ -333,20 +388,30 @@ def ceiling_input(wildcards):
 
 def ceiling_settings(wildcards):
     experiment = experiment_of(wildcards)
-    return {
-        "sections": fold_sections(wildcards, "test"),
-        "seed": min(experiment["seeds"]),
-        "transform": experiment["transform"],
-    }
+    return {"seed": min(experiment["seeds"]), "transform": experiment["transform"]}
 
 
-TABLES = ["leaderboard", "genes", "patients", "sections", "comparisons", "consistency_curve", "power", "planted", "failures"]
+TABLES = [
+    "leaderboard",
+    "genes",
+    "patients",
+    "sections",
+    "comparisons",
+    "consistency_curve",
+    "power",
+    "planted",
+    "failures",
+]
 
 
 def table_input(wildcards):
     return {
-        "metrics": all_results("results/{experiment}/metrics/{method}/{fold}.parquet", wildcards),
-        "runs": all_results("results/{experiment}/models/{method}/{fold}/run.json", wildcards),
+        "metrics": all_results(
+            "results/{experiment}/metrics/{method}/{fold}.parquet", wildcards
+        ),
+        "runs": all_results(
+            "results/{experiment}/models/{method}/{fold}/run.json", wildcards
+        ),
         "ceilings": expand(
             "results/{experiment}/ceiling/{fold}.parquet",
             experiment=wildcards.experiment,
@@ -360,7 +425,10 @@ def table_settings(wildcards):
     experiment = experiment_of(wildcards)
     return {
         "experiment": wildcards.experiment,
-        "families": {arm: method["family"] for arm, method in sorted(experiment["methods"].items())},
+        "families": {
+            arm: method["family"]
+            for arm, method in sorted(experiment["methods"].items())
+        },
         "folders": list(BENCH.arms(wildcards.experiment)),
         "folds": list(experiment["folds"]["made"]),
     }
@@ -372,7 +440,14 @@ def table_settings(wildcards):
 def experiment_figures(name):
     """Figures that an experiment can have: no maps without patches, no detection without a planted truth."""
     experiment = BENCH.experiments[name]
-    figures = ["leaderboard", "consistency_curve", "per_patient", "cohort_overview", "qc_dropped", "expression_maps"]
+    figures = [
+        "leaderboard",
+        "consistency_curve",
+        "per_patient",
+        "cohort_overview",
+        "qc_dropped",
+        "expression_maps",
+    ]
     if len(experiment["methods"]) > 1:
         figures.append("method_scatter")
     if curve_methods(experiment):
@@ -383,7 +458,11 @@ def experiment_figures(name):
 
 
 def curve_methods(experiment):
-    return [arm for arm, method in experiment["methods"].items() if method["family"] == "deep"]
+    return [
+        arm
+        for arm, method in experiment["methods"].items()
+        if method["family"] == "deep"
+    ]
 
 
 def map_section(experiment):
@@ -392,8 +471,16 @@ def map_section(experiment):
 
 def map_methods(experiment):
     """Methods on the maps: as configured, or every competitor."""
-    competitors = [arm for arm, method in experiment["methods"].items() if method["family"] in ("classical", "deep")]
-    return experiment["maps"].get("methods") or competitors[:5] or list(experiment["methods"])[:5]
+    competitors = [
+        arm
+        for arm, method in experiment["methods"].items()
+        if method["family"] in ("classical", "deep")
+    ]
+    return (
+        experiment["maps"].get("methods")
+        or competitors[:5]
+        or list(experiment["methods"])[:5]
+    )
 
 
 def figure_input(wildcards):
@@ -404,7 +491,11 @@ def figure_input(wildcards):
     tables = f"results/{name}/tables"
     if wildcards.figure == "expression_maps":
         section = map_section(experiment)
-        fold = next(fold.name for fold in experiment["folds"]["made"].values() if section in fold.test)
+        fold = next(
+            fold.name
+            for fold in experiment["folds"]["made"].values()
+            if section in fold.test
+        )
         files = {
             "predictions": expand(
                 "results/{experiment}/predictions/{method}/{fold}",
@@ -444,7 +535,10 @@ def experiment_facts(name):
     return {
         "cohort": experiment["cohort"],
         "experiment": name,
-        "families": {arm: method["family"] for arm, method in sorted(experiment["methods"].items())},
+        "families": {
+            arm: method["family"]
+            for arm, method in sorted(experiment["methods"].items())
+        },
         "folds": experiment["folds"]["scheme"],
         "mode": experiment["mode"],
         "n_patients": len(set(patients.values())),
@@ -452,7 +546,10 @@ def experiment_facts(name):
         "panel": dict(sorted(experiment["panel"].items())),
         "pitch_um": cohort["pitch_um"],
         "seeds": experiment["seeds"],
-        "titles": {arm: method["title"] for arm, method in sorted(experiment["methods"].items())},
+        "titles": {
+            arm: method["title"]
+            for arm, method in sorted(experiment["methods"].items())
+        },
         "transform": experiment["transform"],
     }
 
@@ -466,3 +563,103 @@ def figure_settings(wildcards):
     if wildcards.figure == "method_scatter":
         settings["pair"] = experiment.get("scatter", [])
     return settings
+
+
+# -- report -----------------------------------------------------------------------------------------
+
+
+def experiment_runs(name):
+    return expand(
+        "results/{experiment}/models/{method}/{fold}/run.json",
+        experiment=name,
+        method=list(BENCH.arms(name)),
+        fold=list(BENCH.experiments[name]["folds"]["made"]),
+    )
+
+
+def cohort_stains(cohort):
+    """Sections whose stain is shown: those with an image that some experiment cuts patches from."""
+    with_images = {
+        section
+        for experiment in BENCH.experiments.values()
+        if experiment["cohort"] == cohort and experiment["patches"]
+        for section in experiment["sections"]
+    }
+    return [section for section in used_sections(cohort) if section in with_images]
+
+
+def report_manifest():
+    """What the report shows: settings as they are, everything else as paths."""
+    experiments = {}
+    for name, experiment in BENCH.experiments.items():
+        experiments[name] = {
+            "audit": f"results/{name}/audit/leakage.tsv",
+            "figures": {
+                figure: {
+                    "caption": f"results/{name}/figures/{figure}.txt",
+                    "png": f"results/{name}/figures/{figure}.png",
+                    "svg": f"results/{name}/figures/{figure}.svg",
+                    "table": f"results/{name}/tables/figures/{figure}.tsv",
+                }
+                for figure in experiment_figures(name)
+            },
+            "folds": f"results/{name}/folds.tsv",
+            "methods": {
+                arm: dict(sorted(method.items()))
+                for arm, method in experiment["methods"].items()
+            },
+            "settings": {
+                **experiment_facts(name),
+                "description": experiment["description"],
+                "qc": experiment["qc"],
+                "title": experiment["title"],
+                "weights": experiment["weights"],
+            },
+            "tables": f"results/{name}/tables",
+        }
+    cohorts = {}
+    for name, cohort in BENCH.cohorts.items():
+        cohorts[name] = {
+            "qc": {
+                f"{experiment} ({settings['qc']})": f"results/{experiment}/qc/summary.tsv"
+                for experiment, settings in BENCH.experiments.items()
+                if settings["cohort"] == name
+            },
+            "sections": f"results/data/{name}/sections.tsv",
+            "settings": {
+                key: cohort[key]
+                for key in ("citation", "description", "licence", "title")
+            },
+            "stain": {
+                section: {
+                    "json": f"results/data/{name}/stain/{section}.json",
+                    "png": f"results/data/{name}/stain/{section}.png",
+                }
+                for section in cohort_stains(name)
+            },
+        }
+    return {
+        "cohorts": cohorts,
+        "experiments": experiments,
+        "provenance": "results/report/provenance.json",
+        "title": BENCH.config["title"],
+    }
+
+
+def report_files():
+    """Every file that the report's manifest names."""
+    files = ["results/report/provenance.json"]
+    for name, experiment in report_manifest()["experiments"].items():
+        files += [experiment["audit"], experiment["folds"]]
+        files += [
+            file
+            for figure in experiment["figures"].values()
+            for file in figure.values()
+        ]
+        files += expand(
+            "results/{experiment}/tables/{table}.tsv", experiment=name, table=TABLES
+        )
+    for cohort in report_manifest()["cohorts"].values():
+        files += [cohort["sections"], *cohort["qc"].values()]
+        files += [file for stain in cohort["stain"].values() for file in stain.values()]
+    return files

@@ -8,11 +8,14 @@ rule download_file:
     log:
         "results/logs/download_file/{source}/{file}.log",
     wildcard_constraints:
-        source="|".join({BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()} or {"none"}),
+        source="|".join(
+            {BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()}
+            or {"none"}
+        ),
         file=".+",
+    localrule: True
     conda:
         "../../envs/data.yaml"
-    localrule: True
     params:
         settings=download_settings,
         code=code_hash("histobench.cohorts.download"),
@@ -36,7 +39,9 @@ rule simulate_section:
     resources:
         mem_mb=2000,
     params:
-        settings=lambda wildcards: dict(sorted(BENCH.cohorts[wildcards.cohort]["options"].items())),
+        settings=lambda wildcards: dict(
+            sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
+        ),
         code=code_hash("histobench.cohorts.simulate"),
     script:
         "../scripts/simulate_section.py"
@@ -53,7 +58,9 @@ rule simulate_truth:
     conda:
         "../../envs/data.yaml"
     params:
-        settings=lambda wildcards: dict(sorted(BENCH.cohorts[wildcards.cohort]["options"].items())),
+        settings=lambda wildcards: dict(
+            sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
+        ),
         code=code_hash("histobench.cohorts.simulate"),
     script:
         "../scripts/simulate_truth.py"
@@ -82,8 +89,12 @@ rule read_section:
 rule tabulate_cohort:
     """Describe a cohort: a row per section and a row per gene."""
     input:
-        rows=lambda wildcards: [f"{name}.json" for name in sections_of(wildcards.cohort)],
-        h5ads=lambda wildcards: [f"{name}.h5ad" for name in sections_of(wildcards.cohort)],
+        rows=lambda wildcards: [
+            f"{name}.json" for name in sections_of(wildcards.cohort)
+        ],
+        h5ads=lambda wildcards: [
+            f"{name}.h5ad" for name in sections_of(wildcards.cohort)
+        ],
     output:
         sections="results/data/{cohort}/sections.tsv",
         genes="results/data/{cohort}/genes.tsv",
@@ -116,7 +127,9 @@ rule check_spots:
 rule summarise_qc:
     """Count what the experiment's spot filter dropped in each section."""
     input:
-        lambda wildcards: section_inputs(wildcards, experiment_of(wildcards)["sections"])["qc"],
+        lambda wildcards: section_inputs(
+            wildcards, experiment_of(wildcards)["sections"]
+        )["qc"],
     output:
         "results/{experiment}/qc/summary.tsv",
     log:

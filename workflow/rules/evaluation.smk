@@ -58,4 +58,8 @@ rule tabulate_results:
 rule tables:
     """The result tables of every experiment."""
     input:
-        expand("results/{experiment}/tables/{name}.tsv", experiment=BENCH.experiments, name=TABLES),
+        expand(
+            "results/{experiment}/tables/{name}.tsv",
+            experiment=BENCH.experiments,
+            name=TABLES,
+        ),

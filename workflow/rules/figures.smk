@@ -24,7 +24,9 @@ rule draw_figure:
         "../../envs/report.yaml"
     params:
         settings=figure_settings,
-        code=lambda wildcards: code_hash("histobench.figures.draw", f"histobench.figures.{wildcards.figure}"),
+        code=lambda wildcards: code_hash(
+            "histobench.figures.draw", f"histobench.figures.{wildcards.figure}"
+        ),
     script:
         "../scripts/draw_figure.py"
 

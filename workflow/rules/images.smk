@@ -48,7 +48,9 @@ rule extract_features:
     """Describe every patch by the pooled output of a frozen network."""
     input:
         patches=lambda wildcards: "results/data/{cohort}/patches/{variant}/{section}.npy".format(
-            cohort=wildcards.cohort, section=wildcards.section, variant=wildcards.backbone.split(".", 2)[2]
+            cohort=wildcards.cohort,
+            section=wildcards.section,
+            variant=wildcards.backbone.split(".", 2)[2],
         ),
     output:
         "results/data/{cohort}/features/{backbone}/{section}.npy",

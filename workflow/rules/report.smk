@@ -1,1 +1,50 @@
 """The report and where its numbers come from."""
+
+
+rule write_provenance:
+    """Record code, configuration, data, environment and hardware behind the results."""
+    input:
+        sections=expand("results/data/{cohort}/sections.tsv", cohort=BENCH.cohorts),
+        runs=[file for name in BENCH.experiments for file in experiment_runs(name)],
+    output:
+        "results/report/provenance.json",
+    log:
+        "results/logs/write_provenance.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings={
+            "cohorts": list(BENCH.cohorts),
+            "configuration": BENCH.plain(),
+            "data_lock": str(PROJECT / "resources" / "data_lock.tsv"),
+            "environment_lock": str(PROJECT / "requirements.lock"),
+            "project": str(PROJECT),
+        },
+        code=code_hash("histobench.report.provenance"),
+    script:
+        "../scripts/write_provenance.py"
+
+
+rule write_report:
+    """Put everything into one HTML file that opens offline."""
+    input:
+        report_files(),
+    output:
+        report(
+            "results/report/index.html",
+            caption="../report/page.rst",
+            category="Report",
+            labels={"page": "everything in one file"},
+        ),
+    log:
+        "results/logs/write_report.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        settings=report_manifest(),
+        code=code_hash("histobench.report.page"),
+    script:
+        "../scripts/write_report.py"

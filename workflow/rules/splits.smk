@@ -7,9 +7,9 @@ rule make_folds:
         "results/{experiment}/folds.tsv",
     log:
         "results/logs/make_folds/{experiment}.log",
+    localrule: True
     conda:
         "../../envs/data.yaml"
-    localrule: True
     params:
         settings=fold_settings,
         code=code_hash("histobench.splits.folds"),
@@ -44,9 +44,9 @@ rule audit_leakage:
         "results/{experiment}/audit/leakage.tsv",
     log:
         "results/logs/audit_leakage/{experiment}.log",
+    localrule: True
     conda:
         "../../envs/data.yaml"
-    localrule: True
     params:
         settings=audit_settings,
         code=code_hash("histobench.splits.audit"),

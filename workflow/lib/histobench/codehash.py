@@ -79,6 +79,19 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(seen)
 
 
+def _data_files(package: Path) -> list[Path]:
+    """Files of a package that are no code, also in folders that are no packages (templates)."""
+    found = []
+    for entry in sorted(package.iterdir()):
+        if entry.name[0] in "._" or (entry.is_file() and entry.suffix in _NOT_DATA):
+            continue
+        if entry.is_file():
+            found.append(entry)
+        elif not (entry / "__init__.py").exists():
+            found += _data_files(entry)
+    return found
+
+
 @functools.cache
 def code_hash(*modules: str) -> str:
     """Return 16 hexadecimal digits that identify the code of ``modules`` and of all they import.
@@ -89,14 +102,8 @@ def code_hash(*modules: str) -> str:
     digest = hashlib.sha256()
     for name in names:
         path = module_file(name)
-        companions = []
-        if path.name == "__init__.py":
-            companions = sorted(
-                file
-                for file in path.parent.iterdir()
-                if file.is_file() and file.name[0] != "." and file.suffix not in _NOT_DATA
-            )
+        companions = _data_files(path.parent) if path.name == "__init__.py" else []
         for file in [path, *companions]:
-            digest.update(f"{name}\0{file.name}\0".encode())
+            digest.update(f"{name}\0{file.relative_to(path.parent)}\0".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
