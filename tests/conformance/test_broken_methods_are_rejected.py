@@ -1,0 +1,201 @@
+"""Each way of breaking the contract is caught, and named in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from histobench.methods.conformance import ConformanceError, check_method
+from histobench.methods.contract import Prediction, TrainingLog
+from histobench.methods.store import column_means, in_order, load_arrays, save_arrays, training_targets
+
+PATCHES = {"patches": True}
+
+
+class Good:
+    """Brightness regression: small, honest, in every respect as the contract wants it."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = slope
+
+    def fit(self, train, valid, context):
+        train = in_order(train)
+        self._mean = column_means(training_targets(train))
+        self._grey = np.concatenate([self._brightness(s) for s in train]).mean()
+        return TrainingLog(facts={"parameters": len(self._mean) + 1})
+
+    def _brightness(self, section):
+        return section.patches.reshape(len(section), -1).mean(axis=1)
+
+    def predict(self, section):
+        change = self.slope * (self._brightness(section) - self._grey)
+        return Prediction((self._mean + change[:, None]).astype(np.float32))
+
+    def save(self, folder):
+        save_arrays(folder, mean=self._mean, grey=np.array(self._grey))
+
+    def load(self, folder):
+        stored = load_arrays(folder)
+        self._mean, self._grey = stored["mean"], float(stored["grey"])
+
+
+class Sorts(Good):
+    def predict(self, section):
+        return Prediction(np.sort(super().predict(section).expression, axis=0))
+
+
+class ReversesGenes(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression[:, ::-1])
+
+
+class Nan(Good):
+    def predict(self, section):
+        values = super().predict(section).expression
+        values[0, 0] = np.nan
+        return Prediction(values)
+
+
+class OneGeneShort(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression[:, :-1])
+
+
+class Peeks(Good):
+    def predict(self, section):
+        values = super().predict(section).expression
+        if section.labels is not None:
+            values = values + section.labels[:, None]
+        return Prediction(values)
+
+
+class NeedsTruth(Good):
+    def predict(self, section):
+        return Prediction(np.asarray(section.targets, np.float32))
+
+
+class Unseeded(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        self._mean = self._mean + np.random.default_rng().normal(size=len(self._mean))
+        return told
+
+
+class Drifts(Good):
+    def predict(self, section):
+        self._mean = self._mean + 0.001
+        return super().predict(section)
+
+
+class ForgetsOnSave(Good):
+    def load(self, folder):
+        super().load(folder)
+        self._grey = 0.0
+
+
+class SavesTwice(Good):
+    def save(self, folder):
+        super().save(folder)
+        (Path(folder) / "notes.txt").write_text("more")
+
+
+class CannotSave(Good):
+    def save(self, folder):
+        raise NotImplementedError("not yet")
+
+
+class WorksInConstructor(Good):
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__(slope)
+        self.network = object()
+
+
+class DropsParameter(Good):
+    def __init__(self, slope: float = 0.01, depth: int = 2) -> None:
+        super().__init__(slope)
+
+
+class LastSectionCounts(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        self._mean = column_means(train[-1].targets)
+        return told
+
+
+class Overwrites(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        for section in train:
+            section.targets[:] = 0
+        return told
+
+
+class DividesBySpread(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        sd = training_targets(train).std(axis=0)
+        with np.errstate(all="ignore"):
+            self._mean = self._mean / sd * sd
+        return told
+
+
+class NeedsTwoSpots(Good):
+    def predict(self, section):
+        if len(section) < 2:
+            raise IndexError("no neighbours")
+        return super().predict(section)
+
+
+class NeedsLabels(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        labels = np.concatenate([s.labels for s in train])
+        self._mean = self._mean + labels.mean()
+        return told
+
+
+class SaysNothing(Good):
+    def fit(self, train, valid, context):
+        super().fit(train, valid, context)
+
+
+BROKEN = {
+    Sorts: "rows are mixed up",
+    ReversesGenes: "columns are not in panel order",
+    Nan: "not finite",
+    OneGeneShort: "(8, 4)",
+    Peeks: "changes with the truth",
+    NeedsTruth: "needs.oracle",
+    Unseeded: "context.seed",
+    Drifts: "two answers",
+    ForgetsOnSave: "other numbers",
+    SavesTwice: "notes.txt",
+    CannotSave: "In save",
+    WorksInConstructor: "'network'",
+    DropsParameter: "'depth'",
+    LastSectionCounts: "order of the training sections",
+    Overwrites: "in place",
+    DividesBySpread: "constant gene",
+    NeedsTwoSpots: "one spot",
+    NeedsLabels: "label",
+    SaysNothing: "TrainingLog",
+}
+
+
+def test_the_honest_method_passes() -> None:
+    check_method(Good, needs=PATCHES)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda cls: cls.__name__)
+def test_broken_method_is_rejected_in_one_sentence(broken: type) -> None:
+    with pytest.raises(ConformanceError) as problem:
+        check_method(broken, needs=PATCHES)
+    text = str(problem.value)
+    assert BROKEN[broken] in text
+    assert text.endswith(".") and "\n" not in text
+
+
+def test_a_declared_oracle_may_see_the_truth() -> None:
+    check_method(NeedsTruth, needs={"patches": True, "oracle": True})

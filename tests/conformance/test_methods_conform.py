@@ -1,0 +1,44 @@
+"""Every method of config/methods passes every check of the contract."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+import yaml
+
+from histobench.methods.conformance import CHECKS, Case
+from histobench.methods.entry import method_class
+
+FILES = sorted((Path(__file__).parents[2] / "config" / "methods").glob("*.yaml"))
+
+
+@functools.cache
+def case_of(file: Path) -> Case:
+    described = yaml.safe_load(file.read_text())
+    params = {**described.get("params", {}), **described.get("conformance", {})}
+    return Case(described["entry"], params, described.get("needs"))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_method_conforms(file: Path, check) -> None:
+    check(case_of(file))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_yaml_gives_every_parameter_that_its_class_knows(file: Path) -> None:
+    import inspect
+
+    described = yaml.safe_load(file.read_text())
+    known = set(inspect.signature(method_class(described["entry"])).parameters)
+    hidden = {"checkpoint_seconds"}  # changes no number
+    assert known - hidden == set(described.get("params", {})), "a default would hide in the code"
+    assert set(described.get("conformance", {})) <= known
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_only_declared_oracles_are_oracles(file: Path) -> None:
+    described = yaml.safe_load(file.read_text())
+    assert (described["family"] == "oracle") == bool(described.get("needs", {}).get("oracle"))

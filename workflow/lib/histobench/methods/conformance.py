@@ -1,0 +1,385 @@
+"""What every method must do, as checks that a method author can run.
+
+    from histobench.methods.conformance import check_method
+    check_method("my_package.my_method:MyMethod", {"epochs": 1}, needs={"patches": True})
+
+passes silently or says in one sentence what is wrong. The data are tiny and made up: three training
+patients, one test patient, patches of 32 px whose colour follows the expression.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histobench.methods.contract import Context, Method, Prediction, SectionData, TrainingLog
+from histobench.methods.entry import build_method, method_class
+from histobench.methods.run import check_prediction
+from histobench.methods.store import WEIGHTS
+
+GENES = ("A", "B", "C", "D", "E")
+ALL_GENES = (*GENES, "F", "G", "H")
+PATCH_PX = 32
+N_FEATURES = 16
+
+
+class ConformanceError(Exception):
+    """A method breaks the contract; the message is one sentence."""
+
+
+def make_section(patient: str, section: str, n: int, seed: int) -> SectionData:
+    """Make a section of ``n`` spots whose patches and features follow a smooth latent value."""
+    import pandas as pd
+    from scipy import sparse
+
+    from histobench.expression.transforms import transform_counts
+
+    rng = np.random.default_rng([seed, n])
+    x, y = np.arange(n) % 4, np.arange(n) // 4
+    latent = np.sin(x + rng.normal(0, 0.3, n)) + 0.5 * np.cos(y)
+    slopes = np.linspace(-0.8, 0.8, len(ALL_GENES))
+    counts = rng.poisson(np.exp(2.0 + latent[:, None] * slopes)).astype(np.int32)
+    counts[:, -1] += 1  # no spot is empty
+    total = counts.sum(axis=1).astype(np.float64)
+    panel = counts[:, : len(GENES)]
+    grey = (150 + 40 * latent)[:, None, None, None] + rng.normal(0, 15, (n, PATCH_PX, PATCH_PX, 3))
+    features = latent[:, None] * np.linspace(-1, 1, N_FEATURES) + rng.normal(0, 0.3, (n, N_FEATURES))
+    return SectionData(
+        cohort="tiny",
+        section=section,
+        patient=patient,
+        spots=pd.DataFrame(
+            {"array_x": x + 0.0, "array_y": y + 0.0, "pixel_x": 100.0 * x, "pixel_y": 100.0 * y},
+            index=[f"{a}x{b}" for a, b in zip(x, y, strict=True)],
+        ),
+        um_per_px=2.0,
+        patches=np.clip(grey, 0, 255).astype(np.uint8),
+        features=features.astype(np.float32),
+        targets=transform_counts("log1p_cp10k", panel, total, panel.sum(axis=1), len(ALL_GENES)),
+        counts=sparse.csr_matrix(counts),
+        labels=np.where(latent > 0, 1.0, 0.0).astype(np.float32),
+        total_counts=total,
+    )
+
+
+def make_study() -> tuple[list[SectionData], SectionData]:
+    """Make the training sections of three patients and a test section of a fourth."""
+    sizes = [("p1", "s1", 12), ("p1", "s2", 9), ("p2", "s3", 10), ("p3", "s4", 11)]
+    train = [make_section(patient, section, n, seed) for seed, (patient, section, n) in enumerate(sizes)]
+    return train, make_section("p4", "s5", 8, 99)
+
+
+def permute(section: SectionData, order: np.ndarray) -> SectionData:
+    """Return the section with its spots in another order."""
+    fields = ("patches", "features", "targets", "counts", "labels", "total_counts")
+    moved: dict[str, Any] = {name: getattr(section, name) for name in fields}
+    moved = {name: None if value is None else value[order] for name, value in moved.items()}
+    return replace(section, spots=section.spots.iloc[order], **moved)
+
+
+@contextmanager
+def _expecting(what: str) -> Iterator[None]:
+    """Turn whatever a method raises into one sentence."""
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:  # a method under test may raise anything
+        text = " ".join(str(error).split()).rstrip(".")
+        raise ConformanceError(f"{what}, the method raises {type(error).__name__}: {text}.") from error
+
+
+class Case:
+    """One method under test, with the fit that most checks share.
+
+    Parameters
+    ----------
+    entry, params
+        The class, and parameters that make it tiny.
+    needs
+        As in its YAML file; only ``oracle`` changes what is checked.
+    """
+
+    def __init__(
+        self,
+        entry: str | type,
+        params: Mapping[str, Any] | None = None,
+        needs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.entry = entry
+        self.params = dict(params or {})
+        self.oracle = bool((needs or {}).get("oracle"))
+        self.train, self.test = make_study()
+        self.context = Context(
+            genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1
+        )
+
+    def make(self) -> Method:
+        """Build a fresh, unfitted method."""
+        if isinstance(self.entry, str):
+            return build_method(self.entry, self.params)
+        method: Method = self.entry(**self.params)
+        return method
+
+    def fitted(self, train: Sequence[SectionData] | None = None, what: str = "In fit") -> Method:
+        """Build a method and fit it."""
+        method = self.make()
+        with _expecting(what):
+            # copies: a method that changes its input is caught by its own check, not by accident
+            given = copy.deepcopy(list(self.train if train is None else train))
+            self.told = method.fit(given, [], self.context)
+        return method
+
+    @cached_property
+    def method(self) -> Method:
+        """The method, fitted on the training sections."""
+        return self.fitted()
+
+    def predict(self, method: Method, section: SectionData, what: str = "In predict") -> Prediction:
+        """Predict as the pipeline does: without the truth, unless the method is an oracle."""
+        shown = section if self.oracle else section.without_truth()
+        hint = "" if self.oracle else " without the section's truth (declare needs.oracle if it must see it)"
+        with _expecting(what + hint):
+            prediction = method.predict(shown)
+        try:
+            check_prediction(prediction, len(section), len(GENES), section.section)
+        except (ValueError, TypeError) as error:
+            raise ConformanceError(f"{what}{hint}, the prediction is wrong: {error}.") from error
+        return prediction
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """Prediction of the test section by :attr:`method`."""
+        return np.asarray(self.predict(self.method, self.test).expression)
+
+
+def _same(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-4, atol=1e-5))
+
+
+def check_constructor(case: Case) -> None:
+    """Expect a constructor that stores its parameters under their own names, and nothing else."""
+    cls = method_class(case.entry) if isinstance(case.entry, str) else case.entry
+    with _expecting("When it is built"):
+        method = case.make()
+    for name, parameter in inspect.signature(cls).parameters.items():
+        given = case.params.get(name, parameter.default)
+        if not hasattr(method, name) or getattr(method, name) != given:
+            raise ConformanceError(
+                f"The constructor must store {name!r} unchanged as an attribute of that name."
+            )
+    extra = set(vars(method)) - set(inspect.signature(cls).parameters)
+    if extra:
+        raise ConformanceError(
+            f"The constructor sets {min(extra)!r}, which is no parameter; make it in fit and in load."
+        )
+
+
+def check_shapes(case: Case) -> None:
+    """Expect one finite row per spot, one column per gene."""
+    _ = case.predicted
+    dtype = case.predicted.dtype
+    if not np.issubdtype(dtype, np.floating):
+        raise ConformanceError(f"The prediction is of type {dtype}; return float32.")
+
+
+def check_log(case: Case) -> None:
+    """Expect ``fit`` to return a TrainingLog that counts the parameters."""
+    _ = case.method
+    if not isinstance(case.told, TrainingLog):
+        raise ConformanceError("fit must return a TrainingLog.")
+    if case.oracle or "parameters" in case.told.facts:
+        return
+    raise ConformanceError(
+        'The facts of the TrainingLog must hold "parameters", the number of fitted numbers.'
+    )
+
+
+def check_deterministic(case: Case) -> None:
+    """Expect two runs with one seed to give the same numbers, bit for bit."""
+    again = np.asarray(case.predict(case.fitted(), case.test).expression)
+    if not np.array_equal(case.predicted, again):
+        worst = float(np.abs(case.predicted - again).max())
+        raise ConformanceError(
+            f"Two trainings with one seed differ by up to {worst:.3g}; draw all randomness from context.seed."
+        )
+
+
+def check_predict_is_pure(case: Case) -> None:
+    """Expect the same answer twice: no dropout, no drifting statistics."""
+    again = np.asarray(case.predict(case.method, case.test).expression)
+    if not np.array_equal(case.predicted, again):
+        raise ConformanceError(
+            "Predicting a section twice gives two answers; switch off dropout and all updates in predict."
+        )
+
+
+def check_saved(case: Case) -> None:
+    """Expect the same predictions from what was saved, in one file, and loaded."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with _expecting("In save"):
+            case.method.save(folder)
+        found = sorted(path.name for path in folder.iterdir())
+        if found != [WEIGHTS]:
+            raise ConformanceError(f"save must write {WEIGHTS} and nothing else, but wrote {found}.")
+        fresh = case.make()
+        with _expecting("In load"):
+            fresh.load(folder)
+        again = np.asarray(case.predict(fresh, case.test, "After save and load").expression)
+    if not np.array_equal(case.predicted, again):
+        raise ConformanceError("A loaded method predicts other numbers than the one that was saved.")
+
+
+def check_spot_order(case: Case) -> None:
+    """Expect rows to follow the spots: permuting the spots permutes the prediction."""
+    order = np.random.default_rng(1).permutation(len(case.test))
+    moved = np.asarray(case.predict(case.method, permute(case.test, order)).expression)
+    if not _same(case.predicted[order], moved):
+        raise ConformanceError(
+            "Permuting the spots of a section does not permute its prediction: rows are mixed up."
+        )
+
+
+def check_gene_order(case: Case) -> None:
+    """Expect columns to follow the panel: raising one gene in training raises that gene most."""
+    gene = 1  # not in the middle, so that a reversed order shows
+    raised = []
+    for section in case.train:
+        targets = np.array(section.targets)
+        targets[:, gene] += 5.0
+        raised.append(replace(section, targets=targets))
+    after = np.asarray(case.predict(case.fitted(raised), case.test).expression)
+    change = (after.astype(np.float64) - case.predicted).mean(axis=0)
+    if not change.any():
+        return  # it learns nothing from targets, so it has no order to mix up
+    if int(np.argmax(change)) != gene:
+        raise ConformanceError(
+            f"Raising gene {GENES[gene]} in training raises {GENES[int(np.argmax(change))]} most in the "
+            "prediction: columns are not in panel order."
+        )
+
+
+def check_truth_unseen(case: Case) -> None:
+    """Expect the same prediction whatever the truth of the section."""
+    if case.oracle:
+        return
+    _ = case.predicted  # fails if the truth is needed
+    rng = np.random.default_rng(3)
+    other = replace(
+        case.test,
+        targets=rng.normal(size=(len(case.test), len(GENES))).astype(np.float32),
+        counts=case.test.counts * 3 if case.test.counts is not None else None,
+        labels=rng.integers(0, 2, len(case.test)).astype(np.float32),
+        total_counts=rng.uniform(1, 100, len(case.test)),
+    )
+    for shown in (case.test, other):
+        with _expecting("In predict with the truth at hand"):
+            seen = np.asarray(case.method.predict(shown).expression)
+        if not np.array_equal(case.predicted, seen):
+            raise ConformanceError(
+                "The prediction changes with the truth of the section; a method must not look at it "
+                "(an oracle declares needs.oracle)."
+            )
+
+
+def check_section_order(case: Case) -> None:
+    """Expect the same result in whatever order sections are given."""
+    turned = np.asarray(case.predict(case.fitted(case.train[::-1]), case.test).expression)
+    if not _same(case.predicted, turned):
+        raise ConformanceError(
+            "The order of the training sections changes the result; sort them by name first."
+        )
+
+
+def check_input_untouched(case: Case) -> None:
+    """Expect ``fit`` and ``predict`` to leave the arrays that they are given as they are."""
+    before, test = copy.deepcopy(case.train), copy.deepcopy(case.test)
+    method = case.make()
+    with _expecting("In fit"):
+        method.fit(case.train, [], case.context)
+    case.predict(method, case.test)
+    for old, new in zip([*before, test], [*case.train, case.test], strict=True):
+        for field in ("patches", "features", "targets", "labels", "total_counts"):
+            if not np.array_equal(getattr(old, field), getattr(new, field), equal_nan=field == "labels"):
+                raise ConformanceError(
+                    f"The method changes {field} of section {old.section} in place; copy it first."
+                )
+
+
+def check_constant_gene(case: Case) -> None:
+    """Expect finite predictions where a gene is constant in training."""
+    flat = []
+    for section in case.train:
+        targets = np.array(section.targets)
+        targets[:, 2] = 0.0
+        flat.append(replace(section, targets=targets))
+    case.predict(
+        case.fitted(flat, "With a gene that is constant in training"), case.test, "With a constant gene"
+    )
+
+
+def check_one_spot(case: Case) -> None:
+    """Expect a section of one spot to be trained on and predicted."""
+    single = make_section("p2", "s9", 1, 5)
+    method = case.fitted([*case.train, single], "Training on a section of one spot")
+    case.predict(method, make_section("p4", "s6", 1, 6), "Predicting a section of one spot")
+
+
+def check_missing_labels(case: Case) -> None:
+    """Expect spots without a tumour label to be trained on and predicted."""
+    bare = [replace(s, labels=np.full(len(s), np.nan, np.float32)) for s in case.train]
+    method = case.fitted(bare, "Training without any tumour label")
+    test = replace(case.test, labels=np.full(len(case.test), np.nan, np.float32))
+    case.predict(method, test, "Predicting without any tumour label")
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    check_constructor,
+    check_shapes,
+    check_log,
+    check_deterministic,
+    check_predict_is_pure,
+    check_saved,
+    check_spot_order,
+    check_gene_order,
+    check_truth_unseen,
+    check_section_order,
+    check_input_untouched,
+    check_constant_gene,
+    check_one_spot,
+    check_missing_labels,
+)
+
+
+def check_method(
+    entry: str | type, params: Mapping[str, Any] | None = None, needs: Mapping[str, Any] | None = None
+) -> None:
+    """Run every check.
+
+    Parameters
+    ----------
+    entry
+        ``package.module:Class``, or the class itself.
+    params
+        Parameters that make the method tiny.
+    needs
+        As in the YAML file.
+
+    Raises
+    ------
+    ConformanceError
+        The first thing that is wrong, in one sentence.
+    """
+    case = Case(entry, params, needs)
+    for check in CHECKS:
+        check(case)
