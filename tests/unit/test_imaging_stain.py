@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from histobench.errors import UserError
 from histobench.imaging.dictionary import (
-    REGULARISER,
     concentrations,
     degrees_between,
     fit_dictionary,
@@ -140,8 +139,8 @@ def test_closed_form_lasso_meets_the_optimality_conditions(seed, penalty):
 
 
 def objective(od: np.ndarray, weights: np.ndarray, atoms: np.ndarray) -> float:
-    amounts = concentrations(od, atoms, REGULARISER)
-    rest = ((od - amounts @ atoms) ** 2).sum(1) / 2 + REGULARISER * amounts.sum(1)
+    amounts = concentrations(od, atoms, 0.1)
+    rest = ((od - amounts @ atoms) ** 2).sum(1) / 2 + 0.1 * amounts.sum(1)
     return float((weights * rest).sum() / weights.sum())
 
 
@@ -166,8 +165,8 @@ def test_dictionary_is_a_stationary_minimum_of_the_stated_objective():
             assert objective(od, weights, nearby) > best - 1e-15
             # Shorter atoms are allowed by |d| <= 1 but never better: that is why angles suffice.
             shorter = nearby * (1 - size)
-            amounts = concentrations(od, nearby, REGULARISER) / (1 - size)
-            rest = ((od - amounts @ shorter) ** 2).sum(1) / 2 + REGULARISER * amounts.sum(1)
+            amounts = concentrations(od, nearby, 0.1) / (1 - size)
+            rest = ((od - amounts @ shorter) ** 2).sum(1) / 2 + 0.1 * amounts.sum(1)
             assert (weights * rest).sum() / weights.sum() > best
 
 
@@ -178,7 +177,7 @@ def test_dictionary_equals_spams_with_many_iterations():
     fit = fit_dictionary(od, weights, np.stack([HAEMATOXYLIN, EOSIN]))
     theirs = spams.trainDL(
         X=np.asfortranarray(np.repeat(od, weights, axis=0).T),
-        K=2, lambda1=REGULARISER, mode=2, modeD=0, posAlpha=True, posD=True, verbose=False, iter=20000,
+        K=2, lambda1=0.1, mode=2, modeD=0, posAlpha=True, posD=True, verbose=False, iter=20000,
         numThreads=1,
     ).T  # fmt: skip
     theirs = haematoxylin_first(unit(theirs))

@@ -162,7 +162,11 @@ def cut_patches(
 
 
 def white_fraction(patches: Image) -> npt.NDArray[np.float64]:
-    """Share of white pixels (mean of RGB above 220, He et al. 2020) of each patch: (N, W, W, 3) to (N,)."""
+    """Share of white pixels (mean of RGB above 220, He et al. 2020) of each patch: (N, W, W, 3) to (N,).
+
+    Glass need not be white in a raw image: a dim lamp leaves it grey. Luminosity-standardised patches
+    (every stain but "raw") are comparable between sections, raw ones are not.
+    """
     total = patches.sum(axis=-1, dtype=np.uint16)
     return (total > 3 * WHITE_LEVEL).mean(axis=(1, 2))
 
