@@ -104,7 +104,10 @@ def test_missing_counts_files_and_bytes(tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     (raw / "here.gz").write_bytes(b"12345")
     (raw / "short.gz").write_bytes(b"12345")
-    assert missing(entries, tmp_path) == Missing(files=3, bytes=57, unknown_size=1)
+    found = missing(entries, tmp_path)
+    assert found == Missing(files=3, bytes=57, unknown_size=1)
+    assert str(found) == "3 files are missing: 0.0 MB, and 1 of them of unknown size"
+    assert str(missing(entries[:1], tmp_path)) == "nothing is missing"
 
 
 def test_import_is_light() -> None:
@@ -141,5 +144,11 @@ def test_lock_covers_every_file_of_the_cohort(project: Path, cohort: str) -> Non
     assert {("her2st", file) for file in used} <= set(lock)
     # 3 tables per section, 8 annotations, and the images
     assert len(used) == 3 * 36 + 8 + (36 if cohort == "her2st" else 0)
-    for entry in lock.values():
-        assert len(entry.urls) >= 2 and entry.checksum != "unknown" and entry.licence and entry.citation
+    for file in used:
+        entry = lock[("her2st", file)]
+        assert len(entry.urls) >= 2 and entry.checksum != "unknown"
+
+
+def test_every_row_can_be_fetched_and_cited(project: Path) -> None:
+    for entry in load_lock(project / "resources" / "data_lock.tsv").values():
+        assert entry.urls and entry.licence and entry.citation, entry

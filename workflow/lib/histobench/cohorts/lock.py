@@ -146,6 +146,13 @@ class Missing:
     bytes: int
     unknown_size: int
 
+    def __str__(self) -> str:
+        """Say it in words."""
+        if not self.files:
+            return "nothing is missing"
+        unknown = f", and {self.unknown_size} of them of unknown size" if self.unknown_size else ""
+        return f"{self.files} files are missing: {self.bytes / 1e6:.1f} MB{unknown}"
+
 
 def missing(entries: Iterable[LockedFile], folder: str | Path) -> Missing:
     """Say what of ``entries`` is not yet in ``folder/{source}/raw``; looks at sizes, not at contents."""
