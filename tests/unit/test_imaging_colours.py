@@ -20,7 +20,7 @@ images = hnp.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(images, min_size=1, max_size=3))
 def test_histogram_counts_every_colour(parts):
     histogram = ColourHistogram()
