@@ -37,7 +37,9 @@ def tidy_cohort(sections: pd.DataFrame) -> pd.DataFrame:
 @styled
 def plot_cohort(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw bars of spots, UMIs (logarithmic where they span a decade) and genes, grouped by patient."""
-    quantities = [quantity for quantity in _QUANTITIES if quantity[0] in table and table[quantity[0]].notna().any()]
+    quantities = [
+        quantity for quantity in _QUANTITIES if quantity[0] in table and table[quantity[0]].notna().any()
+    ]
     if table.empty or not quantities:
         return empty_figure("The cohort has no sections.")
     patients = list(dict.fromkeys(table["patient"]))
@@ -85,8 +87,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     spots = int(table["n_spots_kept"].sum()) if "n_spots_kept" in table else 0
     return (
         f"Cohort{' ' + cohort if cohort else ''}: n = {count(table['patient'].nunique(), 'patient')}, "
-        f"{count(len(table), 'section')}, {count(spots, 'spot')} after removal of those that cannot be used (reasons in "
-        "the table). Per section: spots, median UMIs per spot over all measured genes, genes in the section's matrix. "
+        f"{count(len(table), 'section')}, {count(spots, 'spot')} after removal of those that cannot be used "
+        "(reasons in "
+        "the table). Per section: spots, median UMIs per spot over all measured genes, genes in the "
+        "section's matrix. "
         "Sections of a patient are adjacent and share a tone. Descriptive; no test."
     )
 

@@ -1,7 +1,7 @@
 """Number of genes predicted with positive correlation in at least k patients, against chance.
 
 Inputs: ``curve`` (consistency_curve.tsv: method, k, n_genes with at least k positive patients, binomial
-expectation and, where permutations were run, the envelope).
+expectation and the envelope).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from histobench.figures.style import (
     DOUBLE,
-    SINGLE,
     QUIET_COLOUR,
     REFERENCE_COLOUR,
+    SINGLE,
     empty_figure,
     method_order,
     method_style,
@@ -80,7 +80,13 @@ def _ticks(largest: int) -> list[int]:
 def _panel(axes: Any, rows: pd.DataFrame, method: str, settings: Mapping[str, Any]) -> None:
     look = method_style(method, settings)
     axes.fill_between(
-        rows["k"], rows["envelope_low"], rows["envelope_high"], color=QUIET_COLOUR, alpha=0.35, lw=0, step="mid"
+        rows["k"],
+        rows["envelope_low"],
+        rows["envelope_high"],
+        color=QUIET_COLOUR,
+        alpha=0.35,
+        lw=0,
+        step="mid",
     )
     axes.step(rows["k"], rows["n_expected"], where="mid", color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)))
     axes.step(rows["k"], rows["n_genes"], where="mid", color=look.colour, lw=1.6)
@@ -94,10 +100,19 @@ def _handles(envelope: bool) -> list[Any]:
 
     handles: list[Any] = [
         Line2D([], [], color="#555555", lw=1.6, label="observed (colour of the method)"),
-        Line2D([], [], color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)), label="binomial expectation (independent genes)"),
+        Line2D(
+            [],
+            [],
+            color=REFERENCE_COLOUR,
+            lw=0.9,
+            ls=(0, (4, 2)),
+            label="binomial expectation (independent genes)",
+        ),
     ]
     if envelope:
-        handles.append(Patch(color=QUIET_COLOUR, alpha=0.35, lw=0, label="95 % permutation envelope"))
+        handles.append(
+            Patch(color=QUIET_COLOUR, alpha=0.35, lw=0, label="95 % envelope of sign flips per patient")
+        )
     return handles
 
 
@@ -107,14 +122,19 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     patients = int(table["k"].max()) if len(table) else 0
     envelope = bool(len(table) and table["envelope_high"].notna().any())
     chance = (
-        " Grey band: 95 % envelope of the same count under within-section permutations, which keeps the correlation "
-        "between genes; only a curve above the band speaks for the method."
+        " Grey band: pointwise 95 % envelope of the same count when each patient's whole vector of "
+        "correlations keeps or "
+        "flips its sign by chance, which leaves genes as correlated as they are; only a curve above the "
+        "band speaks for "
+        "the method."
         if envelope
-        else " No permutation envelope was computed; genes are correlated, so the binomial alone overstates certainty."
+        else " No envelope was computed; genes are correlated, so the binomial alone overstates certainty."
     )
     return (
-        f"Genes with a positive correlation in at least k of {count(patients, 'patient')} (up to {count(genes, 'gene')}), "
-        "one panel per method; per patient the spots of all sections are pooled, as in He et al. 2020. Dashed: "
+        f"Genes with a positive correlation in at least k of {count(patients, 'patient')} (up to "
+        f"{count(genes, 'gene')}), "
+        "one panel per method; per patient the spots of all sections are pooled, as in He et al. 2020. "
+        "Dashed: "
         "expectation if every gene were positive in each patient with probability 1/2, independently."
         + chance
         + scores_note(settings)

@@ -1,8 +1,9 @@
 """Measured and predicted expression on the tissue, side by side on one colour scale.
 
-Inputs: ``predictions`` (per method the prediction .h5ad of one section, or the folder that holds it), optionally ``image`` (the
-section's image, drawn faintly below). Settings: ``section`` (which file of the folders), ``genes`` (names; by default the fixed marker genes that are
-in the panel, filled up by mean expression), ``n_genes`` (rows, default 4), ``pitch_um``.
+Inputs: ``predictions`` (per method the prediction .h5ad of one section, or the folder that holds it),
+optionally ``image`` (the section's image, drawn faintly below). Settings: ``section`` (which file of the
+folders), ``genes`` (names; by default the fixed marker genes that are in the panel, filled up by mean
+expression), ``n_genes`` (rows, default 4).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _LARGEST_PX = 60_000_000
 _MOST_DISCS = 6000
 
 
-def choose_genes(panel: Sequence[str], mean_truth: np.ndarray, wanted: Sequence[str], number: int) -> list[str]:
+def choose_genes(
+    panel: Sequence[str], mean_truth: np.ndarray, wanted: Sequence[str], number: int
+) -> list[str]:
     """Return the genes to draw: those wanted and in the panel, else the highest means; at most ``number``."""
     known = set(panel)
     chosen = [gene for gene in wanted if gene in known]
@@ -51,7 +54,7 @@ def choose_genes(panel: Sequence[str], mean_truth: np.ndarray, wanted: Sequence[
 def tidy_maps(paths: Sequence[str | Path], settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Return section, gene, source, spot, pixel_x, pixel_y, value; source is "measured" or a method.
 
-    The truth is taken once, from the first file; a file whose spots differ from it is a mistake of the caller.
+    The truth is taken once, from the first file; every other file must have the same spots.
 
     Raises
     ------
@@ -74,10 +77,14 @@ def tidy_maps(paths: Sequence[str | Path], settings: Mapping[str, Any] | None = 
             wanted = list(settings.get("genes") or MARKER_GENES)
             panel = list(map(str, data.var_names))
             with np.errstate(invalid="ignore"):
-                genes = choose_genes(panel, np.nan_to_num(truth).mean(axis=0), wanted, int(settings.get("n_genes", 4)))
+                genes = choose_genes(
+                    panel, np.nan_to_num(truth).mean(axis=0), wanted, int(settings.get("n_genes", 4))
+                )
             frames.append(_long(data, truth, genes, TRUTH))
         elif list(data.obs_names) != list(first.obs_names) or not set(genes) <= set(data.var_names):
-            raise UserError(f"{path}: spots or genes differ from {paths[0]}, expected one section; predict it again.")
+            raise UserError(
+                f"{path}: spots or genes differ from {paths[0]}, expected one section; predict it again."
+            )
         frames.append(_long(data, np.asarray(data.X, dtype=float), genes, str(data.uns["method"])))
     table = pd.concat(frames, ignore_index=True)
     table.attrs["um_per_px"] = float(first.uns.get("um_per_px", float("nan")))
@@ -149,7 +156,7 @@ def plot_maps(
         As :func:`tidy_maps` returns it: pixel positions in the full-resolution image, values on the scale
         of the targets.
     settings
-        Names and families of methods, ``transform``, ``pitch_um``.
+        Names and families of methods, ``transform``.
     image
         RGB thumbnail with the full image's width and height in pixels; drawn faintly where given.
     """
@@ -174,9 +181,13 @@ def plot_maps(
             discs.append(_panel(axes, spots, box, limits, tissue, len(table) > _MOST_DISCS))
             if row == 0:
                 colour = "#222222" if source == TRUTH else method_style(source, settings).colour
-                axes.set_title(TRUTH if source == TRUTH else method_title(source, settings), color=colour, pad=3)
+                axes.set_title(
+                    TRUTH if source == TRUTH else method_title(source, settings), color=colour, pad=3
+                )
         grid[row, 0].set_ylabel(gene, style="italic", weight="bold")
-        bar = figure.colorbar(discs[-1], ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14, extend="both")
+        bar = figure.colorbar(
+            discs[-1], ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14, extend="both"
+        )
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=6.5, length=2)
     _scale_bar(grid[-1, 0], box, float(table.attrs.get("um_per_px", float("nan"))))
@@ -186,7 +197,7 @@ def plot_maps(
 
 
 def _limits(of_gene: pd.DataFrame) -> tuple[float, float]:
-    """Return the colour limits of a gene: all predictions fit in, single extreme measurements do not count."""
+    """Return the colour limits of a gene, which single extreme values do not stretch."""
     measured = of_gene.loc[of_gene["source"] == TRUTH, "value"]
     predicted = of_gene.loc[of_gene["source"] != TRUTH, "value"]
     low = min([float(measured.quantile(0.02)), *predicted.quantile([0.02]).dropna()])
@@ -235,7 +246,7 @@ def _panel(
 def _faint(
     image: tuple[np.ndarray, int, int], box: tuple[float, float, float, float]
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """Return the part of a thumbnail inside the box, washed out, and where it lies (left, right, bottom, top).
+    """Return a thumbnail inside the box, washed out, and where it lies (left, right, bottom, top).
 
     It is stored once per panel, so it is as small as a panel in print, and coarse in colour to compress well.
     """
@@ -287,11 +298,18 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         return "No section has been predicted."
     sections = ", ".join(dict.fromkeys(table["section"]))
     spots = count(table["spot"].nunique(), "spot")
-    chosen = "as configured" if settings.get("genes") else "fixed marker genes of the panel, then the highest means"
+    chosen = (
+        "as configured"
+        if settings.get("genes")
+        else "fixed marker genes of the panel, then the highest means"
+    )
     return (
-        f"Measured and predicted expression of section {sections} (n = {spots}), which was held out of training. "
-        f"Each row is one gene ({chosen}) on one colour scale for truth and predictions, so that a smooth prediction "
-        f"looks smooth; colours end at the 2nd and 98th percentile; scale: {transform_text(settings) or 'that of the targets'}. Discs are drawn at the spot "
+        f"Measured and predicted expression of section {sections} (n = {spots}), which was held out of "
+        "training. "
+        f"Each row is one gene ({chosen}) on one colour scale for truth and predictions, so that a smooth "
+        "prediction "
+        "looks smooth; colours end at the 2nd and 98th percentile; scale: "
+        f"{transform_text(settings) or 'that of the targets'}. Discs are drawn at the spot "
         "positions in the image with the diameter of the grid pitch. An illustration; no test."
     )
 

@@ -47,8 +47,19 @@ def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Mapping[str, Any] | No
         # The largest score gives the ratio with the fewest rounding errors.
         usable = table[fraction.notna() & (fraction > 0)] if fraction is not None else table.iloc[:0]
         best = usable.nlargest(1, "pearson")
-        table["ceiling"] = float((best["pearson"] / best["ceiling_fraction"]).iloc[0]) if len(best) else float("nan")
-    columns = ["method", "family", "pearson", "pearson_low", "pearson_high", "ceiling", "n_positive", "n_genes"]
+        table["ceiling"] = (
+            float((best["pearson"] / best["ceiling_fraction"]).iloc[0]) if len(best) else float("nan")
+        )
+    columns = [
+        "method",
+        "family",
+        "pearson",
+        "pearson_low",
+        "pearson_high",
+        "ceiling",
+        "n_positive",
+        "n_genes",
+    ]
     order = table.sort_values(["pearson", "method"], ascending=[False, True], na_position="last")
     return order[[column for column in columns if column in order]].reset_index(drop=True)
 
@@ -61,13 +72,26 @@ def plot_leaderboard(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
         return empty_figure("No method has been scored.")
     figure = new_figure(DOUBLE, 0.95 + 0.235 * len(table))
     axes = figure.subplots()
+    entry: Any
     for row, entry in enumerate(table.itertuples()):
         look = method_style(entry.method, {**settings, "families": {entry.method: entry.family}})
         axes.plot(
-            [entry.pearson_low, entry.pearson_high], [row, row], color=look.colour, lw=1.6, solid_capstyle="butt"
+            [entry.pearson_low, entry.pearson_high],
+            [row, row],
+            color=look.colour,
+            lw=1.6,
+            solid_capstyle="butt",
         )
         axes.plot(
-            entry.pearson, row, look.marker, color=look.colour, mfc=look.face, mew=1.2, ms=5.5, label="_", zorder=3
+            entry.pearson,
+            row,
+            look.marker,
+            color=look.colour,
+            mfc=look.face,
+            mew=1.2,
+            ms=5.5,
+            label="_",
+            zorder=3,
         )
     axes.axvline(0, color=REFERENCE_COLOUR, lw=0.7)
     ceiling = float(table["ceiling"].iloc[0])
@@ -97,6 +121,7 @@ def plot_leaderboard(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
 
 def _score_column(axes: Any, table: pd.DataFrame) -> None:
     """Print score and interval to the right of the axes."""
+    entry: Any
     for row, entry in enumerate(table.itertuples()):
         known = entry.pearson == entry.pearson
         text = f"{signed(entry.pearson, 3)} [{signed(entry.pearson_low, 3)}, {signed(entry.pearson_high, 3)}]"
@@ -142,15 +167,20 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     sample = f"{count(genes, 'gene')}" + (f", {count(int(patients), 'patient')}" if patients else "")
     ceiling = table["ceiling"].iloc[0] if len(table) else float("nan")
     line = (
-        f" The dashed line at {ceiling:.3f} is the noise ceiling: the correlation that sequencing noise leaves "
+        f" The dashed line at {ceiling:.3f} is the noise ceiling: the correlation that sequencing noise "
+        "leaves "
         "attainable, from binomial thinning of the counts with Spearman-Brown correction."
         if ceiling == ceiling
         else " The noise ceiling is not available."
     )
     return (
-        f"Score of {count(len(table), 'method')} ({sample}). Dot: Pearson r per gene and section, averaged over "
-        "sections, then patients, then genes; a constant prediction counts as 0. Bar: 95 % percentile bootstrap "
-        "interval over patients; no correction for the number of methods." + line + " Hollow markers are controls "
+        f"Score of {count(len(table), 'method')} ({sample}). Dot: Pearson r per gene and section, averaged "
+        "over "
+        "sections, then patients, then genes; a constant prediction counts as 0. Bar: 95 % percentile "
+        "bootstrap "
+        "interval over patients; no correction for the number of methods."
+        + line
+        + " Hollow markers are controls "
         "and oracles; an oracle uses measured values of the test section and is not a competitor."
         + scores_note(settings)
     )

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
 # Which columns share an axis, and its label. Anything else in a history is bookkeeping (seconds, rates).
 _AXES = (("pearson", "Pearson r"), ("loss", "loss"), ("mse", "mean squared error"))
+_DASHES = (0, (3, 1.5))
 _SPLITS = {"train": "training patients", "valid": "validation patients"}
-COLUMNS = ["method", "fold", "epoch", "quantity", "split", "value"]
+COLUMNS = ["method", "fold", "stage", "epoch", "quantity", "split", "value"]
 
 
 def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Return method, fold, epoch, quantity, split, value from histories keyed by (method, fold).
+    """Return method, fold, stage, epoch, quantity, split, value from histories keyed by (method, fold).
 
-    A column such as ``train_loss`` or ``valid_pearson`` becomes quantity "loss" of split "train". Histories
+    A column such as ``loss`` or ``valid_pearson`` becomes quantity "loss" of split "train" or "pearson" of
+    split "valid"; a stage is one of several networks that a method trains, such as an inner fold. Histories
     without an ``epoch`` column (methods that do not learn step by step) contribute nothing.
     """
     import pandas as pd
@@ -56,6 +58,7 @@ def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFr
                     {
                         "method": method,
                         "fold": str(fold),
+                        "stage": history["stage"].astype(str) if "stage" in history else "",
                         "epoch": pd.to_numeric(history["epoch"]),
                         "quantity": quantity,
                         "split": split,
@@ -93,11 +96,13 @@ def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
     """Draw one method's quantity; the axis is logarithmic where values span more than a decade and a half."""
     from matplotlib.ticker import MaxNLocator
 
-    for (split, _), line in part.groupby(["split", "fold"], sort=True):
+    for (split, _, _), line in part.groupby(["split", "fold", "stage"], sort=True):
         line = line.sort_values("epoch")
         valid = split == "valid"
-        axes.plot(line["epoch"], line["value"], color=colour if valid else QUIET_COLOUR, lw=1.1 if valid else 0.8,
-                  ls="-" if valid else (0, (3, 1.5)), alpha=0.85)  # fmt: skip
+        look: Any = (
+            {"color": colour, "lw": 1.1} if valid else {"color": QUIET_COLOUR, "lw": 0.8, "ls": _DASHES}
+        )
+        axes.plot(line["epoch"], line["value"], alpha=0.85, **look)
     if part.empty:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=QUIET_COLOUR)
     elif part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
@@ -111,9 +116,11 @@ def _handles(splits: set[str]) -> list[Any]:
 
     handles = []
     if "train" in splits:
-        handles.append(Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (3, 1.5)), label=_SPLITS["train"]))
+        handles.append(Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=_DASHES, label=_SPLITS["train"]))
     if "valid" in splits:
-        handles.append(Line2D([], [], color="#333333", lw=1.1, label=f"{_SPLITS['valid']} (colour of the method)"))
+        handles.append(
+            Line2D([], [], color="#333333", lw=1.1, label=f"{_SPLITS['valid']} (colour of the method)")
+        )
     return handles
 
 
@@ -123,9 +130,12 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         return "No method of this experiment learns in epochs."
     folds = table.groupby("method")["fold"].nunique().max()
     return (
-        f"Learning curves of {count(table['method'].nunique(), 'method')} that learn in epochs; one line per fold "
-        f"(n = {count(int(folds), 'fold')}). Dashed grey: patients that the weights are fitted to. Solid: validation "
-        "patients, which only choose the epoch; no test patient is in either. Losses are the ones each method "
+        f"Learning curves of {count(table['method'].nunique(), 'method')} that learn in epochs; one line "
+        "per fold "
+        f"and network trained (n = {count(int(folds), 'fold')}). Dashed grey: patients that the weights are "
+        "fitted to. Solid: validation "
+        "patients, which only choose the epoch; no test patient is in either. Losses are the ones each "
+        "method "
         "optimises and are not comparable between methods. Descriptive; no test."
     )
 

@@ -41,7 +41,8 @@ def choose_pair(genes: pd.DataFrame, settings: Mapping[str, Any], score: str) ->
         missing = [method for method in declared if method not in set(genes["method"])]
         if len(declared) != 2 or missing:
             raise UserError(
-                f"settings: 'pair' is {list(declared)}, expected two of {sorted(set(genes['method']))}; correct it."
+                f"settings: 'pair' is {list(declared)}, expected two of {sorted(set(genes['method']))}; "
+                "correct it."
             )
         return declared[0], declared[1]
     ranked = list(genes.groupby("method")[score].mean().sort_values(ascending=False, kind="stable").index)
@@ -85,11 +86,34 @@ def plot_scatter(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
     axes.plot(limits, limits, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)), zorder=1)
     axes.axhline(0, color="#bbbbbb", lw=0.7, zorder=0)
     axes.axvline(0, color="#bbbbbb", lw=0.7, zorder=0)
-    axes.plot(table["x"], table["y"], "o", ms=4, mfc=method_style(second, settings).colour, mec="white", mew=0.4, alpha=0.8)
+    axes.plot(
+        table["x"],
+        table["y"],
+        "o",
+        ms=4,
+        mfc=method_style(second, settings).colour,
+        mec="white",
+        mew=0.4,
+        alpha=0.8,
+    )
     _label_genes(axes, table, settings.get("marker_genes") or MARKER_GENES, limits)
     above, below = int((table["y"] > table["x"]).sum()), int((table["y"] < table["x"]).sum())
-    axes.text(0.03, 0.97, f"{method_title(second, settings)} higher: {above}", transform=axes.transAxes, va="top", weight="bold")
-    axes.text(0.97, 0.03, f"{method_title(first, settings)} higher: {below}", transform=axes.transAxes, ha="right", weight="bold")
+    axes.text(
+        0.03,
+        0.97,
+        f"{method_title(second, settings)} higher: {above}",
+        transform=axes.transAxes,
+        va="top",
+        weight="bold",
+    )
+    axes.text(
+        0.97,
+        0.03,
+        f"{method_title(first, settings)} higher: {below}",
+        transform=axes.transAxes,
+        ha="right",
+        weight="bold",
+    )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(f"Pearson r per gene, {method_title(first, settings)}")
     axes.set_ylabel(f"Pearson r per gene, {method_title(second, settings)}")
@@ -109,6 +133,7 @@ def _label_genes(axes: Any, table: pd.DataFrame, markers: Sequence[str], limits:
     span = limits[1] - limits[0]
     points = (table[["x", "y"]].to_numpy(float) - limits[0]) / span
     taken: list[tuple[float, float, float, float]] = []
+    row: Any
     for row in table.loc[chosen].sort_values("y").itertuples():
         x, y = (row.x - limits[0]) / span, (row.y - limits[0]) / span
         side = -1.0 if row.y >= row.x else 1.0
@@ -118,7 +143,12 @@ def _label_genes(axes: Any, table: pd.DataFrame, markers: Sequence[str], limits:
             left, bottom = min(end, end + side * width), y - side * 0.6 * step - 0.018
             box = (left, bottom, left + width, bottom + 0.036)
             inside = (points > box[:2]).all(axis=1) & (points < box[2:]).all(axis=1)
-            if not inside.any() and box[0] > 0.01 and box[2] < 0.99 and not any(_overlap(box, other) for other in taken):
+            if (
+                not inside.any()
+                and box[0] > 0.01
+                and box[2] < 0.99
+                and not any(_overlap(box, other) for other in taken)
+            ):
                 break
         else:
             continue  # no free place: better unnamed than illegible
@@ -150,8 +180,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     second = method_title(table["method_y"].iloc[0], settings)
     above, below = int((table["y"] > table["x"]).sum()), int((table["y"] < table["x"]).sum())
     return (
-        f"Pearson r per gene, averaged over sections and patients, of {second} against {first}; one point per gene, "
-        f"n = {count(len(table), 'gene')}. {second} is higher in {above}, {first} in {below}. Genes are correlated, so "
+        f"Pearson r per gene, averaged over sections and patients, of {second} against {first}; one point "
+        "per gene, "
+        f"n = {count(len(table), 'gene')}. {second} is higher in {above}, {first} in {below}. Genes are "
+        "correlated, so "
         "these counts are a description and no test; the paired comparison over patients is in the table of "
         "comparisons. Labels: fixed marker genes and the largest differences." + scores_note(settings)
     )

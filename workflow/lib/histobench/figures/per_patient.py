@@ -45,18 +45,32 @@ def plot_per_patient(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
     if table.empty:
         return empty_figure("No patient has been scored.")
     methods, patients = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["patient"]))
-    values = table.pivot(index="method", columns="patient", values="pearson").loc[methods, patients].to_numpy(float)
+    values = (
+        table.pivot(index="method", columns="patient", values="pearson")
+        .loc[methods, patients]
+        .to_numpy(float)
+    )
     width = min(DOUBLE, 2.4 + 0.5 * len(patients))
     figure = new_figure(width, 0.9 + 0.235 * len(methods))
     axes = figure.subplots()
     limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     axes.set_facecolor("#eeeeee")
-    image = axes.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    image = axes.imshow(
+        values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+    )
     if len(patients) <= 16:
         for (row, column), value in np.ndenumerate(values):
             text = signed(value) if value == value else "n/a"
             dark = value == value and abs(value) > 0.62 * limit
-            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "#222222")
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if dark else "#222222",
+            )
     axes.set_xticks(range(len(patients)), patients, rotation=0 if max(map(len, patients)) < 5 else 60)
     axes.set_yticks(range(len(methods)), [method_title(method, settings) for method in methods])
     colour_tick_labels(axes, methods, settings)
@@ -75,7 +89,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"Pearson r per gene and section, averaged over the sections of a patient and over genes: "
         f"{count(methods, 'method')}, n = {count(patients, 'patient')}. Rows are sorted by their mean. "
-        "The patient is the unit of replication; the spread along a row is what the interval of the leader board "
+        "The patient is the unit of replication; the spread along a row is what the interval of the leader "
+        "board "
         "reflects. No test." + scores_note(settings)
     )
 

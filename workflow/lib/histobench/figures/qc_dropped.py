@@ -29,14 +29,17 @@ def reason_title(column: str) -> str:
 
 
 def tidy_qc(summaries: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return profile, section, reason, n, n_raw; one row per profile, section and reason ("kept" included)."""
+    """Return profile, section, reason, n, n_raw; with one row per reason, "kept" included."""
     import pandas as pd
 
     blocks = []
     for profile, summary in summaries.items():
         reasons = [column for column in summary if str(column).startswith("dropped_")]
         long = summary.rename(columns={"n_spots_kept": "kept"}).melt(
-            id_vars=["section", "n_spots_raw"], value_vars=["kept", *reasons], var_name="reason", value_name="n"
+            id_vars=["section", "n_spots_raw"],
+            value_vars=["kept", *reasons],
+            var_name="reason",
+            value_name="n",
         )
         long.insert(0, "profile", profile)
         blocks.append(long)
@@ -67,7 +70,14 @@ def plot_qc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> F
         for reason in reasons:
             part = rows[rows["reason"] == reason].set_index("section")["n"].reindex(sections).fillna(0)
             share = (100 * part / raw.where(raw > 0)).fillna(0)
-            axes.bar(range(len(sections)), share, bottom=floor, width=0.8, color=_colour(reason, reasons), label=reason)
+            axes.bar(
+                range(len(sections)),
+                share,
+                bottom=floor,
+                width=0.8,
+                color=_colour(reason, reasons),
+                label=reason,
+            )
             floor = floor + share
         total = int(rows.loc[rows["reason"] != "kept", "n"].sum())
         axes.set_title(f"profile {profile}: {total:,} of {int(raw.sum()):,} spots dropped", loc="left")
@@ -82,9 +92,15 @@ def plot_qc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> F
     panels[-1].set_xticks(range(len(sections)), sections, rotation=90 if len(sections) > 12 else 0)
     panels[-1].tick_params(axis="x", length=0, labelsize=7 if len(sections) <= 40 else 5)
     panels[-1].set_xlabel("section")
-    handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     if handles:
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles))
+        )
     return figure
 
 
@@ -99,11 +115,12 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         reasons = rows[rows["reason"] != "kept"].groupby("reason", sort=False)["n"].sum()
         listed = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items() if number)
         raw = int(rows.drop_duplicates("section")["n_raw"].sum())
-        parts.append(f"{profile}: {int(reasons.sum()):,} of {count(raw, 'spot')}" + (f" ({listed})" if listed else ""))
+        parts.append(
+            f"{profile}: {int(reasons.sum()):,} of {count(raw, 'spot')}" + (f" ({listed})" if listed else "")
+        )
     return (
-        "Spots dropped by quality control as a share of each section, by the first filter that rejected the spot. "
-        + "; ".join(parts)
-        + ". Descriptive; no test."
+        "Spots dropped by quality control as a share of each section, by the first filter that rejected the "
+        "spot. " + "; ".join(parts) + ". Descriptive; no test."
     )
 
 

@@ -26,7 +26,7 @@ SINGLE = 3.5
 DOUBLE = 7.2
 RASTER_DPI = 200
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same letters on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -77,8 +77,8 @@ FAMILY_MARKERS = {"deep": "o", "classical": "s", "control": "o", "oracle": "D"}
 HOLLOW = frozenset({"control", "oracle"})
 
 # After the palettes of Okabe & Ito (2008) and Tol (2021), both made for colour-blind readers; light tones are
-# darkened until names printed in them are legible on white. Each family keeps to one side of the colour circle:
-# warm for deep, cold for classical, grey and olive for the rest.
+# darkened until names printed in them are legible on white. Each family keeps to one side of the colour
+# circle: warm for deep, cold for classical, grey and olive for the rest.
 _RAMPS = {
     "deep": ("#D55E00", "#C2649A", "#882255", "#C98600", "#CC6677", "#661100", "#AA4499", "#E8601C"),
     "classical": ("#0072B2", "#3B9BD6", "#009E73", "#332288", "#44AA99", "#117733"),
@@ -213,7 +213,9 @@ def empty_figure(message: str, width: float = DOUBLE) -> Figure:
     return figure
 
 
-def colour_tick_labels(axes: Axes, methods: Iterable[str], settings: Mapping[str, Any], axis: str = "y") -> None:
+def colour_tick_labels(
+    axes: Axes, methods: Iterable[str], settings: Mapping[str, Any], axis: str = "y"
+) -> None:
     """Colour the tick labels of a method axis like the methods."""
     labels = axes.get_yticklabels() if axis == "y" else axes.get_xticklabels()
     for label, method in zip(labels, methods, strict=False):
@@ -242,7 +244,12 @@ def save_figure(
     """
     with atomic_path(svg) as temporary:
         metadata = {"Date": None, "Creator": None, "Title": title or None}
-        figure.savefig(temporary, format="svg", dpi=RASTER_DPI, metadata={k: v for k, v in metadata.items() if v or k != "Title"})
+        figure.savefig(
+            temporary,
+            format="svg",
+            dpi=RASTER_DPI,
+            metadata={k: v for k, v in metadata.items() if v or k != "Title"},
+        )
     with atomic_path(png) as temporary:
         figure.savefig(temporary, format="png", dpi=RASTER_DPI, metadata={"Software": None})
     rounded = table.copy()

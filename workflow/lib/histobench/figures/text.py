@@ -28,7 +28,8 @@ def scores_note(settings: Mapping[str, Any] | None) -> str:
     notes = ""
     if scheme == "leave_one_section_out":
         notes += (
-            " Section-wise folds: other sections of the test patient were in the training set, so these scores leak "
+            " Section-wise folds: other sections of the test patient were in the training set, so these "
+            "scores leak "
             "the patient and are not comparable with patient-wise ones."
         )
     if scope == "all":

@@ -60,9 +60,12 @@ def cohort_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -> Co
     """Read what is known of one cohort and prepare it for the page."""
     settings = dict(entry.get("settings") or {})
     loaded = load(entry.get("sections"), "table of sections")
-    offered = downloads.add(entry["sections"], f"cohort {name}", "sections.tsv") if entry.get("sections") else None
+    offered = (
+        downloads.add(entry["sections"], f"cohort {name}", "sections.tsv") if entry.get("sections") else None
+    )
     sections = view(
-        f"{name}-sections", "Sections", loaded, [*SECTIONS, *_dropped_columns(loaded)], download=offered, search=True,
+        f"{name}-sections", "Sections", loaded, [*SECTIONS, *_dropped_columns(loaded)],
+        download=offered, search=True,
         note="Spots that cannot be used are dropped with a count for each reason.",
     )  # fmt: skip
     qc = [_qc_view(name, profile, path, downloads) for profile, path in (entry.get("qc") or {}).items()]
@@ -77,7 +80,9 @@ def cohort_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -> Co
         sections=sections,
         qc=qc,
         stains=stains,
-        stain_missing="" if stains else "no stain was fitted: no experiment of this run uses images of this cohort",
+        stain_missing=""
+        if stains
+        else "no stain was fitted: no experiment of this run uses images of this cohort",
     )
 
 
@@ -119,8 +124,10 @@ def _stain(section: str, record: Mapping[str, Any]) -> StainView:
         for key, value in stored.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
-    uri = preview_uri(image_path) if image_path and image_path.is_file() else None
-    return StainView(section, uri, [str(flag).replace("_", " ") for flag in flags], facts[:6])
+    found = image_path is not None and image_path.is_file()
+    uri = preview_uri(image_path) if found and image_path else None
+    missing = "" if found else f"{image_path or 'preview'} does not exist"
+    return StainView(section, uri, [str(flag).replace("_", " ") for flag in flags], facts[:6], missing)
 
 
 def _facts(settings: Mapping[str, Any], loaded: Loaded) -> list[tuple[str, str]]:
@@ -130,7 +137,9 @@ def _facts(settings: Mapping[str, Any], loaded: Loaded) -> list[tuple[str, str]]
         facts["Patients"] = table["patient"].nunique()
         facts["Sections"] = len(table)
         if {"n_spots_raw", "n_spots_kept"} <= set(table.columns):
-            facts["Spots"] = f"{int(table['n_spots_kept'].sum()):,} kept of {int(table['n_spots_raw'].sum()):,}"
+            facts["Spots"] = (
+                f"{int(table['n_spots_kept'].sum()):,} kept of {int(table['n_spots_raw'].sum()):,}"
+            )
     facts["Spot diameter"] = f"{settings['spot_um']} µm" if known(settings.get("spot_um")) else None
     facts["Spot pitch"] = f"{settings['pitch_um']} µm" if known(settings.get("pitch_um")) else None
     facts["Source"] = settings.get("source") if settings.get("source") != settings.get("name") else None
@@ -149,8 +158,10 @@ def _notes(entry: Mapping[str, Any], loaded: Loaded) -> list[str]:
         sources = table["label_source"].fillna("none").value_counts()
         if "transferred" in sources:
             notes.append(
-                f"Tumour labels of {sources['transferred']} of {len(table)} sections are transferred from the annotated "
-                "section of the same patient by position in the tissue. They are not a pathologist's judgement of those "
+                f"Tumour labels of {sources['transferred']} of {len(table)} sections are transferred from "
+                "the annotated "
+                "section of the same patient by position in the tissue. They are not a pathologist's "
+                "judgement of those "
                 "spots; scores that use them are marked as transferred."
             )
     if "patient_alias" in table:
@@ -158,7 +169,8 @@ def _notes(entry: Mapping[str, Any], loaded: Loaded) -> list[str]:
         if len(known_alias):
             pairs = ", ".join(f"{row.patient} = {row.patient_alias}" for row in known_alias.itertuples())
             notes.append(
-                f"Some patients also occur in another cohort under another name ({pairs}); a model trained there has "
+                f"Some patients also occur in another cohort under another name ({pairs}); a model trained "
+                "there has "
                 "seen them."
             )
     return notes

@@ -10,6 +10,7 @@ from pathlib import Path
 
 # An SVG larger than this is slower to show than its raster twin.
 LARGEST_SVG = 600_000
+LARGEST_PNG = 600_000
 # Browsers refuse longer data URIs in links (2 MB in Chromium).
 LARGEST_LINK = 1_400_000
 LARGEST_TOTAL = 9_000_000
@@ -28,11 +29,27 @@ def figure_uri(svg: str | Path | None, png: str | Path | None) -> str | None:
     """Return a figure as a data URI: vector where it is small enough, else raster; None if neither exists."""
     vector = Path(svg) if svg else None
     raster = Path(png) if png else None
-    if vector and vector.is_file() and (vector.stat().st_size <= LARGEST_SVG or not (raster and raster.is_file())):
+    if (
+        vector
+        and vector.is_file()
+        and (vector.stat().st_size <= LARGEST_SVG or not (raster and raster.is_file()))
+    ):
         return data_uri(vector.read_bytes(), _TYPES[".svg"])
     if raster and raster.is_file():
-        return data_uri(raster.read_bytes(), _TYPES[".png"])
+        return _raster_uri(raster)
     return None
+
+
+def _raster_uri(path: Path) -> str:
+    """Return a raster figure; a heavy one (tissue below its maps) is stored as WebP at high quality."""
+    from PIL import Image, features
+
+    if path.stat().st_size <= LARGEST_PNG or not features.check("webp"):
+        return data_uri(path.read_bytes(), _TYPES[".png"])
+    stream = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(stream, "WEBP", quality=90)
+    return data_uri(stream.getvalue(), "image/webp")
 
 
 def preview_uri(path: str | Path, width: int = _PREVIEW_PX) -> str:

@@ -48,12 +48,29 @@ LEADERBOARD = (
     Column("spearman", "Spearman", r3),
     Column("rmse", "RMSE", r3, "root mean squared error on the scale of the targets"),
     Column("mae", "MAE", r3, "mean absolute error on the scale of the targets"),
-    Column("pearson_pooled", "r pooled", r3, "pooled over sections: rewards recognising the section; for comparison only"),
+    Column(
+        "pearson_pooled",
+        "r pooled",
+        r3,
+        "pooled over sections: rewards recognising the section; for comparison only",
+    ),
     Column("n_genes", "Genes", whole),
     Column("n_positive", "Genes r > 0", whole, "genes with positive mean correlation"),
-    Column("n_consistent_holm", "Consistent (Holm)", whole, "genes consistent across patients, family-wise error 5 %"),
-    Column("n_consistent_bh", "Consistent (BH)", whole, "genes consistent across patients, false discovery rate 5 %"),
-    Column("n_undefined", "Undefined", whole, "gene-section pairs without a defined truth or prediction variance"),
+    Column(
+        "n_consistent_holm",
+        "Consistent (Holm)",
+        whole,
+        "genes consistent across patients, family-wise error 5 %",
+    ),
+    Column(
+        "n_consistent_bh",
+        "Consistent (BH)",
+        whole,
+        "genes consistent across patients, false discovery rate 5 %",
+    ),
+    Column(
+        "n_undefined", "Undefined", whole, "gene-section pairs without a defined truth or prediction variance"
+    ),
     Column("train_seconds", "Training", seconds, "wall time of training, all folds"),
     Column("peak_memory_mb", "Memory", megabytes, "peak memory of training"),
     Column("parameters", "Parameters", whole),
@@ -126,7 +143,9 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         "genes": _genes_view(name, loaded["genes"], loaded["leaderboard"], settings, offered.get("genes")),
         "audit": _audit_view(name, loaded["audit"], offered.get("audit")),
         "failures": _failures_view(name, loaded["failures"], offered.get("failures")),
-        "power": _any_view(name, "power", "What this test can show", loaded["power"], offered.get("power"), settings),
+        "power": _any_view(
+            name, "power", "What this test can show", loaded["power"], offered.get("power"), settings
+        ),
         "planted": _any_view(
             name, "planted", "Planted and null genes", loaded["planted"], offered.get("planted"), settings
         ),
@@ -145,11 +164,14 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         description=str(settings.get("description") or ""),
         facts=_facts(settings, loaded),
         badges=_badges(settings, loaded, lost),
-        warnings=[text.strip() for text in [scores_note(settings)] if text] + list(settings.get("warnings", [])),
+        warnings=[text.strip() for text in [scores_note(settings)] if text]
+        + list(settings.get("warnings", [])),
         verdict=verdict(loaded, settings),
         tables=tables,
         others=others,
-        figures=[_figure(name, key, figure, downloads) for key, figure in (entry.get("figures") or {}).items()],
+        figures=[
+            _figure(name, key, figure, downloads) for key, figure in (entry.get("figures") or {}).items()
+        ],
         lost=lost,
     )
 
@@ -202,11 +224,13 @@ def _mark_methods(table: View, settings: Mapping[str, Any]) -> None:
 def _leaderboard_view(name: str, loaded: Loaded, settings: Mapping[str, Any], download: Any) -> View:
     ordered = loaded
     if loaded.table is not None:
-        ordered = Loaded(loaded.table.sort_values("pearson", ascending=False, kind="stable", na_position="last"))
+        ordered = Loaded(
+            loaded.table.sort_values("pearson", ascending=False, kind="stable", na_position="last")
+        )
     board = view(
         f"{name}-leaderboard", "Leader board", ordered, LEADERBOARD, download=download, search=True,
-        note="Click a heading to sort. Controls and oracles are marked by hollow swatches: an oracle uses measurements of "
-        "the test section and does not compete.",
+        note="Click a heading to sort. Controls and oracles are marked by hollow swatches: an oracle uses "
+        "measurements of the test section and does not compete.",
     )  # fmt: skip
     if ordered.table is None:
         return board
@@ -214,10 +238,21 @@ def _leaderboard_view(name: str, loaded: Loaded, settings: Mapping[str, Any], do
     _mark_methods(board, settings)
     ceiling = _ceiling(ordered.table)
     if known(ceiling):
-        texts = {"method": "Noise ceiling", "family": "ceiling", "pearson": r3(ceiling), "ceiling_fraction": "100 %"}
-        sorts = {"method": "Noise ceiling", "family": "ceiling", "pearson": f"{ceiling:.6g}", "ceiling_fraction": "1"}
+        texts = {
+            "method": "Noise ceiling",
+            "family": "ceiling",
+            "pearson": r3(ceiling),
+            "ceiling_fraction": "100 %",
+        }
+        sorts = {
+            "method": "Noise ceiling",
+            "family": "ceiling",
+            "pearson": f"{ceiling:.6g}",
+            "ceiling_fraction": "1",
+        }
         row = [
-            Cell(texts.get(column.key, "–"), sorts.get(column.key, ""), column.numeric) for column in board.columns
+            Cell(texts.get(column.key, "–"), sorts.get(column.key, ""), column.numeric)
+            for column in board.columns
         ]
         board.rows.insert(0, row)
         board.row_classes.insert(0, "ceiling")
@@ -239,10 +274,14 @@ def _genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str,
     if loaded.table is not None and len(loaded.table) > LARGEST_TABLE:
         each = max(1, LARGEST_TABLE // loaded.table["method"].nunique())
         table = loaded.table.sort_values("median_pearson", ascending=False, kind="stable")
-        note += f" The {each:,} genes with the highest median r of each method are shown; the download has all."
+        note += (
+            f" The {each:,} genes with the highest median r of each method are shown; the download has all."
+        )
         loaded = Loaded(table.groupby("method", sort=False).head(each))
     if loaded.table is not None:
-        loaded = Loaded(loaded.table.sort_values(["method", "median_pearson"], ascending=[True, False], kind="stable"))
+        loaded = Loaded(
+            loaded.table.sort_values(["method", "median_pearson"], ascending=[True, False], kind="stable")
+        )
     genes = view(f"{name}-genes", "Genes", loaded, GENES, note=note, download=download, search=True)
     _mark_methods(genes, settings)
     leader = verdict({"leaderboard": board}, settings).best if board else ""
@@ -252,22 +291,24 @@ def _genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str,
 
 
 def _audit_view(name: str, loaded: Loaded, download: Any) -> View:
-    audit = view(f"{name}-audit", "Leakage audit", loaded, AUDIT, download=download, rest=True,
-                 note="What training could have seen of the tested patients, checked before training.")  # fmt: skip
+    note = "What training could have seen of the tested patients, checked before training."
+    audit = view(f"{name}-audit", "Leakage audit", loaded, AUDIT, download=download, rest=True, note=note)
     if loaded.table is not None and "status" in loaded.table:
         audit.row_classes = [f"status-{status}" for status in loaded.table["status"]]
     return audit
 
 
 def _failures_view(name: str, loaded: Loaded, download: Any) -> View:
-    failures = view(f"{name}-failures", "Failures and exclusions", loaded, (), download=download, rest=True,
-                    note="What did not work or could not be measured, counted and not hidden.")  # fmt: skip
+    title, note = "Failures and exclusions", "What failed or could not be measured, counted and not hidden."
+    failures = view(f"{name}-failures", title, loaded, (), download=download, rest=True, note=note)
     if loaded.table is not None and loaded.table.empty:
         failures.missing = "nothing failed and nothing was excluded in this run"
     return failures
 
 
-def _any_view(name: str, key: str, title: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+def _any_view(
+    name: str, key: str, title: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]
+) -> View:
     """Show a table as it is, with formats by column name."""
     columns: list[Column] = []
     if loaded.table is not None:
@@ -277,7 +318,9 @@ def _any_view(name: str, key: str, title: str, loaded: Loaded, download: Any, se
             show = probability if numeric and column in _P_COLUMNS else number(3) if real else plain
             if real and (loaded.table[column].dropna() % 1 == 0).all():
                 show = plain
-            columns.append(Column(column, column.replace("_", " "), show, choose=column == "method", numeric=numeric))
+            columns.append(
+                Column(column, column.replace("_", " "), show, choose=column == "method", numeric=numeric)
+            )
     table = view(f"{name}-{key}", title, loaded, columns, download=download)
     _mark_methods(table, settings)
     return table
@@ -293,7 +336,8 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
     genes = ""
     if isinstance(panel, Mapping):
         chosen = "all patients" if panel.get("scope") == "all" else "training patients"
-        genes = f"{panel.get('size', '')} by {str(panel.get('rule', '')).replace('_', ' ')}, chosen on {chosen}".strip()
+        rule = str(panel.get("rule", "")).replace("_", " ")
+        genes = f"{panel.get('size') or ''} by {rule}, chosen on {chosen}".strip()
     facts = {
         "Cohort": settings.get("cohort"),
         "Patients": settings.get("n_patients"),
@@ -356,4 +400,6 @@ def _figure(name: str, key: str, figure: Mapping[str, Any], downloads: Downloads
     title = key.replace("_", " ").capitalize()
     alt = f"{title}. {caption.split('. ')[0]}".strip()
     missing = "" if uri else f"figure {key}: {figure.get('svg') or 'not part of this run'} does not exist"
-    return FigureView(f"{name}-figure-{key}", title, uri, caption or "No caption was written.", alt, table, missing)
+    return FigureView(
+        f"{name}-figure-{key}", title, uri, caption or "No caption was written.", alt, table, missing
+    )

@@ -34,7 +34,7 @@ class MethodEntry:
 
 
 def method_entries(experiments: Mapping[str, Any]) -> list[MethodEntry]:
-    """Return every configured method once; one that experiments configure differently once per configuration."""
+    """Return every configured method once, or once per configuration where experiments differ."""
     entries: list[tuple[Mapping[str, Any], MethodEntry]] = []
     for experiment, entry in experiments.items():
         settings = {"families": {}, "titles": {}, **(entry.get("settings") or {})}

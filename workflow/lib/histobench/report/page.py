@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histobench.files import atomic_path, read_json
 from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
+from histobench.files import atomic_path, read_json
 from histobench.report.cohort import cohort_view
 from histobench.report.embed import Downloads
 from histobench.report.experiment import experiment_view
@@ -33,7 +33,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
             By name: ``settings`` (mapping: ``title``, ``description``, ``mode``, ``cohort``, ``n_patients``,
             ``n_sections``, ``folds`` (scheme, or mapping with ``scheme``), ``panel``, ``transform``, ``qc``,
             ``seeds``, ``weights``, ``families`` (family by method), ``titles`` (title by method)), ``tables``
-            (folder with the TSV tables; ``leaderboard``, ``genes``, ``power``, ``planted``, ``comparisons`` and
+            (folder with the TSV tables; ``leaderboard``, ``genes``, ``power``, ``planted`` and
             ``failures`` have a place of their own, any other is shown as it is), ``figures`` (by name:
             ``svg``, ``png``, ``caption`` as text or path of a ``.txt`` file, ``table``), ``audit``, ``folds``
             (TSV paths) and ``methods`` (the method's YAML mapping by name, with the parameters used).
@@ -67,7 +67,10 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         experiments=experiments,
         cohorts=cohorts,
         methods=method_entries(manifest.get("experiments") or {}),
-        families=[(family, FAMILY_TITLES[family], method_style("", {"families": {"": family}})) for family in FAMILIES],
+        families=[
+            (family, FAMILY_TITLES[family], method_style("", {"families": {"": family}}))
+            for family in FAMILIES
+        ],
         provenance=provenance,
         provenance_missing=provenance_missing,
         downloads=downloads.by_group(),

@@ -7,18 +7,18 @@ import json
 import os
 import platform
 import subprocess
-import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from histobench.files import read_table, sha256, write_json
+from histobench.methods.record import hardware
 
 # The packages that change numbers or pictures.
 STACK = (
     "anndata",
-    "histobench",
     "imagecodecs",
     "lightgbm",
     "matplotlib",
@@ -53,12 +53,22 @@ def package_versions(names: Sequence[str] = STACK) -> dict[str, str]:
 
 def code_version(project: str | Path) -> dict[str, str]:
     """Return the package version and, in a git checkout, commit and whether files differ from it."""
-    record = {"histobench": package_versions(["histobench"])["histobench"]}
+    record = {"histobench": _own_version(Path(project))}
     described = _git(project, "describe", "--always", "--tags", "--dirty", "--abbrev=12")
     record["git"] = described or "not a git checkout"
     if commit := _git(project, "rev-parse", "HEAD"):
         record["commit"] = commit
     return record
+
+
+def _own_version(project: Path) -> str:
+    """Return the version that pyproject.toml declares: the code that ran, installed or not."""
+    declared = project / "pyproject.toml"
+    if declared.is_file():
+        return str(
+            tomllib.loads(declared.read_text(encoding="utf-8")).get("project", {}).get("version", "unknown")
+        )
+    return package_versions(["histobench"])["histobench"]
 
 
 def _git(project: str | Path, *arguments: str) -> str:
@@ -87,14 +97,17 @@ def data_hashes(sections: Mapping[str, str | Path], lock: str | Path | None) -> 
     lock
         The file of expected checksums.
     """
-    cohorts = {}
+    cohorts: dict[str, Any] = {}
     for cohort, path in sorted(sections.items()):
         if not Path(path).is_file():
             cohorts[cohort] = {"missing": f"{path} does not exist"}
             continue
         table = read_table(path, dtype=str).sort_values("section")
         keys = [str(column) for column in table.columns if str(column).startswith("sha256_")]
-        files = {row["section"]: {key: row[key] for key in keys if row[key] == row[key]} for row in table.to_dict("records")}
+        files = {
+            row["section"]: {key: row[key] for key in keys if row[key] == row[key]}
+            for row in table.to_dict("records")
+        }
         cohorts[cohort] = {"sha256": hash_of(files), "sections": files}
     record: dict[str, Any] = {"cohorts": cohorts}
     if lock:
@@ -102,29 +115,15 @@ def data_hashes(sections: Mapping[str, str | Path], lock: str | Path | None) -> 
     return record
 
 
-def hardware() -> dict[str, Any]:
-    """Return what the machine is: processor, cores, memory, accelerator where torch is loaded already."""
+def machine() -> dict[str, Any]:
+    """Return what the machine is that this runs on: system, processor, cores, accelerator, memory."""
     record: dict[str, Any] = {
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
+        "hardware": hardware("auto"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         record["memory_gb"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    torch = sys.modules.get("torch")  # importing it for a name would cost seconds
-    if torch is not None and torch.cuda.is_available():
-        record["accelerator"] = torch.cuda.get_device_name(0)
     return record
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
 
 
 def write_provenance(
@@ -161,14 +160,17 @@ def write_provenance(
     lock = Path(environment_lock) if environment_lock else None
     record: dict[str, Any] = {
         "code": code_version(project),
-        "configuration": {"sha256": hash_of(configuration), "content": json.loads(json.dumps(configuration, default=str))},
+        "configuration": {
+            "sha256": hash_of(configuration),
+            "content": json.loads(json.dumps(configuration, default=str)),
+        },
         "data": data_hashes(sections, data_lock),
         "environment": {
             "python": platform.python_version(),
             "packages": package_versions(),
             "lock_sha256": sha256(lock) if lock and lock.is_file() else "no lock file",
         },
-        "hardware": {"report": hardware(), "training": training_hardware(runs)},
+        "hardware": {"report": machine(), "training": training_hardware(runs)},
     }
     if date:
         record["date"] = date

@@ -39,7 +39,10 @@ def load(path: str | Path | None, what: str) -> Loaded:
         return Loaded(None, f"{what}: {path} does not exist")
     try:
         table = read_table(path)
-    except (ValueError, OSError) as error:  # pandas raises subclasses of ValueError for empty and broken tables
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # pandas raises subclasses of ValueError for empty and broken tables
         return Loaded(None, f"{what}: {path} cannot be read ({type(error).__name__})")
     return Loaded(table)
 
@@ -109,7 +112,7 @@ def plain(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One shown column: the table's column ``key`` under ``title``; ``choose`` offers a filter of its values."""
+    """One shown column: the table's ``key`` under ``title``; ``choose`` offers a filter of its values."""
 
     key: str
     title: str
@@ -195,7 +198,8 @@ def view(
             if key not in named
         ]
     if len(table) > LARGEST_TABLE:
-        note = f"{note} The first {LARGEST_TABLE:,} of {len(table):,} rows are shown; the download has all.".strip()
+        cut = f"The first {LARGEST_TABLE:,} of {len(table):,} rows are shown; the download has all."
+        note = f"{note} {cut}".strip()
         table = table.head(LARGEST_TABLE)
     rows = [
         [cell(value, column) for value, column in zip(record, shown, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from histobench.evaluation.statistics import power_statement
 from histobench.figures.style import method_family, method_style, method_title
 from histobench.report.tables import Loaded, known, megabytes, percent, probability, r3, seconds, whole
 
@@ -38,7 +39,7 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
         return Verdict(missing="no method has a score")
     leader = (competitors if len(competitors) else scored).iloc[0]
     result = Verdict(best=str(leader["method"]), rows=_short_board(scored, settings))
-    name = method_title(result.best, settings)
+    name = _capital(method_title(result.best, settings))
     share = leader.get("ceiling_fraction")
     result.which.append(
         f"{name} leads with r = {r3(leader['pearson'])}"
@@ -86,16 +87,22 @@ def _short_board(scored: pd.DataFrame, settings: Mapping[str, Any]) -> list[dict
     return rows
 
 
+def _capital(text: str) -> str:
+    """Return a name as the first word of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def _interval(low: Any, high: Any) -> str:
     return f"{r3(low)} to {r3(high)}" if known(low) and known(high) else "no interval"
 
 
-def _bar(row: Mapping[str, Any], top: float) -> dict[str, float] | None:
+def _bar(row: Mapping[Any, Any], top: float) -> dict[str, float] | None:
     """Return positions in percent of a small dot-and-interval drawing whose axis runs from 0 to ``top``."""
     if not (known(row["pearson_low"]) and known(row["pearson_high"]) and top > 0):
         return None
     low, middle, high = (
-        min(100.0, max(0.0, 100 * float(row[key]) / top)) for key in ("pearson_low", "pearson", "pearson_high")
+        min(100.0, max(0.0, 100 * float(row[key]) / top))
+        for key in ("pearson_low", "pearson", "pearson_high")
     )
     return {"low": round(low, 1), "middle": round(middle, 1), "width": round(high - low, 1)}
 
@@ -105,23 +112,11 @@ def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Mapping[str,
     sample = f"{patients} patients" if patients else "patients"
     lines = [f"95 % interval {_interval(leader['pearson_low'], leader['pearson_high'])} over {sample}."]
     lines += _comparison_lines(str(leader["method"]), loaded.get("comparisons", Loaded(None)), settings)
-    if patients:
-        lines += [power_text(int(patients), int(leader["n_genes"]))] if known(leader.get("n_genes")) else []
+    if patients and known(leader.get("n_genes")):
+        lines.append(f"Consistency test: {power_statement(int(patients), int(leader['n_genes']))}")
     if int(leader["n_folds"] or 0) and str(leader.get("seeds", "1")) in ("1", "1.0"):
         lines.append("One seed: the spread between trainings is not measured.")
     return lines
-
-
-def power_text(patients: int, genes: int, level: float = 0.05) -> str:
-    """Say whether the consistency test over ``genes`` can reject anything with that many patients."""
-    smallest = 0.5**patients
-    needed = 1
-    while genes * 0.5**needed > level:
-        needed += 1
-    start = f"Consistency test: the smallest one-sided p with {patients} patients is {probability(smallest)}"
-    if patients >= needed:
-        return f"{start}; Holm over {genes} genes can reject."
-    return f"{start}; Holm over {genes} genes can never reject (it needs {needed} patients)."
 
 
 def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any]) -> list[str]:
@@ -141,7 +136,7 @@ def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any
         return []
     difference, other, sign, row = min(rows, key=lambda entry: entry[0])
     low, high = row.get("difference_low"), row.get("difference_high")
-    ends = sorted(sign * float(end) for end in (low, high) if known(end))
+    ends = sorted(sign * float(end) for end in (low, high) if end is not None and known(end))
     interval = f" ({_interval(*ends)})" if len(ends) == 2 else ""
     p = row.get("p_holm")
     test = f"; Wilcoxon signed-rank over patients, Holm-corrected p = {probability(p)}" if known(p) else ""
@@ -156,15 +151,24 @@ def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -
         parts.append(f"{megabytes(leader['peak_memory_mb'])} peak memory")
     if known(leader.get("parameters")):
         parts.append(f"{whole(leader['parameters'])} parameters")
-    lines = [f"{method_title(leader['method'], settings)}: {', '.join(parts)}." if parts else "Cost was not recorded."]
+    lines = [
+        f"{_capital(method_title(leader['method'], settings))}: {', '.join(parts)}."
+        if parts
+        else "Cost was not recorded."
+    ]
     if "train_seconds" in competitors and len(competitors) > 1 and leader["pearson"] > 0:
         others = competitors[competitors["method"] != leader["method"]]
         cheap = others[others["train_seconds"].notna() & (others["pearson"] > 0)].sort_values("train_seconds")
         near = cheap[cheap["pearson"] >= 0.8 * leader["pearson"]]
-        if len(near) and known(leader.get("train_seconds")) and near.iloc[0]["train_seconds"] < leader["train_seconds"]:
+        if (
+            len(near)
+            and known(leader.get("train_seconds"))
+            and near.iloc[0]["train_seconds"] < leader["train_seconds"]
+        ):
             row = near.iloc[0]
             lines.append(
-                f"{method_title(row['method'], settings)} reaches {percent(row['pearson'] / leader['pearson'])} of that "
+                f"{_capital(method_title(row['method'], settings))} reaches "
+                f"{percent(row['pearson'] / leader['pearson'])} of that "
                 f"score in {seconds(row['train_seconds'])}."
             )
     return lines
