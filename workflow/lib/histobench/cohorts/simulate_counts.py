@@ -34,18 +34,19 @@ PROGRAMMES = ("tumour", "stroma", "immune", "fat", "grade")
 # Mean and standard deviation of a programme over spots, averaged over many simulated patients. Fixed numbers,
 # so that a section's counts do not depend on which other sections exist.
 PROGRAMME_SCALE = {
-    "tumour": (0.30, 0.38),
-    "stroma": (0.44, 0.41),
+    "tumour": (0.31, 0.39),
+    "stroma": (0.40, 0.41),
     "immune": (0.14, 0.26),
-    "fat": (0.11, 0.28),
-    "grade": (0.14, 0.24),
+    "fat": (0.16, 0.34),
+    "grade": (0.17, 0.27),
 }
-_LOG_CELLS_SCALE = (8.05, 0.95)  # the same for log nuclei per mm²
+_LOG_CELLS_SCALE = (7.95, 1.0)  # the same for log nuclei per mm²
 
-_STRENGTHS = (0.1, 0.2, 0.4, 0.7)
+_STRENGTHS = (0.1, 0.2, 0.35, 0.55)
 _DEPTH_STRENGTHS = (0.3, 0.5, 0.7)
-_AMPLIFICATION = 2.2  # log fold of an amplified gene in pure tumour
-_BASE_TUMOUR_FOLD = 0.3  # and of the same gene where it is not amplified
+_AMPLIFIED_STRENGTH = 0.6  # log fold per sd of tumour where a patient gene is amplified,
+_UNAMPLIFIED_STRENGTH = 0.2  # and in all other patients
+_AMPLIFIED_LEVEL = 2.2  # log fold of its level in the patient, tumour or not
 _NULL_SHAPE = 4.0  # gamma shape of null genes: squared coefficient of variation 1/4, near that of the others
 _SIZE = 5.0  # negative binomial size of all other genes
 _SPOT_TISSUE = 0.6  # a spot is under tissue when this share of its disc is
@@ -76,14 +77,20 @@ def truth_table(settings: SimulationSettings) -> pd.DataFrame:
     for i in range(settings.n_genes_null):
         # Every second null gene has a smooth map of its own, which shares nothing with the image.
         programme = "own map" if i % 2 else "none"
-        weight = float(np.exp(np.clip(rng.normal(0, 0.6), -0.5, 1.5)))
+        weight = float(np.exp(np.clip(rng.normal(-0.35, 0.5), -1.2, 1.0)))
         rows.append((f"NULL-{i + 1:02d}", "null", programme, 0.0, weight))
     for i in range(settings.n_genes_depth):
         strength = _DEPTH_STRENGTHS[i % len(_DEPTH_STRENGTHS)]
         rows.append((f"DEPTH-{i + 1:02d}", "depth", "depth", strength, float(np.exp(rng.normal(0, 0.4)))))
     for i in range(settings.n_genes_patient):
         rows.append(
-            (f"AMP-{i + 1:02d}", "patient", "tumour", _AMPLIFICATION, 0.2 * float(np.exp(rng.normal(0, 0.3))))
+            (
+                f"AMP-{i + 1:02d}",
+                "patient",
+                "tumour",
+                _AMPLIFIED_STRENGTH,
+                0.35 * float(np.exp(rng.normal(0, 0.2))),
+            )
         )
     truth = pd.DataFrame(rows, columns=["gene", "kind", "programme", "strength", "mean_count"])
     truth["mean_count"] *= settings.mean_depth / truth["mean_count"].sum()
@@ -183,7 +190,8 @@ def _patient_slopes(settings: SimulationSettings, patient: str, truth: pd.DataFr
     """Return each gene's log fold per programme in this patient: (genes, programmes).
 
     A planted gene follows its programme with its strength; on top, every patient relates the gene to all
-    programmes a little differently. Null and depth genes have no slopes in any patient.
+    programmes a little differently. Patient genes rise with tumour, more so where they are amplified. Null
+    and depth genes have no slopes in any patient.
     """
     rng = np.random.default_rng(seed_for("simulated", settings.seed, patient, "slopes"))
     own = rng.standard_normal(
@@ -195,20 +203,30 @@ def _patient_slopes(settings: SimulationSettings, patient: str, truth: pd.DataFr
     extra = own * np.abs(strength) * settings.patient_slope_spread / np.sqrt(len(PROGRAMMES))
     weight = np.where(planted, truth["mean_count"], 0.0)[:, None]
     extra -= planted[:, None] * (weight * extra).sum(axis=0) / weight.sum()  # balanced, like the pairs
-    return main + extra
+    slopes = main + extra
+    of_patients = (truth["kind"] == "patient").to_numpy()
+    amplified = amplified_in(settings, truth)[patient].to_numpy()[of_patients]
+    slopes[of_patients, PROGRAMMES.index("tumour")] = np.where(
+        amplified, _AMPLIFIED_STRENGTH, _UNAMPLIFIED_STRENGTH
+    )
+    return slopes
 
 
 def amplified_in(settings: SimulationSettings, truth: pd.DataFrame) -> pd.DataFrame:
     """Return in which patients each gene is amplified: bool, (genes, patients).
 
-    Each gene of kind "patient" is amplified in a quarter of the patients, at least one; others in none.
+    A gene of kind "patient" is amplified in one patient of six, at least in one; every patient gets about as
+    many amplified genes as the next. Other genes are amplified in none.
     """
     rng = np.random.default_rng(seed_for("simulated", settings.seed, "amplified"))
     patients = [f"P{number}" for number in range(1, settings.n_patients + 1)]
     table = np.zeros((len(truth), len(patients)), dtype=bool)
-    many = max(1, round(len(patients) / 4))
-    for row in np.flatnonzero(truth["kind"] == "patient"):
-        table[row, rng.choice(len(patients), size=many, replace=False)] = True
+    many = max(1, round(len(patients) / 6))
+    rows = np.flatnonzero(truth["kind"] == "patient")
+    decks = [rng.permutation(len(patients)) for _ in range(-(-len(rows) * many // len(patients)))]
+    turns = np.concatenate(decks) if decks else np.zeros(0, int)
+    for number, row in enumerate(rows):
+        table[row, turns[number * many : (number + 1) * many]] = True
     return pd.DataFrame(table, index=truth["gene"], columns=patients)
 
 
@@ -221,6 +239,7 @@ def expected_shares(
     """
     rng = np.random.default_rng(seed_for("simulated", settings.seed, patient, "expression"))
     base = np.log(truth["mean_count"].to_numpy()) + rng.normal(0, settings.patient_effect_sd, len(truth))
+    base += _AMPLIFIED_LEVEL * amplified_in(settings, truth)[patient].to_numpy()
     log_share = base + _scores(latent) @ _patient_slopes(settings, patient, truth).T
 
     kind = truth["kind"].to_numpy()
@@ -228,10 +247,6 @@ def expected_shares(
     spread = np.hypot(settings.technical_depth_sd, settings.cellularity_depth_sd) or 1.0
     depth_score = (depth - depth.mean()) / spread
     log_share[:, kind == "depth"] += np.outer(depth_score, truth.loc[kind == "depth", "strength"])
-
-    amplified = amplified_in(settings, truth)[patient].to_numpy()
-    fold = np.where(amplified, _AMPLIFICATION, _BASE_TUMOUR_FOLD) * (kind == "patient")
-    log_share += np.outer(latent["tumour"].to_numpy(), fold)
 
     share = np.exp(log_share)
     null = kind == "null"

@@ -93,8 +93,8 @@ class _Sensor:
         for channel in range(3):
             density = haematoxylin * self.vectors[0, channel] + eosin * self.vectors[1, channel] - shade
             value = cv2.exp(-density) * self.light[channel]
-            for row in range(0, rows, _SENSOR_TILE):
-                for left in range(0, width, _SENSOR_TILE):
-                    window = value[row : row + _SENSOR_TILE, left : left + _SENSOR_TILE]
-                    window += self.noise[: window.shape[0], : window.shape[1], channel]
+            # The noise is tied to the row of the whole image, so that strips fit together.
+            noise = np.take(self.noise[..., channel], np.arange(top, top + rows) % _SENSOR_TILE, axis=0)
+            for left in range(0, width, _SENSOR_TILE):
+                value[:, left : left + _SENSOR_TILE] += noise[:, : min(_SENSOR_TILE, width - left)]
             image[..., channel] = np.clip(value + 0.5, 0, 255)

@@ -17,7 +17,7 @@ PITCH_UM = 200.0
 SPOT_UM = 100.0
 """Diameter of a spot of the legacy array."""
 
-COUNTS_PER_GENE = 5.0
+COUNTS_PER_GENE = 10.0
 """Smallest mean count per gene: below, rounding to whole counts would begin to show in null genes."""
 
 # Key: (smallest, largest) value that is accepted. The upper ends keep a typing error from filling a disk.
@@ -85,13 +85,13 @@ class SimulationSettings:
     n_genes_planted: int = 60
     n_genes_null: int = 60
     n_genes_depth: int = 12
-    n_genes_patient: int = 24
+    n_genes_patient: int = 36
     mean_depth: float = 4000.0
     tissue_share: float = 0.62
     technical_depth_sd: float = 0.4
     cellularity_depth_sd: float = 0.22
     patient_effect_sd: float = 0.25
-    patient_slope_spread: float = 0.6
+    patient_slope_spread: float = 0.8
     stain_spread: float = 1.0
     jpeg_quality: int = 92
     seed: int = 0
