@@ -1,0 +1,162 @@
+"""Controls and oracles: each number is worked out by hand or by a reference implementation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import skew
+
+from histobench.errors import UserError
+from histobench.imaging.patchview import PatchView
+from histobench.methods.colour_ridge import ColourRidge, colour_moments
+from histobench.methods.conformance import GENES, make_section, make_study
+from histobench.methods.contract import Context, SectionData
+from histobench.methods.depth import Depth
+from histobench.methods.neighbour_mean import NeighbourMean
+from histobench.methods.section_mean import SectionMean
+from histobench.methods.shuffled_image import ShuffledImage, shuffle_images
+from histobench.methods.train_mean import TrainMean
+from histobench.methods.tumour_label import TumourLabel
+
+CONTEXT = Context(genes=GENES, seed=3, device="cpu", weights="none")
+
+
+def tiny(targets: list[list[float]], **changes: object) -> SectionData:
+    n = len(targets)
+    spots = pd.DataFrame(
+        {"array_x": np.arange(n) * 1.0, "array_y": 0.0, "pixel_x": 0.0, "pixel_y": 0.0},
+        index=[f"{i}x0" for i in range(n)],
+    )
+    return replace(SectionData("c", "s", "p", spots, targets=np.array(targets, np.float32)), **changes)
+
+
+def test_training_mean_weighs_every_spot_the_same() -> None:
+    method = TrainMean()
+    method.fit([tiny([[1.0], [2.0]]), tiny([[9.0]], section="t")], [], CONTEXT)
+    np.testing.assert_allclose(method.predict(tiny([[0.0], [0.0]])).expression, [[4.0], [4.0]])
+
+
+def test_section_mean_is_that_of_the_section_itself() -> None:
+    method = SectionMean()
+    method.fit([tiny([[100.0, 1.0]])], [], CONTEXT)
+    np.testing.assert_allclose(method.predict(tiny([[1.0, 5.0], [3.0, 5.0]])).expression, [[2, 5], [2, 5]])
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "expected"),
+    # spots on a grid:  a b .      values  1 2 .
+    #                   c . .              3 . .
+    #                   . . e              . . 9
+    [(4, [2.5, 1.0, 1.0, 50.0]), (8, [2.5, 2.0, 1.5, 50.0])],
+)
+def test_neighbour_mean_by_hand(neighbours: int, expected: list[float]) -> None:
+    section = tiny([[1.0], [2.0], [3.0], [9.0]])
+    section.spots["array_x"] = [0.0, 1.02, -0.04, 2.0]  # adjusted coordinates are fractional
+    section.spots["array_y"] = [0.0, 0.01, 0.97, 2.03]
+    method = NeighbourMean(neighbours)
+    method.fit([tiny([[50.0]])], [], CONTEXT)
+    np.testing.assert_allclose(method.predict(section).expression[:, 0], expected)
+
+
+def test_neighbours_are_4_or_8() -> None:
+    with pytest.raises(UserError, match="4 or 8"):
+        NeighbourMean(6).fit([tiny([[1.0]])], [], CONTEXT)
+
+
+def test_depth_is_a_straight_line_on_log_umis() -> None:
+    umis = np.array([10.0, 100.0, 1000.0, 7.0])
+    line = 2.0 * np.log(umis) + 1.0
+    train = tiny([[v, 4.0] for v in line], total_counts=umis)
+    method = Depth()
+    method.fit([train], [], CONTEXT)
+    shown = method.predict(tiny([[0.0, 0.0]] * 2, total_counts=np.array([50.0, 0.0])))
+    np.testing.assert_allclose(shown.expression[:, 0], [2 * np.log(50) + 1, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(shown.expression[:, 1], 4.0, rtol=1e-6)
+
+
+def test_depth_equals_least_squares() -> None:
+    train, test = make_study()
+    method = Depth()
+    method.fit(train, [], CONTEXT)
+    x = np.log(np.concatenate([s.total_counts for s in train]))
+    y = np.concatenate([s.targets for s in train]).astype(float)
+    slope, intercept = np.polyfit(x, y, 1)
+    expected = np.log(test.total_counts)[:, None] * slope + intercept
+    np.testing.assert_allclose(method.predict(test).expression, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tumour_label_uses_the_spots_own_label() -> None:
+    nan = np.nan
+    train = tiny([[1.0], [3.0], [10.0], [6.0]], labels=np.array([1, 1, 0, nan], np.float32))
+    method = TumourLabel()
+    told = method.fit([train], [], CONTEXT)
+    shown = method.predict(tiny([[0.0]] * 3, labels=np.array([nan, 0, 1], np.float32)))
+    np.testing.assert_allclose(shown.expression[:, 0], [5.0, 10.0, 2.0])
+    assert (told.facts["n_train_tumour"], told.facts["n_train_unlabelled"]) == (2, 1)
+
+
+def test_a_label_that_no_training_spot_has_gets_the_training_mean() -> None:
+    method = TumourLabel()
+    method.fit([tiny([[1.0], [3.0]], labels=np.array([1, 1], np.float32))], [], CONTEXT)
+    assert method.predict(tiny([[0.0]], labels=np.array([0], np.float32))).expression[0, 0] == 2.0
+
+
+def test_colour_moments_are_mean_sd_and_skewness() -> None:
+    patches = np.random.default_rng(0).gamma(2.0, 30.0, (70, 9, 9, 3)).clip(0, 255).astype(np.uint8)
+    patches[3, :, :, 1] = 200  # no contrast in one channel
+    pixels = patches.reshape(70, -1, 3).astype(float)
+    third = skew(pixels + np.random.default_rng(1).normal(0, 1e-7, pixels.shape), axis=1)
+    third[3, 1] = 0.0
+    expected = np.concatenate([pixels.mean(axis=1), pixels.std(axis=1), third], axis=1)
+    np.testing.assert_allclose(colour_moments(patches), expected, rtol=1e-4, atol=1e-4)
+    view = PatchView(patches, np.arange(70)[::-1])
+    np.testing.assert_allclose(colour_moments(view), expected[::-1], rtol=1e-4, atol=1e-4)
+
+
+def test_colour_ridge_finds_what_colour_tells() -> None:
+    train = [make_section(f"p{i}", f"s{i}", 40, i) for i in range(4)]
+    test = make_section("p9", "s9", 60, 9)
+    method = ColourRidge()
+    told = method.fit(train, [], CONTEXT)
+    r = [np.corrcoef(method.predict(test).expression[:, g], test.targets[:, g])[0, 1] for g in (0, 1)]
+    assert min(r) > 0.3  # these genes fall with the latent value that brightens the patch
+    assert told.facts["selection_unit"] == "patient"
+    assert len(told.history) == len(method.alphas)
+
+
+def test_shuffling_moves_images_within_the_section_only() -> None:
+    section = make_section("p", "s", 12, 0)
+    moved = shuffle_images(section, 5)
+    order = [int(np.flatnonzero((section.features == row).all(axis=1))[0]) for row in moved.features]
+    assert sorted(order) == list(range(12)) and order != list(range(12))
+    np.testing.assert_array_equal(moved.patches, section.patches[order])  # both in the same way
+    np.testing.assert_array_equal(moved.targets, section.targets)
+    view = replace(section, patches=PatchView(section.patches, np.arange(12)))
+    np.testing.assert_array_equal(np.asarray(shuffle_images(view, 5).patches), moved.patches)
+    again = shuffle_images(replace(section, section="t"), 5)
+    assert not np.array_equal(again.features, moved.features)  # every section has its own order
+
+
+def test_shuffled_images_carry_nothing_within_a_section() -> None:
+    """Over many drawn studies the score is null, while the same method unshuffled scores high."""
+    entry = "histobench.methods.ridge_probe:RidgeProbe"
+    shuffled, honest = [], []
+    for study in range(40):
+        train = [make_section(f"p{i}", f"s{i}", 24, 1000 * study + i) for i in range(3)]
+        test = make_section("p9", "s9", 48, 1000 * study + 9)
+        for method, scores in ((ShuffledImage(entry, {}), shuffled), (_wrapped(entry), honest)):
+            method.fit(train, [], replace(CONTEXT, seed=study))
+            predicted = method.predict(test).expression
+            scores.append(np.corrcoef(predicted[:, 0], test.targets[:, 0])[0, 1])
+    error = np.std(shuffled) / np.sqrt(len(shuffled))
+    assert abs(np.mean(shuffled)) < 3 * error
+    assert np.mean(honest) > 0.5
+
+
+def _wrapped(entry: str):
+    from histobench.methods.entry import build_method
+
+    return build_method(entry, {})

@@ -1,0 +1,365 @@
+"""The training engine: batches, augmentation, the loop, and a training that is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from histobench.errors import UserError
+from histobench.imaging.patchview import PatchView
+from histobench.training.augment import apply_symmetry, augment, symmetries
+from histobench.training.checkpoint import Checkpoint, fingerprint
+from histobench.training.data import PatchSource, pixel_statistics, resize
+from histobench.training.device import pick_device
+from histobench.training.loop import Loop
+
+CPU = torch.device("cpu")
+
+
+def patches(n: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, width, width, 3), dtype=np.uint8)
+
+
+# -- batches ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_batches_number_the_spots_through_the_sections(resident: bool) -> None:
+    first, second = patches(5, 12, 1), patches(4, 12, 2)
+    source = PatchSource([first, PatchView(second, np.array([3, 1, 0]))], resident=resident)
+    assert len(source) == 8
+    both = np.concatenate([first, second[[3, 1, 0]]])
+    rows = np.array([7, 0, 4, 5, 5, 2])
+    batch = source.batch(rows)
+    assert batch.dtype == torch.uint8
+    np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), both[rows])
+
+
+def test_sections_of_other_width_are_resized_to_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "wide.npy", patches(3, 20))
+    wide = np.load(tmp_path / "wide.npy", mmap_mode="r")
+    with pytest.raises(UserError, match="input_px"):
+        PatchSource([patches(2, 16), wide])
+    batch = PatchSource([patches(2, 16), wide], input_px=16).batch(np.array([4, 1]))
+    assert batch.shape == (2, 3, 16, 16)
+    np.testing.assert_array_equal(batch[1].permute(1, 2, 0).numpy(), patches(2, 16)[1])
+
+
+def test_resizing_keeps_flat_colours_and_means() -> None:
+    flat = torch.full((1, 3, 30, 30), 137, dtype=torch.uint8)
+    assert (resize(flat, 14) == 137).all()
+    noise = torch.from_numpy(patches(1, 64)).permute(0, 3, 1, 2)
+    smaller = resize(noise, 32)
+    assert smaller.float().mean() == pytest.approx(noise.float().mean(), abs=0.5)
+    assert smaller.float().std() < 0.75 * noise.float().std()  # averaged, not picked: antialiased
+
+
+def test_pixel_statistics_pool_all_pixels_of_all_batches() -> None:
+    first, second = patches(5, 8, 1), patches(2, 8, 2) // 3
+    batches = [torch.from_numpy(part).permute(0, 3, 1, 2) for part in (first, second)]
+    pixels = np.concatenate([first, second]).reshape(-1, 3) / 255.0
+    mean, sd = pixel_statistics(batches)
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(sd, pixels.std(axis=0), rtol=1e-9)
+
+
+def test_a_blank_slide_has_usable_pixel_statistics() -> None:
+    _, sd = pixel_statistics([torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)])
+    assert sd == [1.0, 1.0, 1.0]
+
+
+# -- augmentation -----------------------------------------------------------------------------------
+
+
+def test_there_are_eight_different_symmetries_and_the_first_changes_nothing() -> None:
+    image = torch.from_numpy(patches(1, 6)).permute(0, 3, 1, 2)
+    views = list(symmetries(image))
+    assert torch.equal(views[0], image)
+    assert len({view.numpy().tobytes() for view in views}) == 8
+    # the set is closed: turning any view gives another of them
+    known = {view.numpy().tobytes() for view in views}
+    for view in views:
+        assert torch.rot90(view, 1, (-2, -1)).contiguous().numpy().tobytes() in known
+        assert view.flip(-1).contiguous().numpy().tobytes() in known
+
+
+def test_each_patch_gets_its_own_symmetry_uniformly() -> None:
+    image = torch.from_numpy(patches(1, 6)).permute(0, 3, 1, 2)
+    n = 8000
+    batch = augment(image.expand(n, -1, -1, -1), np.random.default_rng(0))
+    views = {view.numpy().tobytes(): code for code, view in enumerate(symmetries(image))}
+    codes = [views[one.numpy().tobytes()] for one in batch.split(1)]
+    counts = np.bincount(codes, minlength=8)
+    # chi-squared with 7 degrees of freedom: 24.3 is the 99.9th percentile
+    assert ((counts - n / 8) ** 2 / (n / 8)).sum() < 24.3
+
+
+def test_augmentation_follows_its_generator() -> None:
+    batch = torch.from_numpy(patches(16, 6)).permute(0, 3, 1, 2)
+    one = augment(batch, np.random.default_rng(4))
+    assert torch.equal(one, augment(batch, np.random.default_rng(4)))
+    assert not torch.equal(one, augment(batch, np.random.default_rng(5)))
+    codes = np.random.default_rng(4).integers(0, 8, 16)
+    for row, code in enumerate(codes):
+        assert torch.equal(one[row : row + 1], apply_symmetry(batch[row : row + 1], int(code)))
+
+
+# -- the loop ---------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """Everything that a resumed training must restore: batch statistics and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 2)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+X = torch.randn(45, 6, generator=torch.Generator().manual_seed(1))
+Y = X[:, :2] * 2 + 1
+
+
+class Killed(Exception):
+    pass
+
+
+def make_loop(folder: Path | None = None, die_at: int | None = None, **changes) -> Loop:
+    torch.manual_seed(3)
+    net = Net()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    taken = 0
+
+    def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        nonlocal taken
+        taken += 1
+        if taken == die_at:
+            raise Killed
+        noise = torch.from_numpy(rng.normal(0, 0.1, (len(batch), 6)).astype(np.float32))
+        return functional.mse_loss(net(X[batch] + noise), Y[batch])
+
+    def score(_: int) -> dict:
+        with torch.inference_mode():
+            return {"valid_mse": float(functional.mse_loss(net(X), Y))}
+
+    settings: dict = {
+        "network": net,
+        "optimiser": optimiser,
+        "scheduler": torch.optim.lr_scheduler.StepLR(optimiser, 2, 0.5),
+        "step": step,
+        "rows": np.arange(45),
+        "epochs": 5,
+        "batch_size": 8,
+        "seed": 11,
+        "device": CPU,
+        "after_epoch": score,
+        "checkpoint": Checkpoint(folder, "loop", "this", every_seconds=0.0),
+        **changes,
+    }
+    return Loop(**settings)
+
+
+def weights(loop: Loop) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in loop.network.state_dict().values())
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in history]
+
+
+def test_training_learns_and_reports() -> None:
+    history = make_loop(epochs=30).run()
+    assert len(history) == 30
+    assert history[-1]["valid_mse"] < 0.5 * history[0]["valid_mse"]
+    assert history[0]["learning_rate"] == 0.05 and history[2]["learning_rate"] == 0.025
+    assert all(row["images_per_second"] > 0 for row in history)
+
+
+def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not() -> None:
+    first, second, other = make_loop(), make_loop(), make_loop(seed=12)
+    assert without_times(first.run()) == without_times(second.run())
+    other.run()
+    assert weights(first) == weights(second)
+    assert weights(first) != weights(other)
+
+
+def test_the_last_partial_batch_is_kept() -> None:
+    seen: list[int] = []
+
+    def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
+        seen.append(len(batch))
+        return functional.mse_loss(loop.network(X[batch]), Y[batch])
+
+    loop = make_loop(epochs=1)
+    loop.step = step
+    loop.run()
+    assert seen == [8, 8, 8, 8, 8, 5]
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_loss_in_the_history_is_the_mean_per_spot(summed: bool) -> None:
+    losses: list[float] = []
+
+    def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
+        errors = ((loop.network(X[batch]) - Y[batch]) ** 2).mean(dim=1)
+        losses.append(float(errors.detach().sum()))
+        return errors.sum() if summed else errors.mean()
+
+    loop = make_loop(epochs=1, summed_loss=summed)
+    loop.step = step
+    assert loop.run()[0]["loss"] == pytest.approx(sum(losses) / 45, rel=1e-5)
+
+
+@pytest.mark.parametrize("die_at", [1, 2, 6, 7, 17, 30])
+def test_a_stopped_training_ends_with_the_weights_of_an_unstopped_one(tmp_path: Path, die_at: int) -> None:
+    whole = make_loop()
+    expected = without_times(whole.run())
+    with pytest.raises(Killed):
+        make_loop(tmp_path, die_at=die_at).run()
+    resumed = make_loop(tmp_path)
+    torch.manual_seed(99)  # whatever the process did before must not matter
+    assert without_times(resumed.run()) == expected
+    assert weights(resumed) == weights(whole)
+
+
+def test_a_finished_training_is_not_run_again(tmp_path: Path) -> None:
+    first = make_loop(tmp_path)
+    history = first.run()
+    again = make_loop(tmp_path, die_at=1)  # would die at its first step
+    assert again.run() == history
+    assert weights(again) == weights(first)
+
+
+def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make_loop(tmp_path, die_at=20).run()
+    other = make_loop(checkpoint=Checkpoint(tmp_path, "loop", "another", 0.0))
+    other.run()
+    fresh = make_loop()
+    fresh.run()
+    assert weights(other) == weights(fresh)
+
+
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "loop.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    loop, fresh = make_loop(tmp_path), make_loop()
+    loop.run()
+    fresh.run()
+    assert weights(loop) == weights(fresh)
+
+
+def test_best_epoch_is_kept_and_patience_ends_the_training() -> None:
+    scores = iter([5.0, 3.0, 4.0, 6.0, 7.0, 1.0])
+    states: list[bytes] = []
+
+    def score(_: int) -> dict:
+        states.append(weights(loop))
+        return {"valid_mse": next(scores)}
+
+    loop = make_loop(epochs=6, after_epoch=score, keep_best="valid_mse", patience=3)
+    history = loop.run()
+    assert len(history) == 5  # epochs 3, 4 and 5 did not improve on epoch 2
+    assert loop.best_epoch == 2
+    assert weights(loop) == states[1]
+
+
+def test_early_stopping_survives_a_kill(tmp_path: Path) -> None:
+    options: dict = {"epochs": 12, "keep_best": "valid_mse", "patience": 2}
+    whole = make_loop(**options)
+    expected = without_times(whole.run())
+    with pytest.raises(Killed):
+        make_loop(tmp_path, die_at=15, **options).run()
+    resumed = make_loop(tmp_path, **options)
+    assert without_times(resumed.run()) == expected
+    assert weights(resumed) == weights(whole)
+    assert resumed.best_epoch == whole.best_epoch
+
+
+def test_a_diverging_training_says_so() -> None:
+    def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
+        return functional.mse_loss(loop.network(X[batch]) * 1e30, Y[batch])
+
+    loop = make_loop(epochs=3)
+    loop.step = step
+    with pytest.raises(UserError, match=r"epoch 1 .*lower the learning rate"):
+        loop.run()
+
+
+def test_the_gradient_is_clipped() -> None:
+    def longest_step(clip: float | None) -> float:
+        loop = make_loop(epochs=1, clip_norm=clip, scheduler=None)
+        before = torch.cat([p.detach().reshape(-1).clone() for p in loop.network.parameters()])
+        loop.optimiser = torch.optim.SGD(loop.network.parameters(), lr=1.0)
+        loop.rows = np.arange(8)  # one step
+        loop.run()
+        after = torch.cat([p.detach().reshape(-1) for p in loop.network.parameters()])
+        return float((after - before).norm())
+
+    assert longest_step(0.01) == pytest.approx(0.01, rel=1e-3)
+    assert longest_step(None) > 0.1
+
+
+def test_fingerprints_tell_data_and_parameters_apart() -> None:
+    data = np.arange(6.0)
+    assert fingerprint(1, data) == fingerprint(1, data.copy())
+    assert len({fingerprint(*p) for p in [(1, data), (2, data), (1, data + 1), (1, data.reshape(2, 3))]}) == 4
+
+
+def test_a_missing_gpu_is_said_in_one_sentence() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="no CUDA device"):
+        pick_device("cuda")
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(UserError, match="'gpu7'"):
+        pick_device("gpu7")
+
+
+def _train_slowly(folder: Path) -> None:
+    """Train in a process of its own, slowly enough to be killed on the way."""
+    torch.set_num_threads(1)
+    loop = make_loop(folder / "kept", epochs=40)
+    step = loop.step
+
+    def slow(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        time.sleep(0.005)
+        return step(batch, rng)
+
+    loop.step = slow
+    loop.run()
+    (folder / "weights").write_bytes(weights(loop))
+
+
+def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
+    """A training process that is killed five times ends with the model of an undisturbed one."""
+    forked = multiprocessing.get_context("fork")  # a fresh interpreter would import torch six times
+    rng = np.random.default_rng(8)
+    for _ in range(5):
+        process = forked.Process(target=_train_slowly, args=(tmp_path,))
+        process.start()
+        time.sleep(rng.uniform(0.05, 0.4))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # 240 steps of at least 5 ms take longer than that
+    assert (tmp_path / "kept" / "loop.pt").is_file() and not (tmp_path / "weights").exists()
+    process = forked.Process(target=_train_slowly, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    whole = make_loop(epochs=40)
+    whole.run()
+    assert (tmp_path / "weights").read_bytes() == weights(whole)
