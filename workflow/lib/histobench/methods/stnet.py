@@ -158,7 +158,7 @@ class STNet:
         final = loop.run()
         history += final
         self._network = loop.network
-        facts["epochs"] = loop.best_epoch
+        self._epochs = facts["epochs"] = loop.best_epoch
         facts["parameters"] = count_parameters(self._network)
         facts["images_per_second"] = _rate(history, len(rows))
         facts["device"] = str(self._device)

@@ -1,0 +1,159 @@
+"""Backbones by name, and frozen features of a section's patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision import models
+
+from histobench.errors import UserError
+from histobench.networks.backbones import (
+    ARCHITECTURES,
+    IMAGENET_MEAN,
+    IMAGENET_SD,
+    PixelNorm,
+    count_parameters,
+    make_backbone,
+)
+from histobench.networks.features import extract_features, write_features
+
+# Published sizes of torchvision's models with their 1,000-class layer, and the width before that layer.
+PUBLISHED = {
+    "densenet121": (7_978_856, 1024),
+    "resnet18": (11_689_512, 512),
+    "resnet50": (25_557_032, 2048),
+    "resnet101": (44_549_160, 2048),
+    "efficientnet_b0": (5_288_548, 1280),
+    "efficientnet_b5": (30_389_784, 2048),
+    "vit_b_16": (86_567_656, 768),
+    "vit_b_32": (88_224_232, 768),
+    "convnext_tiny": (28_589_128, 768),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_backbone_is_the_published_network_without_its_classifier(name: str) -> None:
+    published, dimension = PUBLISHED[name]
+    with torch.device("meta"):  # sizes only: no memory, no initialisation
+        backbone = make_backbone(name)
+    assert backbone.dimension == dimension
+    assert count_parameters(backbone.module) == published - (dimension + 1) * 1000
+
+
+def test_inception_loses_both_classifiers() -> None:
+    with torch.device("meta"):
+        backbone = make_backbone("inception_v3")
+    # 27,161,264 with both; the auxiliary branch has 3,326,696 of them
+    assert count_parameters(backbone.module) == 27_161_264 - 3_326_696 - 2049 * 1000
+    assert backbone.dimension == 2048
+
+
+@pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet_b0", "small_cnn"])
+def test_features_have_the_announced_width_and_follow_the_seed(name: str) -> None:
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = []
+        for seed in (1, 1, 2):
+            backbone = make_backbone(name, seed=seed)
+            outputs.append(backbone.module.eval()(batch))
+    assert outputs[0].shape == (2, backbone.dimension)
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+def test_building_a_network_leaves_the_callers_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    make_backbone("small_cnn", seed=9)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_densenet_features_are_relu_and_average_of_its_last_map() -> None:
+    torch.manual_seed(0)
+    reference = models.densenet121(weights=None).eval()
+    batch = torch.randn(1, 3, 64, 64)
+    backbone = make_backbone("densenet121", seed=0)
+    backbone.module.load_state_dict(
+        {k: v for k, v in reference.state_dict().items() if not k.startswith("classifier")}
+    )
+    with torch.inference_mode():
+        expected = reference.features(batch).relu().mean(dim=(2, 3))
+        torch.testing.assert_close(backbone.module.eval()(batch), expected)
+
+
+def test_wrong_names_are_refused_in_one_sentence() -> None:
+    for options, word in [
+        ({"architecture": "resnet19"}, "resnet18"),
+        ({"architecture": "resnet18", "weights": "best"}, "imagenet or none"),
+        ({"architecture": "small_cnn", "weights": "imagenet"}, "weights: none"),
+        ({"architecture": "vit_b_16", "weights": "imagenet", "input_px": 112}, "input_px: 224"),
+    ]:
+        with pytest.raises(UserError, match=word):
+            make_backbone(**options)
+    assert len(set(ARCHITECTURES)) == len(ARCHITECTURES)
+
+
+def test_pixels_are_scaled_before_they_are_normalised() -> None:
+    norm = PixelNorm((0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
+    out = norm(torch.tensor([[0, 255, 51]], dtype=torch.uint8).reshape(1, 3, 1, 1))
+    np.testing.assert_allclose(out.ravel(), [-1.0, 3.0, 0.2], rtol=1e-6)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    patches = np.random.default_rng(0).integers(0, 256, (7, 40, 40, 3), dtype=np.uint8)
+    np.save(tmp_path / "patches.npy", patches)
+    return tmp_path / "patches.npy"
+
+
+def test_features_are_written_row_by_row(stored: Path) -> None:
+    out = stored.parent / "features" / "s.npy"
+    write_features(stored, out, architecture="resnet18", weights="none", seed=4, device="cpu", batch_size=3)
+    features = np.load(out)
+    assert features.shape == (7, 512) and features.dtype == np.float32
+    backbone = make_backbone("resnet18", seed=4).module.eval()
+    pixels = torch.from_numpy(np.load(stored)).permute(0, 3, 1, 2).float() / 255
+    pixels = (pixels - torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1)) / torch.tensor(IMAGENET_SD).reshape(
+        1, 3, 1, 1
+    )
+    with torch.inference_mode():
+        expected = torch.cat([backbone(one[None]) for one in pixels]).numpy()
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_features_of_a_window_see_the_centre_only(stored: Path) -> None:
+    options: dict = {"architecture": "small_cnn", "weights": "none", "device": "cpu"}
+    outs = [stored.parent / f"{i}.npy" for i in range(3)]
+    write_features(stored, outs[0], window={"px": 20}, **options)
+    write_features(stored, outs[1], window={"um": 40}, um_per_px=2.0, **options)
+    np.testing.assert_array_equal(np.load(outs[0]), np.load(outs[1]))
+    centre = np.load(stored)[:, 10:30, 10:30]
+    direct = extract_features(centre, **options)
+    np.testing.assert_array_equal(np.load(outs[0]), direct)
+
+
+def test_bfloat16_features_point_the_same_way(stored: Path) -> None:
+    options: dict = {"architecture": "resnet18", "weights": "none"}
+    exact = extract_features(np.load(stored), **options)
+    fast = extract_features(np.load(stored), precision="bfloat16", **options)
+    cosine = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
+    assert cosine.min() > 0.999
+    assert not np.array_equal(exact, fast)
+
+
+def test_bad_patch_files_are_named_and_nothing_is_left(stored: Path) -> None:
+    out = stored.parent / "out" / "s.npy"
+    options: dict = {"architecture": "small_cnn", "weights": "none", "device": "cpu"}
+    with pytest.raises(UserError, match=r"absent\.npy"):
+        write_features(stored.parent / "absent.npy", out, **options)
+    damaged = stored.parent / "damaged.npy"
+    damaged.write_bytes(stored.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"damaged\.npy"):
+        write_features(damaged, out, **options)
+    with pytest.raises(UserError, match="50 px"):
+        write_features(stored, out, window={"px": 50}, **options)
+    assert not out.exists()
