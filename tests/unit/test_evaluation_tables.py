@@ -1,0 +1,310 @@
+"""Result tables against plain averages of the same numbers, with changing panels, seeds and missing files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from histobench.errors import UserError
+from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
+from histobench.evaluation.results import average_seeds, read_scores, split_seed
+from histobench.evaluation.score import ScoredSection, score_sections
+from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
+from histobench.evaluation.tables import write_tables
+from histobench.files import read_table, write_json, write_table
+
+PATIENTS = {"A": ["A1", "A2"], "B": ["B1"], "C": ["C1", "C2", "C3"], "D": ["D1"], "E": ["E1"], "F": ["F1"]}
+GENES = [f"PLANT{i}" for i in range(6)] + [f"NULL{i}" for i in range(12)]
+STRENGTH = {"good": 1.0, "poor": 0.15, "blind": 0.0, "constant": None}
+
+
+def tissue(section):
+    rng = np.random.default_rng(int.from_bytes(section.encode(), "big"))
+    n = 50 + len(section) * 5
+    signal = rng.normal(size=(n, len(GENES)))
+    truth = np.where(np.arange(len(GENES)) < 6, signal, 0) + rng.normal(0, 0.7, signal.shape)
+    truth[:, 3] += 3 * (section[0] in "AB")  # a shift between patients, for the pooled score
+    if section == "A2":
+        truth[:, 5] = 2.0  # constant in one section
+    return signal, truth.astype(np.float32), rng.integers(500, 5000, n)
+
+
+def predicted(method, section, seed):
+    signal, truth, _ = tissue(section)
+    rng = np.random.default_rng([seed, *section.encode(), *method.encode()])
+    if STRENGTH[method] is None:
+        return np.tile(truth.mean(axis=0, dtype=np.float32), (len(truth), 1))
+    return (STRENGTH[method] * signal + rng.normal(0, 0.5, signal.shape)).astype(np.float32)
+
+
+def panel_of(patient):
+    """Each fold leaves one null gene out of its panel."""
+    left_out = 6 + "ABCDEF".index(patient)
+    return [g for g in range(len(GENES)) if g != left_out]
+
+
+def scored(method, section, patient, seed):
+    _, truth, total = tissue(section)
+    genes = panel_of(patient)
+    prediction = predicted(method, section, seed)[:, genes]
+    names = tuple(GENES[g] for g in genes)
+    return ScoredSection(patient, section, names, truth[:, genes], prediction, truth[:, genes], total)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Metric tables, run records, ceilings and truth of four methods; "good" has two seeds."""
+    root = tmp_path_factory.mktemp("results")
+    metrics, runs, ceilings = {}, {}, []
+    for folder, method, seed in [
+        ("good", "good", 0), ("good.seed1", "good", 1), ("poor", "poor", 0), ("blind", "blind", 0),
+        ("constant", "constant", 0),
+    ]:  # fmt: skip
+        for patient, sections in PATIENTS.items():
+            path = root / "metrics" / folder / f"{patient}.parquet"
+            write_table(score_sections([scored(method, s, patient, seed) for s in sections]), path)
+            metrics.setdefault(folder, []).append(path)
+            run = root / "models" / folder / patient / "run.json"
+            write_json({"fold": patient, "seed": seed, "seconds": 2.0 + seed, "peak_memory_mb": 100.0 + seed,
+                        "parameters": 7, "train_patients": sorted(set(PATIENTS) - {patient})}, run)  # fmt: skip
+            runs.setdefault(folder, []).append(run)
+    for patient, sections in PATIENTS.items():
+        rng = np.random.default_rng(ord(patient))
+        counts = {s: rng.poisson(rng.gamma(2, 2, (60, 17))) for s in sections}
+        parts = [PanelCounts(patient, s, c, c.sum(axis=1) + 500) for s, c in counts.items()]
+        names = [GENES[g] for g in panel_of(patient)]
+        path = root / "ceiling" / f"{patient}.parquet"
+        write_table(noise_ceiling(parts, names, transform="log1p_cp10k", n_genes=100), path)
+        ceilings.append(path)
+    truth = pd.DataFrame({"gene": GENES, "kind": [g.rstrip("0123456789").lower() for g in GENES],
+                          "programme": "p", "strength": [1.0] * 6 + [0.0] * 12})  # fmt: skip
+    truth["kind"] = truth["kind"].replace({"plant": "planted"})
+    write_table(truth, root / "truth.tsv")
+    return {"root": root, "metrics": metrics, "runs": runs, "ceilings": ceilings, "truth": root / "truth.tsv"}
+
+
+FAMILIES = {"good": "deep", "poor": "classical", "blind": "control", "constant": "control"}
+
+
+@pytest.fixture(scope="module")
+def tables(files):
+    output = files["root"] / "tables"
+    write_tables(
+        experiment="test", metrics=files["metrics"], runs=files["runs"], ceilings=files["ceilings"],
+        families=FAMILIES, truth=files["truth"], output_folder=output, folds=list(PATIENTS), n_bootstrap=200,
+    )  # fmt: skip
+    return {path.stem: read_table(path) for path in output.glob("*.tsv")}
+
+
+def plain_pearson(method, seed):
+    """r per (patient, section, gene) by scipy."""
+    rows = []
+    for patient, sections in PATIENTS.items():
+        for section in sections:
+            _, truth, _ = tissue(section)
+            prediction = predicted(method, section, seed)
+            for g in panel_of(patient):
+                y, f = truth[:, g].astype(float), prediction[:, g].astype(float)
+                r = np.nan if np.ptp(y) == 0 else 0.0 if np.ptp(f) == 0 else stats.pearsonr(y, f).statistic
+                rows.append((patient, section, GENES[g], r))
+    return pd.DataFrame(rows, columns=["patient", "section", "gene", "r"])
+
+
+def plain_score(table):
+    by_patient = table.groupby(["gene", "patient"])["r"].mean()
+    return by_patient.groupby("gene").mean().mean()
+
+
+def test_score_is_the_plain_average_over_sections_patients_genes_and_seeds(tables):
+    board = tables["leaderboard"].set_index("method")
+    for method, seeds in {"good": (0, 1), "poor": (0,), "blind": (0,), "constant": (0,)}.items():
+        expected = np.mean([plain_score(plain_pearson(method, seed)) for seed in seeds])
+        assert board.loc[method, "pearson"] == pytest.approx(expected, abs=1e-6), method
+
+
+def test_leader_board_is_complete_sorted_and_has_its_columns(tables):
+    board = tables["leaderboard"]
+    assert tuple(board.columns) == LEADERBOARD_COLUMNS
+    assert list(board["method"][:2]) == ["good", "poor"]
+    assert board["pearson"].is_monotonic_decreasing
+    board = board.set_index("method")
+    good = board.loc["good"]
+    assert good["pearson_low"] < good["pearson"] < good["pearson_high"]
+    assert (good["family"], good["n_folds"], good["seeds"]) == ("deep", 6, 2)
+    assert good["train_seconds"] == 2.5 and good["peak_memory_mb"] == 101 and good["parameters"] == 7
+    assert good["n_genes"] == 18
+    assert good["ceiling_fraction"] > 0
+    assert board.loc["constant", ["pearson", "n_positive", "n_consistent_bh"]].tolist() == [0, 0, 0]
+    # One constant gene in one section for everybody; the constant prediction on top.
+    assert good["n_undefined"] == 1 and board.loc["constant", "n_undefined"] == 9 * 17
+
+
+def test_pooled_scores_equal_scipy_on_concatenated_spots(tables):
+    genes = tables["genes"].query("method == 'poor'").set_index("gene")
+    patients = tables["patients"].query("method == 'poor'").set_index("patient")
+    everything, of_patient = [], []
+    for patient, sections in PATIENTS.items():
+        pair = [np.concatenate([tissue(s)[1] for s in sections]),
+                np.concatenate([predicted("poor", s, 0) for s in sections])]  # fmt: skip
+        everything.append((patient, pair))
+        of_patient = [stats.pearsonr(pair[0][:, g], pair[1][:, g]).statistic for g in panel_of(patient)]
+        assert patients.loc[patient, "pearson_pooled"] == pytest.approx(np.mean(of_patient), abs=1e-6)
+    for g, gene in enumerate(GENES):
+        parts = [pair for patient, pair in everything if g in panel_of(patient)]
+        y, f = (np.concatenate([pair[side][:, g] for pair in parts]) for side in (0, 1))
+        expected = stats.pearsonr(y, f).statistic
+        assert genes.loc[gene, "pearson_pooled"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_section_means_score_in_the_pooled_correlation_and_nowhere_else(tables):
+    """The reason why the pooled score is always labelled."""
+    board = tables["leaderboard"].set_index("method")
+    assert board.loc["constant", "pearson"] == 0
+    assert board.loc["constant", "pearson_pooled"] > 0.05
+
+
+def test_gene_table_has_the_consistency_test_on_pooled_patients(tables):
+    genes = tables["genes"]
+    assert len(genes) == 4 * 18
+    row = genes.query("method == 'good' and gene == 'PLANT0'").iloc[0]
+    assert (row["n_patients"], row["n_positive"]) == (6, 6)
+    assert row["p_binomial"] == pytest.approx(1 / 64)
+    null = genes.query("method == 'blind' and gene == 'NULL0'").iloc[0]
+    assert null["n_patients"] == 5, "the fold whose panel lacks the gene is no trial"
+    # Only patients A and C have several sections, whose means a pooled correlation can tell apart.
+    assert genes.query("method == 'constant'")["n_positive"].max() <= 2
+    assert genes.query("gene == 'PLANT5' and method == 'good'")["n_undefined"].iloc[0] == 1
+
+
+def test_patients_and_sections_count_what_was_left_out(tables):
+    sections = tables["sections"].query("method == 'good'").set_index("section")
+    assert len(sections) == 9
+    assert sections.loc["A2", ["n_genes", "n_constant_truth", "n_constant_prediction"]].tolist() == [16, 1, 0]
+    constant = tables["sections"].query("method == 'constant'")
+    assert (constant["n_constant_prediction"] + constant["n_constant_truth"] == 17).all()
+    patients = tables["patients"].query("method == 'good'").set_index("patient")
+    assert patients.loc["C", "n_sections"] == 3
+    assert patients.loc["C", "pearson"] == pytest.approx(
+        sections.loc[["C1", "C2", "C3"], "pearson"].mean(), abs=1e-9
+    )
+
+
+def test_comparisons_are_paired_over_patients(tables):
+    comparisons = tables["comparisons"].set_index(["method_a", "method_b"])
+    assert len(comparisons) == 6
+    row = comparisons.loc[("good", "poor")]
+    assert row["n_patients"] == 6 and row["difference"] > 0.1 and row["difference_low"] > 0
+    assert row["p_wilcoxon"] == pytest.approx(2 / 64) and row["p_holm"] >= row["p_wilcoxon"]
+    board = tables["leaderboard"].set_index("method")["pearson"]
+    assert row["difference"] == pytest.approx(board["good"] - board["poor"], abs=1e-9)
+
+
+def test_curve_and_power(tables):
+    curve = tables["consistency_curve"].query("method == 'good'").set_index("k")
+    assert list(curve.index) == list(range(7))
+    assert curve.loc[0, "n_genes"] == 18 and curve["n_genes"].is_monotonic_decreasing
+    assert (curve["envelope_low"] <= curve["envelope_high"]).all()
+    power = tables["power"].set_index("n_tests")
+    assert power.loc[18, "smallest_p"] == 2.0**-6
+    assert not power.loc[18, "can_reject_holm"] and power.loc[18, "patients_needed_holm"] == 9
+    assert "can never reject (it needs 9 patients)" in power.loc[18, "statement"]
+    assert power.loc[6, "smallest_p"] == 2.0**-5
+
+
+def test_planted_genes_are_found_and_null_genes_are_not(tables):
+    rates = tables["planted"].set_index(["method", "metric", "criterion", "kind"]).sort_index()
+    for metric in ("pearson", "pearson_partial_depth"):
+        found = rates.loc[("good", metric, "q <= 0.05")]
+        assert found.loc["planted", "rate"] == 1 and found.loc["planted", "n_genes"] == 6
+        assert found.loc["null", "rate"] <= 0.1
+        assert found.loc["planted", "rate_low"] < 1 <= found.loc["planted", "rate_high"]
+        assert rates.loc[("constant", metric, "p <= 0.05", "planted"), "rate"] == 0
+    np.testing.assert_allclose(tables["planted"]["shared_training"], 1 / 5)
+    genes = tables["planted_genes"]
+    assert set(genes.query("method == 'good' and found_q == 1 and metric == 'pearson'")["gene"]) >= set(
+        GENES[:6]
+    )
+
+
+def test_nothing_failed_and_everything_is_there(tables):
+    assert tables["failures"].empty
+    assert set(tables) == {"leaderboard", "genes", "patients", "sections", "comparisons", "consistency_curve",
+                           "power", "planted", "planted_genes", "failures"}  # fmt: skip
+
+
+def test_missing_results_are_listed_and_the_rest_is_still_tabulated(files, tmp_path):
+    metrics = {name: list(paths) for name, paths in files["metrics"].items() if name != "poor"}
+    metrics["blind"] = [tmp_path / "gone" / f"{patient}.parquet" for patient in PATIENTS]
+    metrics["good.seed1"] = metrics["good.seed1"][1:]
+    write_tables(
+        experiment="test", metrics=metrics, runs=files["runs"], ceilings=[], families=FAMILIES,
+        output_folder=tmp_path, folds=list(PATIENTS), n_bootstrap=50,
+    )  # fmt: skip
+    failures = pd.read_csv(tmp_path / "failures.tsv", sep="\t", dtype=str)
+    assert set(failures["method"]) == {"good", "poor", "blind"}
+    lost = failures.query("method == 'good'").iloc[0]
+    assert (lost["seed"], lost["fold"]) == ("1", "A")
+    assert len(failures.query("method == 'blind'")) == 6
+    assert failures.query("method == 'poor'")["reason"].iloc[0] == "no result is there"
+    board = pd.read_csv(tmp_path / "leaderboard.tsv", sep="\t")
+    assert set(board["method"]) == {"good", "constant"} and board["ceiling_fraction"].isna().all()
+    assert pd.read_csv(tmp_path / "planted.tsv", sep="\t").empty
+
+
+def test_no_result_at_all_gives_empty_tables_with_headers(tmp_path):
+    write_tables(experiment="test", metrics={}, runs={}, ceilings=[], families={"stnet": "deep"},
+                 output_folder=tmp_path)  # fmt: skip
+    for path in tmp_path.glob("*.tsv"):
+        table = pd.read_csv(path, sep="\t")
+        assert len(table.columns) > 2 and (table.empty or path.stem == "failures")
+
+
+def test_single_patient_has_scores_but_no_interval(files, tmp_path):
+    some = {name: paths[:1] for name, paths in files["metrics"].items()}
+    write_tables(experiment="test", metrics=some, runs={}, ceilings=files["ceilings"], families=FAMILIES,
+                 output_folder=tmp_path, truth=files["truth"])  # fmt: skip
+    board = pd.read_csv(tmp_path / "leaderboard.tsv", sep="\t")
+    assert board["pearson"].notna().all() and board["pearson_low"].isna().all()
+    assert (pd.read_csv(tmp_path / "planted.tsv", sep="\t")["n_genes"] == 0).all()
+
+
+def test_tables_are_the_same_twice(files, tables, tmp_path):
+    write_tables(
+        experiment="test", metrics=files["metrics"], runs=files["runs"], ceilings=files["ceilings"],
+        families=FAMILIES, truth=files["truth"], output_folder=tmp_path, folds=list(PATIENTS), n_bootstrap=200,
+    )  # fmt: skip
+    for path in tmp_path.glob("*.tsv"):
+        assert path.read_bytes() == (files["root"] / "tables" / path.name).read_bytes()
+
+
+def test_section_tested_twice_and_broken_file_are_one_sentence(files, tmp_path):
+    with pytest.raises(UserError, match="tested in two folds"):
+        read_scores(files["metrics"]["good"][:1] * 2)
+    broken = tmp_path / "A.parquet"
+    broken.write_bytes(files["metrics"]["good"][0].read_bytes()[:500])
+    with pytest.raises(UserError, match=r"A\.parquet: the metric table cannot be read"):
+        read_scores([broken])
+
+
+def test_seeds():
+    assert split_seed("stnet.seed12") == ("stnet", 12)
+    assert split_seed("stnet") == ("stnet", None)
+
+
+def test_average_of_seeds_with_different_folds(files):
+    runs = [read_scores(files["metrics"]["good"]), read_scores(files["metrics"]["good.seed1"][1:])]
+    both = average_seeds(runs)
+    assert both.sections == runs[0].sections
+    own = both.sections.index("A1")
+    np.testing.assert_array_equal(both["pearson"][own], runs[0]["pearson"][own])
+    other = both.sections.index("B1")
+    expected = (runs[0]["pearson"][other] + runs[1]["pearson"][runs[1].sections.index("B1")]) / 2
+    np.testing.assert_allclose(both["pearson"][other], expected)
+
+
+def test_records_are_json_of_the_expected_kind(files):
+    assert json.loads(files["runs"]["good"][0].read_text())["fold"] == "A"

@@ -1,0 +1,186 @@
+"""Tables of scores: leader board, genes, patients, sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.evaluation.gather import ScoredMethod
+from histobench.evaluation.results import SectionScores, aligned
+from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, mean_score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEADERBOARD_COLUMNS = (
+    "method", "family", "pearson", "pearson_low", "pearson_high", "pearson_pooled", "ceiling_fraction",
+    "spearman", "rmse", "mae", "n_genes", "n_positive", "n_consistent_holm", "n_consistent_bh",
+    "n_undefined", "train_seconds", "peak_memory_mb", "parameters", "n_folds", "seeds",
+)  # fmt: skip
+GENE_COLUMNS = (
+    "method", "gene", "median_pearson", "mean_pearson", "n_patients", "n_positive", "p_binomial", "p_holm",
+    "q_bh", "ceiling", "pearson_pooled", "spearman", "pearson_smoothed", "pearson_partial_depth", "rmse",
+    "mae", "auroc_quartiles", "n_undefined",
+)  # fmt: skip
+_DETAILS = ("spearman", "pearson_smoothed", "pearson_partial_depth", "rmse", "mae", "auroc_quartiles")
+PATIENT_COLUMNS = (
+    "method", "patient", "pearson", "pearson_pooled", "ceiling", *_DETAILS, "n_sections", "n_spots",
+    "n_genes",
+)  # fmt: skip
+SECTION_COLUMNS = (
+    "method", "patient", "section", "pearson", "ceiling", *_DETAILS, "n_spots", "n_genes", "n_constant_truth",
+    "n_constant_prediction",
+)  # fmt: skip
+
+
+def ceiling_like(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:
+    """Ceiling of each (section, gene) of a method; NaN where its score is undefined or nothing is known."""
+    rows = list(zip(scores.patients, scores.sections, strict=True))
+    own = list(zip(ceiling.patients, ceiling.sections, strict=True))
+    known = aligned(ceiling["ceiling"], own, ceiling.genes, rows, scores.genes)
+    return np.where(np.isnan(scores["pearson"]), np.nan, known)
+
+
+def _score(scores: SectionScores, values: np.ndarray) -> float:
+    """Average (sections, genes) over sections, patients, genes."""
+    return mean_score(scores.per_patient(values))
+
+
+def _mean(values: np.ndarray) -> float:
+    known = np.isfinite(values)
+    return float(values[known].mean()) if known.any() else np.nan
+
+
+def leaderboard(
+    methods: Sequence[ScoredMethod], ceiling: SectionScores, n_bootstrap: int, seed: int
+) -> pd.DataFrame:
+    """One row per method, best first.
+
+    pearson is averaged over sections, patients and genes, with a percentile bootstrap interval over
+    patients; pearson_pooled correlates over all spots of all sections and rewards telling sections apart;
+    ceiling_fraction divides pearson by the ceiling of the same sections and genes. n_positive counts genes
+    whose mean r is positive; the consistent genes follow He et al. 2020 (pooled patients, 5 %).
+    n_undefined counts gene-section pairs without a correlation: constant observation (left out) or
+    constant prediction (scored 0). train_seconds is the mean of one training, peak_memory_mb the largest.
+    """
+    import pandas as pd
+
+    rows = [_leaderboard_row(method, ceiling, n_bootstrap, seed) for method in methods]
+    table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS))
+    return table.sort_values(
+        ["pearson", "method"], ascending=[False, True], na_position="last", ignore_index=True
+    )
+
+
+def _leaderboard_row(
+    method: ScoredMethod, ceiling: SectionScores, n_bootstrap: int, seed: int
+) -> dict[str, Any]:
+    scores = method.scores
+    pearson = mean_score(method.by_patient)
+    low, high = bootstrap_interval(method.by_patient, n=n_bootstrap, seed=seed)
+    best = _score(scores, ceiling_like(ceiling, scores))
+    means = gene_means(method.by_patient)
+    seconds, memory = method.fact("train_seconds", "seconds"), method.fact("peak_memory_mb")
+    parameters = method.fact("parameters")
+    return {
+        "method": method.name,
+        "family": method.family,
+        "pearson": pearson,
+        "pearson_low": low,
+        "pearson_high": high,
+        "pearson_pooled": _mean(method.pooled),
+        "ceiling_fraction": pearson / best if best > 0 else np.nan,
+        **{name: _score(scores, scores[name]) for name in ("spearman", "rmse", "mae")},
+        "n_genes": int(np.isfinite(means).sum()),
+        "n_positive": int((means > 0).sum()),
+        "n_consistent_holm": int((method.consistency.p_holm <= ALPHA).sum()),
+        "n_consistent_bh": int((method.consistency.q_bh <= ALPHA).sum()),
+        "n_undefined": method.count_undefined(),
+        "train_seconds": _mean(seconds),
+        "peak_memory_mb": float(memory.max()) if len(memory) else np.nan,
+        "parameters": float(parameters.max()) if len(parameters) else np.nan,
+        "n_folds": method.n_folds,
+        "seeds": len(method.runs),
+    }
+
+
+def gene_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
+    """Scores of every gene.
+
+    median_pearson and the test columns use the pooled sections of each patient (He et al. 2020);
+    mean_pearson and the other metrics are averaged over sections and patients. pearson_pooled correlates
+    over all spots.
+    """
+    import pandas as pd
+
+    scores, test = method.scores, method.consistency
+    known = np.isfinite(method.pooled_by_patient)
+    median = np.full(len(method.genes), np.nan)
+    some = known.any(axis=0)
+    median[some] = np.nanmedian(method.pooled_by_patient[:, some], axis=0)
+    undefined = scores.constant_truth | scores.constant_prediction
+    return pd.DataFrame(
+        {
+            "method": method.name,
+            "gene": list(method.genes),
+            "median_pearson": median,
+            "mean_pearson": gene_means(method.by_patient),
+            "n_patients": test.n_patients,
+            "n_positive": test.n_positive,
+            "p_binomial": test.p,
+            "p_holm": test.p_holm,
+            "q_bh": test.q_bh,
+            "ceiling": gene_means(scores.per_patient(ceiling_like(ceiling, scores))),
+            "pearson_pooled": method.pooled,
+            **{name: gene_means(scores.per_patient(scores[name])) for name in _DETAILS},
+            "n_undefined": undefined.sum(axis=0),
+        }
+    )
+
+
+def patient_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
+    """Scores of every patient, averaged over its sections and then over genes."""
+    import pandas as pd
+
+    scores = method.scores
+    own = np.array(scores.patients)
+
+    def per_patient(values: np.ndarray) -> np.ndarray:
+        return gene_means(scores.per_patient(values).T)
+
+    return pd.DataFrame(
+        {
+            "method": method.name,
+            "patient": list(method.patients),
+            "pearson": gene_means(method.by_patient.T),
+            "pearson_pooled": gene_means(method.pooled_by_patient.T),
+            "ceiling": per_patient(ceiling_like(ceiling, scores)),
+            **{name: per_patient(scores[name]) for name in _DETAILS},
+            "n_sections": [int((own == patient).sum()) for patient in method.patients],
+            "n_spots": [int(scores.n_spots[own == patient].sum()) for patient in method.patients],
+            "n_genes": np.isfinite(method.by_patient).sum(axis=1),
+        }
+    )
+
+
+def section_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
+    """Scores of every section, averaged over genes, and what could not be scored."""
+    import pandas as pd
+
+    scores = method.scores
+    return pd.DataFrame(
+        {
+            "method": method.name,
+            "patient": list(scores.patients),
+            "section": list(scores.sections),
+            "pearson": gene_means(scores["pearson"].T),
+            "ceiling": gene_means(ceiling_like(ceiling, scores).T),
+            **{name: gene_means(scores[name].T) for name in _DETAILS},
+            "n_spots": scores.n_spots.astype(np.int64),
+            "n_genes": np.isfinite(scores["pearson"]).sum(axis=1),
+            "n_constant_truth": scores.constant_truth.sum(axis=1),
+            "n_constant_prediction": scores.constant_prediction.sum(axis=1),
+        }
+    )
