@@ -400,6 +400,7 @@ TABLES = [
     "consistency_curve",
     "power",
     "planted",
+    "planted_genes",
     "failures",
 ]
 
@@ -425,11 +426,7 @@ def table_settings(wildcards):
     experiment = experiment_of(wildcards)
     return {
         "experiment": wildcards.experiment,
-        "families": {
-            arm: method["family"]
-            for arm, method in sorted(experiment["methods"].items())
-        },
-        "folders": list(BENCH.arms(wildcards.experiment)),
+        "families": {arm: method["family"] for arm, method in experiment["methods"].items()},
         "folds": list(experiment["folds"]["made"]),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,14 @@ class Gathered:
 
     methods: list[ScoredMethod] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+
+
+def by_folder(paths: Iterable[str | Path], level: int = 0) -> dict[str, list[str]]:
+    """Group result files by method folder: that of the file, or ``level`` folders further up."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(Path(path).parents[level].name, []).append(str(path))
+    return groups
 
 
 def gather(

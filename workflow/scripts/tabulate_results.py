@@ -1,0 +1,17 @@
+"""Average, test and compare the methods of an experiment; all logic is in histobench.evaluation.tables."""
+
+from pathlib import Path
+
+from histobench.evaluation.gather import by_folder
+from histobench.evaluation.tables import write_tables
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    write_tables(
+        metrics=by_folder(snakemake.input.metrics),
+        runs=by_folder(snakemake.input.runs, level=1),
+        ceilings=snakemake.input.ceilings,
+        truth=snakemake.input.get("truth") or None,
+        output_folder=Path(snakemake.output[0]).parent,
+        **snakemake.params.settings,
+    )
