@@ -9,6 +9,7 @@ its own, as serial cuts do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -107,6 +108,7 @@ def _frame_um(settings: SimulationSettings) -> tuple[float, float]:
     return (settings.grid_rows - 1) * PITCH_UM, (settings.grid_columns - 1) * PITCH_UM
 
 
+@lru_cache(maxsize=1)  # sections of a patient are usually made one after the other
 def _patient_fields(settings: SimulationSettings, patient: str) -> dict[str, np.ndarray]:
     """Draw the patient's latent fields on the frame plus a margin; names to float32 maps, unit sd."""
     rng = np.random.default_rng(seed_for("simulated", settings.seed, patient, "tissue"))
@@ -175,8 +177,9 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(values, -30, 30)))
 
 
+@lru_cache(maxsize=1)  # counts, labels and image of a section ask for the same tissue
 def grow_tissue(settings: SimulationSettings, patient: str, section: str) -> Tissue:
-    """Grow the latent tissue of one section. Deterministic in the settings and the names."""
+    """Grow the latent tissue of one section. Deterministic in settings and names; not to be modified."""
     height, width = _frame_um(settings)
     shape = (round(height / MAP_UM) + 1, round(width / MAP_UM) + 1)
     fields = _patient_fields(settings, patient)
@@ -209,14 +212,14 @@ def grow_tissue(settings: SimulationSettings, patient: str, section: str) -> Tis
     }
     fat = _sigmoid(30 * margin["fat"])
     immune = (1 - fat) * _sigmoid(7 * margin["immune"])
-    tumour = (1 - fat) * (1 - immune) * _sigmoid(25 * margin["tumour"])
+    tumour = (1 - fat - immune) * _sigmoid(25 * margin["tumour"])
     grade = _sigmoid(2.2 * (cut("grade", 0.15, 300) + grade_shift))
     lumen = (tumour > 0.8) & (margin["tumour"] > 0.2) & (cut("lumen", 0.5, 40) > 1.25 + 1.5 * grade)
     fibre, angle = _fibres(cut("bend", 0.2, 200), fibre_turn)
     return Tissue(
         level=_outline(settings, cut("outline", 0.2, 250), shape),
         tumour=tumour.astype(np.float32),
-        stroma=((1 - fat) * (1 - immune) - tumour).astype(np.float32),
+        stroma=np.clip(1 - fat - immune - tumour, 0, 1).astype(np.float32),
         immune=immune.astype(np.float32),
         fat=fat.astype(np.float32),
         lumen=lumen.astype(np.float32),
