@@ -10,8 +10,8 @@ from scipy import sparse
 
 def section_adata(counts, genes, *, section="S1", patient="P1", labels=None, image=(0, 0), pixels=None):
     """A section in the stored format, spots on a row-wise grid of six columns."""
-    counts = np.asarray(counts)
-    n = len(counts)
+    counts = sparse.csr_matrix(counts, dtype=np.int32)
+    n = counts.shape[0]
     x, y = np.arange(n) % 6, np.arange(n) // 6
     pixels = (
         np.column_stack([300.0 + 290 * x, 300.0 + 290 * y]) if pixels is None else np.asarray(pixels, float)
@@ -32,7 +32,7 @@ def section_adata(counts, genes, *, section="S1", patient="P1", labels=None, ima
         index=pd.Index([f"{a}x{b}" for a, b in zip(x, y, strict=True)], name="spot"),
     )
     return anndata.AnnData(
-        X=sparse.csr_matrix(counts.astype(np.int32)),
+        X=counts,
         obs=obs,
         var=pd.DataFrame({"gene_id": [""] * len(genes)}, index=pd.Index(genes, name="gene")),
         obsm={"spatial": pixels},

@@ -68,7 +68,7 @@ def leaderboard(
     import pandas as pd
 
     rows = [_leaderboard_row(method, ceiling, n_bootstrap, seed) for method in methods]
-    table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS)).astype({"parameters": "Int64"})
     return table.sort_values(
         ["pearson", "method"], ascending=[False, True], na_position="last", ignore_index=True
     )
