@@ -11,7 +11,7 @@ with job_log(snakemake.log[0]):
         metrics=by_folder(snakemake.input.metrics),
         runs=by_folder(snakemake.input.runs, level=1),
         ceilings=snakemake.input.ceilings,
-        truth=snakemake.input.get("truth") or None,
+        truth=next(iter(snakemake.input.truth), None),
         output_folder=Path(snakemake.output[0]).parent,
         **snakemake.params.settings,
     )
