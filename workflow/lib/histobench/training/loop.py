@@ -36,7 +36,8 @@ class Loop:
     Attributes
     ----------
     network, optimiser, scheduler
-        What is trained; the scheduler, if any, steps once per epoch.
+        What is trained; the scheduler, if any, steps once per epoch. One that waits for a plateau is
+        told the history entry ``keep_best``.
     step
         Computes the loss of a batch of spots.
     rows
@@ -61,6 +62,8 @@ class Loop:
         Where to save the state; see :class:`histobench.training.checkpoint.Checkpoint`.
     stage
         Name in the history, where a method trains several networks.
+    images_per_epoch
+        Images in one epoch, for the rate in the history; None where each of ``rows`` is one image.
     """
 
     network: nn.Module
@@ -80,6 +83,7 @@ class Loop:
     autocast: bool = False
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     stage: str = "final"
+    images_per_epoch: int | None = None
 
     def run(self) -> list[Row]:
         """Train, or continue from the checkpoint. Returns one history row per epoch.
@@ -102,6 +106,11 @@ class Loop:
                 epoch, step, self._sums = epoch + 1, 0, self._zero_sums()
                 if self.checkpoint.due():
                     self._save(epoch, step)
+        if self.keep_best and self._history and self._best["network"] is None:
+            raise UserError(
+                f"training diverged: {self.keep_best} is not finite in any epoch ({self.stage}); "
+                "lower the learning rate of the method."
+            )
         if self.keep_best and self._best["network"] is not None:
             self.network.load_state_dict(self._best["network"])
         if self.checkpoint.path is not None:
@@ -147,8 +156,11 @@ class Loop:
             self.network.eval()
             row.update(self.after_epoch(epoch))
         row["seconds"] = round(seconds, 4)
-        row["images_per_second"] = round(len(order) / max(seconds, 1e-9), 2)
-        if self.scheduler is not None:
+        images = len(order) if self.images_per_epoch is None else self.images_per_epoch
+        row["images_per_second"] = round(images / max(seconds, 1e-9), 2)
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(float(row[str(self.keep_best)]))
+        elif self.scheduler is not None:
             self.scheduler.step()
         self._note_best(epoch, row)
         self._history.append(row)

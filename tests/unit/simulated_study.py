@@ -1,0 +1,127 @@
+"""A small simulated cohort as methods see it: does a method find genes that are known to be in the image?"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from histobench.cohorts.simulate import (
+    SimulationSettings,
+    latent_at_spots,
+    patient_of,
+    section_names,
+    simulate_counts_table,
+    simulate_truth,
+)
+from histobench.expression.transforms import transform_counts
+from histobench.imaging.patches import cut_patches
+from histobench.imaging.slides import ArraySlide
+from histobench.methods.contract import Context, SectionData
+from histobench.methods.entry import build_method
+
+# Five patients of some 105 spots at a coarse scale: drawn in seconds. Patients differ little, because four
+# are too few to learn how patients differ.
+SETTINGS = SimulationSettings(
+    n_patients=5,
+    sections_per_patient=1,
+    grid_columns=14,
+    grid_rows=14,
+    um_per_px=2.4,
+    n_genes_planted=20,
+    n_genes_null=20,
+    n_genes_depth=2,
+    n_genes_patient=4,
+    patient_effect_sd=0.05,
+    patient_slope_spread=0.3,
+    stain_spread=0.3,
+    seed=3,
+)
+PX = 64
+
+
+@functools.cache
+def study() -> tuple[tuple[SectionData, ...], SectionData, Context, np.ndarray]:
+    """Sections of four patients, that of a fifth, the context, and which panel genes are planted."""
+    from scipy import sparse
+
+    from histobench.cohorts import simulate_image, simulate_tissue
+
+    truth = simulate_truth(SETTINGS).set_index("gene")["kind"]
+    sections = []
+    for name in section_names(SETTINGS):
+        patient = patient_of(SETTINGS, name)
+        latent = latent_at_spots(SETTINGS, name)
+        counts = simulate_counts_table(SETTINGS, name)
+        image = simulate_image.draw_image(
+            SETTINGS, patient, name, simulate_tissue.grow_tissue(SETTINGS, patient, name)
+        )
+        x, y = latent["pixel_x"].to_numpy(), latent["pixel_y"].to_numpy()
+        patches = cut_patches(ArraySlide(image), x, y, PX)
+        genes = sorted(counts.columns)
+        values = counts[genes].to_numpy()
+        total = values.sum(axis=1).astype(np.float64)
+        panel = [gene for gene in genes if truth[gene] in ("planted", "null")][::2]
+        chosen = counts[panel].to_numpy()
+        spots = latent[["new_x", "new_y", "pixel_x", "pixel_y"]]
+        spots = spots.set_axis(["array_x", "array_y", "pixel_x", "pixel_y"], axis=1)
+        sections.append(
+            SectionData(
+                cohort="simulated",
+                section=name,
+                patient=patient,
+                spots=spots,
+                um_per_px=SETTINGS.um_per_px,
+                patches=patches,
+                features=simple_features(patches),
+                targets=transform_counts("log1p_cp10k", chosen, total),
+                counts=sparse.csr_matrix(values),
+                labels=latent["tumour_label"].to_numpy(np.float32),
+                total_counts=total,
+            )
+        )
+    context = Context(tuple(panel), tuple(genes), seed=11, device="cpu", weights="none", threads=1)
+    return tuple(sections[:-1]), sections[-1], context, (truth[panel] == "planted").to_numpy()
+
+
+def simple_features(patches: np.ndarray) -> np.ndarray:
+    """Mean and sd of each channel in the nine tiles of a patch: float32, (spots, 54)."""
+    width = patches.shape[1] // 3
+    tiles = patches[:, : 3 * width, : 3 * width].reshape(len(patches), 3, width, 3, width, 3) / 255.0
+    parts = [tiles.mean(axis=(2, 4)), tiles.std(axis=(2, 4))]
+    return np.concatenate([part.reshape(len(patches), -1) for part in parts], axis=1).astype(np.float32)
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """r of each column; 0 where the prediction is constant."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = [np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(a.shape[1])]
+    return np.nan_to_num(np.array(r))
+
+
+@functools.cache
+def random_score() -> float:
+    """Mean r of untrained networks on the planted genes of the test patient, over ten seeds."""
+    params = {"architecture": "small_cnn", "input_px": PX}
+    found = [
+        planted_and_null(fit("histobench.methods.random_network:RandomNetwork", params, seed=seed)[0])[0]
+        for seed in range(10)
+    ]
+    return float(np.mean(found))
+
+
+def fit(entry: str, params: Mapping[str, Any], n_train: int = 4, **context: Any) -> tuple[Any, Any]:
+    """Fit a method on the first patients; returns it and its log."""
+    train, _, given, _ = study()
+    method = build_method(entry, params)
+    return method, method.fit(list(train[:n_train]), [], replace(given, **context))
+
+
+def planted_and_null(method: Any) -> tuple[float, float]:
+    """Mean r over planted and over null genes of the test patient."""
+    _, test, _, planted = study()
+    r = pearson(method.predict(test.without_truth()).expression, test.targets)
+    return float(r[planted].mean()), float(r[~planted].mean())

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+from unit import simulated_study
+
+from histobench.errors import UserError
+from histobench.expression.transforms import TRANSFORMS, transform_counts
+from histobench.methods.auxiliary import auxiliary_targets
+from histobench.methods.brstnet import BACKBONES, BrSTNet, author_settings, patch_statistics
+from histobench.methods.conformance import make_study
+from histobench.methods.contract import Context
+from histobench.methods.patchwise import gather
+from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
+from histobench.networks.multihead import MultiHead
+from histobench.training.data import PatchSource
+
+ENTRY = "histobench.methods.brstnet:BrSTNet"
+TINY = {"backbone": "small_cnn", "input_px": 32, "epochs": 3, "learning_rate": 0.01, "auxiliary_weight": 1.0}
+ARMS = yaml.safe_load((Path(__file__).parents[2] / "config/methods/brstnet.yaml").read_text())["published"][
+    "arms"
+]
+CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
+# width of the features and parameters of the ten networks without their own classifier
+PUBLISHED = {
+    "resnet101": (2048, 43_012_410, 54_677_367),
+    "inception_v3": (2048, 22_297_818, 33_962_775),
+    "efficientnet_b0": (1280, 4_327_798, 11_620_531),
+    "efficientnet_b1": (1280, 6_833_434, 14_126_167),
+    "efficientnet_b2": (1408, 8_053_244, 16_074_681),
+    "efficientnet_b3": (1536, 11_080_482, 19_830_623),
+    "efficientnet_b4": (1792, 17_996_866, 28_204_415),
+    "efficientnet_b5": (2048, 28_853_034, 40_517_991),
+    "vit_b_16": (768, 85_990_906, 90_368_823),
+    "vit_b_32": (768, 87_647_482, 92_025_399),
+}
+
+
+def built(name, auxiliary=0):
+    with torch.device("meta"):  # counts need no memory
+        backbone = author_settings(make_backbone(name, input_px=224), name)
+        return backbone, MultiHead(PixelNorm(), backbone, genes=250, auxiliary=auxiliary)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_all_twenty_arms_have_the_published_number_of_parameters(name) -> None:
+    dimension, plain, with_auxnet = PUBLISHED[name]
+    backbone, network = built(name)
+    assert backbone.dimension == dimension
+    assert count_parameters(network) == plain
+    assert count_parameters(built(name, auxiliary=5693)[1]) == with_auxnet
+    assert with_auxnet - plain == 5693 * (dimension + 1)  # one linear layer
+
+
+def test_the_configuration_lists_the_ten_networks_and_their_counts() -> None:
+    assert {params["backbone"]: (plain, more) for params, plain, more in ARMS.values()} == {
+        name: counts[1:] for name, counts in PUBLISHED.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "efficientnet_b0", "efficientnet_b3", "efficientnet_b4"])
+def test_features_pass_dropout_before_the_heads(name) -> None:
+    wanted = {"inception_v3": 0.5, "efficientnet_b0": 0.2, "efficientnet_b3": 0.3, "efficientnet_b4": 0.4}[
+        name
+    ]
+    backbone, _ = built(name)
+    rates = {module.p for module in backbone.module.modules() if isinstance(module, nn.Dropout)}
+    assert rates == {wanted}
+
+
+def test_vision_transformers_have_dropout_and_197_or_50_tokens() -> None:
+    for name, tokens in (("vit_b_16", 197), ("vit_b_32", 50)):
+        network = built(name)[0].module
+        assert {m.p for m in network.modules() if isinstance(m, nn.Dropout)} == {0.1}
+        assert {m.dropout for m in network.modules() if isinstance(m, nn.MultiheadAttention)} == {0.1}
+        assert network.encoder.pos_embedding.shape == (1, tokens, 768)
+        assert len(network.encoder.layers) == 12
+
+
+def test_efficientnets_have_the_authors_batch_normalisation() -> None:
+    layers = [m for m in built("efficientnet_b1")[0].module.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in layers} == {(1e-3, 0.01)}
+
+
+def test_pixel_scale_is_the_mean_of_each_patchs_mean_and_sd() -> None:
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    patches[3] = 200  # a patch without contrast lowers the mean of sds, not the pooled sd
+    mean, sd = patch_statistics(PatchSource([patches]), np.array([0, 2, 3, 5]), batch_size=3)
+    values = patches[[0, 2, 3, 5]] / 255.0
+    np.testing.assert_allclose(mean, values.mean(axis=(1, 2)).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(sd, values.std(axis=(1, 2)).mean(axis=0), rtol=1e-12)
+    assert not np.allclose(sd, values.std(axis=(0, 1, 2)), rtol=0.01)
+
+
+def test_targets_are_standardised_by_the_spots_learnt_from_and_restored() -> None:
+    train, test = make_study()
+    method = BrSTNet(**{**TINY, "epochs": 0})
+    method.fit(train, [], CONTEXT)
+    study = gather(train, [], folds=5)
+    learnt = study.targets[study.learn].astype(np.float64)
+    assert len(study.learn) < len(study.targets)  # a patient is held out
+    np.testing.assert_allclose(method._network.target_mean, learnt.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(method._network.target_sd, learnt.std(axis=0, ddof=1), rtol=1e-6)
+    # an untrained head that says zero for every gene predicts the training mean
+    nn.init.zeros_(method._network.primary.weight)
+    nn.init.zeros_(method._network.primary.bias)
+    expected = np.tile(learnt.mean(axis=0), (len(test), 1))
+    np.testing.assert_allclose(method.predict(test).expression, expected, rtol=1e-6)
+
+
+def test_the_loss_of_auxnet_does_not_touch_the_main_head() -> None:
+    network = MultiHead(PixelNorm(), make_backbone("small_cnn"), genes=4, auxiliary=6)
+    features = network.features(torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8))
+    (network.auxiliary(features) ** 2).mean().backward()
+    assert network.primary.weight.grad is None
+    assert network.primary.bias.grad is None
+    assert network.auxiliary.weight.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in network.backbone.parameters())
+
+
+@pytest.mark.parametrize("transform", sorted(TRANSFORMS))
+def test_auxiliary_targets_equal_the_dense_transform(transform) -> None:
+    train, _ = make_study()
+    genes = ("B", "A", "E")
+    everything = ("A", "B", "C", "D", "E", "F", "G", "H")
+    context = Context(genes, everything, transform=transform)
+    counts = np.concatenate([s.counts.toarray() for s in train])
+    counts[counts < 6] = 0  # with zeros
+    parts = np.split(counts, np.cumsum([len(s) for s in train])[:-1])
+    from scipy import sparse
+
+    sections = [replace(s, counts=sparse.csr_matrix(part)) for s, part in zip(train, parts, strict=True)]
+    total = np.concatenate([s.total_counts for s in train])
+    found = auxiliary_targets(sections, context, np.arange(len(counts)))
+    assert found.genes == ("C", "D", "F", "G", "H")
+    dense = transform_counts(transform, counts, total, counts[:, [1, 0, 4]].sum(axis=1), len(everything))
+    rows = np.array([5, 0, 20])
+    np.testing.assert_allclose(found.batch(rows), dense[rows][:, [2, 3, 5, 6, 7]], rtol=1e-6, atol=1e-6)
+
+
+def test_auxiliary_genes_are_chosen_on_the_spots_learnt_from() -> None:
+    train, _ = make_study()
+    counts = np.zeros((len(train[0]), 8), int)
+    counts[:, :5] = 1
+    counts[:6, 5] = 1  # half of the learnt spots
+    counts[8:, 6] = 1  # none of them
+    from scipy import sparse
+
+    section = replace(train[0], counts=sparse.csr_matrix(counts))
+    context = Context(("A", "B", "C", "D", "E"), tuple("ABCDEFGH"))
+    learn = np.arange(2, 8)
+    assert auxiliary_targets([section], context, learn, min_share=0.5).genes == ("F",)
+    assert auxiliary_targets([section], context, learn, min_share=0.9).genes == ()
+    assert auxiliary_targets([section], context, learn, min_spots=5).genes == ()
+
+
+def test_without_further_genes_auxnet_is_left_out() -> None:
+    train, test = make_study()
+    genes = tuple("ABCDEFGH")
+    targets = [replace(s, targets=np.tile(s.targets[:, :1], (1, 8))) for s in train]
+    method = BrSTNet(**TINY)
+    told = method.fit(targets, [], Context(genes, genes, device="cpu", weights="none"))
+    assert told.facts["n_auxiliary_genes"] == 0
+    assert method._network.auxiliary is None
+    assert method.predict(test).expression.shape == (len(test), 8)
+
+
+def test_the_learning_rate_falls_on_a_plateau_and_the_best_epoch_is_kept() -> None:
+    train, _ = make_study()
+    fast = {
+        "learning_rate": 0.1,
+        "plateau_patience": 2,
+        "patience": 8,
+    }  # so fast that it soon stops improving
+    method = BrSTNet(**{**TINY, "epochs": 30, "auxiliary": False, **fast})
+    told = method.fit(train, [], CONTEXT)
+    errors = [row["valid_mse"] for row in told.history]
+    rates = [row["learning_rate"] for row in told.history]
+    assert told.facts["epochs"] == int(np.argmin(errors)) + 1
+    assert len(errors) == min(30, told.facts["epochs"] + 8)  # patience
+    best, bad, rate = np.inf, 0, 0.1
+    for error, seen in zip(errors, rates, strict=True):
+        assert seen == pytest.approx(rate)
+        better = error < best * (1 - 1e-4)
+        best, bad = (error, 0) if better else (best, bad + 1)
+        if bad > 2:
+            rate, bad = max(rate * 0.1, 1e-6), 0
+    assert rates[-1] < 0.1
+
+
+def test_a_killed_training_continues_to_the_same_weights(tmp_path) -> None:
+    train, test = make_study()
+
+    class Stop(Exception):
+        pass
+
+    class Killed(BrSTNet):
+        def _loop(self, *given):
+            loop = super()._loop(*given)
+            inner, loop.steps = loop.step, 0
+
+            def step(batch, rng):
+                loop.steps += 1
+                if loop.steps == 6:
+                    raise Stop
+                return inner(batch, rng)
+
+            loop.step = step
+            return loop
+
+    params = {**TINY, "epochs": 4, "batch_size": 16, "checkpoint_seconds": 0.0}
+    whole = BrSTNet(**params)
+    whole.fit(train, [], CONTEXT)
+    stopped = replace(CONTEXT, checkpoints=tmp_path)
+    with pytest.raises(Stop):
+        Killed(**params).fit(train, [], stopped)
+    assert list(tmp_path.iterdir())
+    again = BrSTNet(**params)
+    again.fit(train, [], stopped)
+    np.testing.assert_array_equal(whole.predict(test).expression, again.predict(test).expression)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"schedule": "steps"}, {"initialisation": "imagenet"}, {"backbone": "vgg"}]
+)
+def test_wrong_settings_are_refused_with_one_sentence(wrong) -> None:
+    train, _ = make_study()
+    with pytest.raises(UserError, match=next(iter(wrong.values()))):
+        BrSTNet(**{**TINY, **wrong}).fit(train, [], CONTEXT)
+
+
+def test_training_under_bfloat16_autocast_stays_finite() -> None:
+    train, test = make_study()
+    method = BrSTNet(**{**TINY, "autocast": True})
+    method.fit(train, [], CONTEXT)
+    assert np.isfinite(method.predict(test).expression).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_it_finds_planted_genes_of_an_unseen_patient(auxiliary) -> None:
+    params = {**TINY, "input_px": 64, "epochs": 12, "batch_size": 16, "auxiliary": auxiliary}
+    method, told = simulated_study.fit(ENTRY, params)
+    planted, null = simulated_study.planted_and_null(method)
+    assert told.history[-1]["loss"] < told.history[0]["loss"]
+    assert planted > simulated_study.random_score() + 0.1
+    assert planted > null + 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "px"), [("resnet101", 64), ("inception_v3", 128), ("efficientnet_b0", 64), ("vit_b_32", 64)]
+)
+def test_published_networks_train_and_predict(name, px) -> None:
+    train, test = make_study()
+    # in a few steps on random weights the running statistics of deep networks are far from the true ones
+    params = {"backbone": name, "input_px": px, "epochs": 1, "batch_size": 2, "learning_rate": 1e-4}
+    method = BrSTNet(**{**TINY, **params})
+    told = method.fit(train, [], CONTEXT)
+    assert np.isfinite(told.history[0]["loss"])
+    prediction = method.predict(test)
+    assert np.isfinite(prediction.expression).all()
+    assert prediction.embedding.shape == (len(test), PUBLISHED[name][0])

@@ -1,0 +1,324 @@
+"""BrST-Net: ten image networks, each with and without AuxNet.
+
+Rahaman MM, Millar EKA, Meijering E. Breast cancer histopathology image-based gene expression prediction using
+spatial transcriptomics data and deep learning. Scientific Reports 13, 13604 (2023), Methods.
+
+What is easily missed, and is done here: targets are standardised per gene with the training mean and the
+unbiased sd, auxiliary targets are not; both losses are mean squared errors although the paper calls them
+cross-entropies; pixels are scaled by the mean over patches of each patch's own mean and sd, which is not
+the pooled sd; networks start from random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from histobench.errors import UserError
+from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.patchwise import (
+    Study,
+    gather,
+    identity,
+    predict_heads,
+    read_weights,
+    store_weights,
+)
+from histobench.methods.store import require
+from histobench.networks.backbones import Backbone, PixelNorm, count_parameters, make_backbone
+from histobench.networks.multihead import MultiHead
+from histobench.seeds import seed_for
+from histobench.training.augment import augment
+from histobench.training.checkpoint import Checkpoint
+from histobench.training.data import PatchSource
+from histobench.training.device import pick_device, usable_device
+from histobench.training.loop import Loop, Row
+
+BACKBONES = (
+    "resnet101",
+    "inception_v3",
+    *(f"efficientnet_b{size}" for size in range(6)),
+    "vit_b_16",
+    "vit_b_32",
+)
+SCHEDULES = ("plateau", "cosine", "constant")
+
+
+def author_settings(backbone: Backbone, architecture: str) -> Backbone:
+    """Set what the authors' image libraries set otherwise than torchvision; no parameter is added.
+
+    Their EfficientNets use batch normalisation with eps 1e-3 and momentum 0.01 (torchvision only from b5
+    on), their vision transformers dropout 0.1, also on attention (torchvision: 0).
+    """
+    for module in backbone.module.modules():
+        if architecture.startswith("efficientnet") and isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = 1e-3, 0.01
+        elif architecture.startswith("vit") and isinstance(module, nn.Dropout):
+            module.p = 0.1
+        elif architecture.startswith("vit") and isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.1
+    return backbone
+
+
+def patch_statistics(
+    source: PatchSource, rows: np.ndarray, batch_size: int = 256
+) -> tuple[list[float], list[float]]:
+    """Return the mean over patches of each patch's channel means, and of its channel sds (0 to 1)."""
+    total = torch.zeros(2, 3, dtype=torch.float64)
+    for first in range(0, len(rows), batch_size):
+        batch = source.batch(rows[first : first + batch_size]).to(torch.int64)
+        n = batch.shape[2] * batch.shape[3]
+        mean = batch.sum(dim=(2, 3)).double().cpu() / n  # sums of integers are exact
+        square = (batch * batch).sum(dim=(2, 3)).double().cpu() / n
+        total[0] += mean.sum(dim=0)
+        total[1] += (square - mean * mean).clamp_min(0).sqrt().sum(dim=0)
+    mean, sd = total / len(rows) / 255.0
+    sd = torch.where(sd > 0, sd, torch.ones_like(sd))  # a blank slide must not divide by zero
+    return mean.tolist(), sd.tolist()
+
+
+class BrSTNet:
+    """One image network with a linear head, and AuxNet beside it where wanted.
+
+    Parameters
+    ----------
+    backbone
+        Image network; see :data:`BACKBONES`, or any other of :mod:`histobench.networks.backbones`.
+    auxiliary
+        Train AuxNet too: a second linear layer on the same features that predicts the other genes.
+    auxiliary_weight
+        Lambda: weight of its mean squared error.
+    auxiliary_min_share
+        Share of training spots in which a gene must be detected to be an auxiliary target.
+    initialisation
+        "random", or "experiment" for what the experiment's ``weights`` say.
+    input_px
+        Width that patches are resized to where they differ; None keeps their width.
+    epochs, batch_size, learning_rate, momentum, weight_decay
+        Of stochastic gradient descent.
+    schedule
+        "plateau" (paper), "cosine" (released script: period of ten epochs) or "constant".
+    plateau_patience, plateau_factor, learning_rate_min
+        Of the plateau schedule.
+    patience
+        Epochs without improvement before stopping; the best epoch's weights are kept.
+    valid_folds
+        Without validation patients in the experiment, one in so many training patients is held out.
+    augmentation
+        Draw one of the eight symmetries for each patch.
+    views
+        Symmetries averaged in prediction.
+    autocast
+        Train with bfloat16 autocast.
+    checkpoint_seconds
+        Least time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "efficientnet_b0",
+        auxiliary: bool = True,
+        auxiliary_weight: float = 40.0,
+        auxiliary_min_share: float = 0.1,
+        initialisation: str = "random",
+        input_px: int | None = 224,
+        epochs: int = 200,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        schedule: str = "plateau",
+        plateau_patience: int = 5,
+        plateau_factor: float = 0.1,
+        learning_rate_min: float = 1e-6,
+        patience: int = 20,
+        valid_folds: int = 5,
+        augmentation: bool = True,
+        views: int = 1,
+        autocast: bool = False,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        self.backbone = backbone
+        self.auxiliary = auxiliary
+        self.auxiliary_weight = auxiliary_weight
+        self.auxiliary_min_share = auxiliary_min_share
+        self.initialisation = initialisation
+        self.input_px = input_px
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.plateau_patience = plateau_patience
+        self.plateau_factor = plateau_factor
+        self.learning_rate_min = learning_rate_min
+        self.patience = patience
+        self.valid_folds = valid_folds
+        self.augmentation = augmentation
+        self.views = views
+        self.autocast = autocast
+        self.checkpoint_seconds = checkpoint_seconds
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Train until the validation error of the standardised panel stops falling.
+
+        Raises
+        ------
+        UserError
+            Unknown schedule or initialisation, ImageNet weights that cannot be had, or a training that
+            diverges.
+        """
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}.")
+        if self.initialisation not in ("random", "experiment"):
+            raise UserError(f"initialisation {self.initialisation!r}: choose random or experiment.")
+        torch.set_num_threads(context.threads)
+        self._device = pick_device(context.device)
+        study = gather(train, valid, folds=self.valid_folds)
+        source = PatchSource(study.patches(), input_px=self.input_px, device=self._device)
+        self._width = source.input_px
+        further = self._further(study, context)
+        self._network = self._build(study, source, further, context)
+        loop = self._loop(study, source, further, context)
+        history = loop.run()
+        return TrainingLog(
+            list(history),
+            {
+                "parameters": count_parameters(self._network),
+                "epochs": loop.best_epoch,
+                "epochs_run": len(history),
+                "selection_unit": study.unit,
+                "n_auxiliary_genes": 0 if further is None else len(further.genes),
+                "device": str(self._device),
+            },
+        )
+
+    def _further(self, study: Study, context: Context) -> AuxiliaryTargets | None:
+        if not self.auxiliary:
+            return None
+        return auxiliary_targets(study.sections, context, study.learn, min_share=self.auxiliary_min_share)
+
+    def _build(
+        self, study: Study, source: PatchSource, further: AuxiliaryTargets | None, context: Context
+    ) -> MultiHead:
+        weights = context.weights if self.initialisation == "experiment" else "none"
+        backbone = make_backbone(self.backbone, weights=weights, seed=context.seed, input_px=source.input_px)
+        network = MultiHead(
+            PixelNorm(*patch_statistics(source, study.learn)),
+            author_settings(backbone, self.backbone),
+            genes=study.targets.shape[1],
+            auxiliary=0 if further is None else len(further.genes),
+            seed=seed_for(context.seed, "heads"),
+        )
+        learnt = study.targets[study.learn].astype(np.float64)
+        sd = learnt.std(axis=0, ddof=1) if len(learnt) > 1 else np.ones(learnt.shape[1])
+        network.target_mean.copy_(torch.from_numpy(learnt.mean(axis=0)))
+        network.target_sd.copy_(torch.from_numpy(np.where(sd > 0, sd, 1.0)))  # a constant gene stays
+        return network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _loop(
+        self, study: Study, source: PatchSource, further: AuxiliaryTargets | None, context: Context
+    ) -> Loop:
+        network, device = self._network, self._device
+        wanted = torch.from_numpy(study.targets).to(device)
+        wanted = (wanted - network.target_mean) / network.target_sd
+
+        def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+            pixels = source.batch(batch)
+            features = network.features(augment(pixels, rng) if self.augmentation else pixels)
+            chosen = wanted[torch.as_tensor(batch, device=device)]
+            loss = functional.mse_loss(network.primary(features).float(), chosen)  # type: ignore[misc]
+            if network.auxiliary is not None and further is not None:
+                others = torch.from_numpy(further.batch(batch)).to(device)
+                error = functional.mse_loss(network.auxiliary(features).float(), others)
+                loss = loss + self.auxiliary_weight * error
+            return loss
+
+        def score(_: int) -> Row:
+            predicted = predict_heads(network, source, study.held, width=source.input_px)[0]
+            scale = network.target_sd.cpu().numpy().astype(np.float64)
+            error = (predicted - study.targets[study.held]) / scale
+            return {"valid_mse": float((error**2).mean())}
+
+        optimiser = torch.optim.SGD(
+            network.parameters(),
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        return Loop(
+            network=network,
+            optimiser=optimiser,
+            scheduler=self._scheduler(optimiser),
+            step=step,
+            rows=study.learn,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed_for(context.seed, "training"),
+            device=device,
+            after_epoch=score,
+            keep_best="valid_mse",
+            patience=self.patience,
+            autocast=self.autocast,
+            checkpoint=Checkpoint(
+                context.checkpoints,
+                "final",
+                identity(__name__, self, study, context),
+                self.checkpoint_seconds,
+            ),
+        )
+
+    def _scheduler(self, optimiser: torch.optim.Optimizer) -> object:
+        if self.schedule == "plateau":
+            return torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser,
+                patience=self.plateau_patience,
+                factor=self.plateau_factor,
+                min_lr=self.learning_rate_min,
+            )
+        if self.schedule == "cosine":
+            return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=5)
+        return None
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Predict each patch on the scale of the targets; the embedding is what both heads see."""
+        source = PatchSource(
+            [require(section, "patches")], input_px=self._width, device=self._device, resident=False
+        )
+        expression, _, features = predict_heads(
+            self._network, source, np.arange(len(source)), width=self._width, views=self.views
+        )
+        assert expression is not None
+        return Prediction(expression, embedding=features)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, target scale, pixel statistics and what is needed to build the network again."""
+        store_weights(
+            folder,
+            {
+                "network": dict(self._network.state_dict()),
+                "n_genes": len(self._network.target_mean),
+                "n_auxiliary": 0 if self._network.auxiliary is None else self._network.auxiliary.out_features,
+                "width": self._width,
+                "device": str(self._device),
+            },
+        )
+
+    def load(self, folder: Path) -> None:
+        """Build the network and restore its weights."""
+        stored = read_weights(folder)
+        self._device, self._width = usable_device(stored["device"]), stored["width"]
+        backbone = author_settings(make_backbone(self.backbone, input_px=self._width), self.backbone)
+        network = MultiHead(PixelNorm(), backbone, genes=stored["n_genes"], auxiliary=stored["n_auxiliary"])
+        network.load_state_dict(stored["network"])
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
