@@ -280,9 +280,8 @@ def _size_discs(figure: Figure, discs: Sequence[Any], diameter: float) -> None:
 
 def _scale_bar(axes: Any, box: tuple[float, float, float, float], um_per_px: float) -> None:
     """Draw 1 mm below the first panel of the last row, where the scale is known."""
-    if not um_per_px > 0:
+    if not um_per_px > 0 or (length := 1000 / um_per_px) > box[1] - box[0]:
         return
-    length = 1000 / um_per_px
     y = box[3] + 0.02 * (box[3] - box[2])
     axes.plot([box[0], box[0] + length], [y, y], color="#222222", lw=2, clip_on=False, solid_capstyle="butt")
     axes.annotate(

@@ -19,13 +19,16 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+# A white patch teaches nothing, but its spot is still predicted and scored.
+_REASONS = {"white_patch": "white patch (training only)"}
 # Tol's "bright", which keeps neighbours apart for colour-blind readers.
 _COLOURS = ("#4477AA", "#EE6677", "#CCBB44", "#228833", "#66CCEE", "#AA3377", "#BBBBBB")
 
 
 def reason_title(column: str) -> str:
-    """Return a reason for print from the column that counts it: "dropped_low_umi" -> "low umi"."""
-    return column.removeprefix("dropped_").replace("_", " ").replace("umi", "UMI")
+    """Return a reason for print from the column that counts it: "dropped_low_umi" -> "low UMI"."""
+    reason = column.removeprefix("dropped_")
+    return _REASONS.get(reason, reason.replace("_", " ").replace("umi", "UMI"))
 
 
 def tidy_qc(summaries: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -80,7 +83,7 @@ def plot_qc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> F
             )
             floor = floor + share
         total = int(rows.loc[rows["reason"] != "kept", "n"].sum())
-        axes.set_title(f"profile {profile}: {total:,} of {int(raw.sum()):,} spots dropped", loc="left")
+        axes.set_title(f"{profile}: {total:,} of {int(raw.sum()):,} spots dropped", loc="left")
         axes.set_ylim(0, max(1.0, 1.1 * float(floor.max())))
         axes.grid(axis="y")
         axes.margins(x=0.01)
@@ -133,4 +136,6 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
 
 
 def _profile(path: Path, settings: Mapping[str, Any]) -> str:
-    return str(settings.get("qc") or path.parent.name)
+    if settings.get("qc"):
+        return f"profile {settings['qc']}"
+    return str(settings.get("experiment") or "QC") if path.parent.name == "qc" else path.parent.name

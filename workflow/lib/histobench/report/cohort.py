@@ -105,9 +105,10 @@ def _qc_view(name: str, profile: str, path: Any, downloads: Downloads) -> View:
         Column("section", "Section", numeric=False),
         Column("n_spots_raw", "Spots before", whole),
         Column("n_spots_kept", "Spots kept", whole),
+        Column("n_spots_train", "of these for training", whole),
         *_dropped_columns(loaded),
     ]
-    title = f"Quality control, profile {profile}"
+    title = f"Quality control, {profile}"
     return view(f"{name}-qc-{profile}", title, loaded, columns, note=note, download=offered, rest=True)
 
 

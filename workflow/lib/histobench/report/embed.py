@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def preview_uri(path: str | Path, width: int = _PREVIEW_PX) -> str:
     return data_uri(stream.getvalue(), _TYPES[".jpg"])
 
 
+def _slug(text: str) -> str:
+    """Return text that can be a file name and an anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 @dataclass(frozen=True)
 class Download:
     """A file offered for download; ``href`` is None, with a reason, where it is not embedded."""
@@ -74,6 +80,11 @@ class Download:
     size: int
     href: str | None
     reason: str = ""
+
+    @property
+    def file(self) -> str:
+        """Name that the file gets when it is saved: several groups have a table of the same name."""
+        return f"{_slug(self.group)}-{self.name}"
 
     @property
     def size_text(self) -> str:
@@ -96,7 +107,7 @@ class Downloads:
         """
         path = Path(path)
         name = name or path.name
-        anchor = "file-" + "".join(c if c.isalnum() else "-" for c in f"{group}-{name}").lower()
+        anchor = f"file-{_slug(group)}-{_slug(name)}"
         if anchor in self.items or not path.is_file():
             return self.items.get(anchor)
         content = path.read_bytes()

@@ -71,8 +71,8 @@ LEADERBOARD = (
     Column(
         "n_undefined", "Undefined", whole, "gene-section pairs without a defined truth or prediction variance"
     ),
-    Column("train_seconds", "Training", seconds, "wall time of training, all folds"),
-    Column("peak_memory_mb", "Memory", megabytes, "peak memory of training"),
+    Column("train_seconds", "Training", seconds, "wall time of one training, mean over folds"),
+    Column("peak_memory_mb", "Memory", megabytes, "largest peak memory of a training"),
     Column("parameters", "Parameters", whole),
     Column("n_folds", "Folds", whole),
     Column("seeds", "Seeds"),
@@ -127,6 +127,7 @@ class ExperimentView:
     others: list[View]
     figures: list[FigureView]
     lost: list[tuple[str, str]]
+    power: list[str]
 
 
 def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -> ExperimentView:
@@ -144,11 +145,9 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         "audit": _audit_view(name, loaded["audit"], offered.get("audit")),
         "failures": _failures_view(name, loaded["failures"], offered.get("failures")),
         "power": _any_view(
-            name, "power", "What this test can show", loaded["power"], offered.get("power"), settings
+            name, "power", "What the tests can show", loaded["power"], offered.get("power"), settings
         ),
-        "planted": _any_view(
-            name, "planted", "Planted and null genes", loaded["planted"], offered.get("planted"), settings
-        ),
+        "planted": _planted_view(name, loaded["planted"], offered.get("planted"), settings),
     }
     shown = {*tables, "folds"}
     others = [
@@ -173,11 +172,14 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
             _figure(name, key, figure, downloads) for key, figure in (entry.get("figures") or {}).items()
         ],
         lost=lost,
+        power=_statements(loaded["power"]),
     )
 
 
 # -- reading ----------------------------------------------------------------------------------------
 
+# Tables without a place of their own are for the download; the page shows their start.
+_LARGEST_OTHER = 1500
 _EXPECTED = ("leaderboard", "genes", "power", "planted", "failures")
 
 
@@ -302,8 +304,27 @@ def _failures_view(name: str, loaded: Loaded, download: Any) -> View:
     title, note = "Failures and exclusions", "What failed or could not be measured, counted and not hidden."
     failures = view(f"{name}-failures", title, loaded, (), download=download, rest=True, note=note)
     if loaded.table is not None and loaded.table.empty:
-        failures.missing = "nothing failed and nothing was excluded in this run"
+        failures.empty = "nothing failed and nothing was excluded in this run"
     return failures
+
+
+def _planted_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+    planted = _any_view(name, "planted", "Planted and null genes", loaded, download, settings)
+    planted.note = (
+        "Known truth: the rate of planted genes is the true positive rate, that of null genes the false "
+        "positive "
+        "rate, at the level of the criterion; intervals are 95 % Wilson intervals."
+    )
+    if loaded.table is not None and loaded.table.empty:
+        planted.empty = "only a simulated cohort has a known truth"
+    return planted
+
+
+def _statements(power: Loaded) -> list[str]:
+    """Return what the table of power says in words."""
+    if power.table is None or "statement" not in power.table:
+        return []
+    return [str(text) for text in power.table["statement"].dropna()]
 
 
 def _any_view(
@@ -318,10 +339,10 @@ def _any_view(
             show = probability if numeric and column in _P_COLUMNS else number(3) if real else plain
             if real and (loaded.table[column].dropna() % 1 == 0).all():
                 show = plain
-            columns.append(
-                Column(column, column.replace("_", " "), show, choose=column == "method", numeric=numeric)
-            )
-    table = view(f"{name}-{key}", title, loaded, columns, download=download)
+            values = loaded.table[column].nunique()
+            choose = not numeric and 1 < values <= 40 and values < len(loaded.table)
+            columns.append(Column(column, column.replace("_", " "), show, choose=choose, numeric=numeric))
+    table = view(f"{name}-{key}", title, loaded, columns, download=download, largest=_LARGEST_OTHER)
     _mark_methods(table, settings)
     return table
 

@@ -75,7 +75,7 @@ def whole(value: Any) -> str:
 
 def percent(value: Any) -> str:
     """Return a fraction in percent."""
-    return f"{100 * float(value):.0f} %".replace("-", "−")
+    return f"{number(0)(100 * float(value))} %"
 
 
 def probability(value: Any) -> str:
@@ -101,7 +101,9 @@ def megabytes(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """Return a value as text; whole numbers without a decimal point."""
+    """Return a value as text; whole numbers without a decimal point, truth values as yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return whole(value) if value.is_integer() else f"{value:.4g}".replace("-", "−")
     return str(value)
@@ -136,7 +138,7 @@ class Cell:
 
 @dataclass
 class View:
-    """A table ready for the template; without columns it is a reason why it is missing."""
+    """A table ready for the template, or the reason why it is missing or empty."""
 
     anchor: str
     title: str
@@ -146,6 +148,7 @@ class View:
     row_classes: list[str] = field(default_factory=list)
     download: Download | None = None
     missing: str = ""
+    empty: str = ""
     default_choice: Mapping[str, str] = field(default_factory=dict)
     search: bool = False
 
@@ -168,6 +171,7 @@ def view(
     download: Download | None = None,
     search: bool = False,
     rest: bool = False,
+    largest: int = LARGEST_TABLE,
 ) -> View:
     """Make a table of the wanted columns, as far as they exist.
 
@@ -185,6 +189,8 @@ def view(
         Offer a search box.
     rest
         Also show the columns that are not named, as they are.
+    largest
+        Rows beyond this are left to the download.
     """
     if loaded.table is None:
         return View(anchor, title, note, missing=loaded.reason)
@@ -197,13 +203,13 @@ def view(
             for key in map(str, table.columns)
             if key not in named
         ]
-    if len(table) > LARGEST_TABLE:
-        cut = f"The first {LARGEST_TABLE:,} of {len(table):,} rows are shown; the download has all."
+    if len(table) > largest:
+        cut = f"The first {largest:,} of {len(table):,} rows are shown; the download has all."
         note = f"{note} {cut}".strip()
-        table = table.head(LARGEST_TABLE)
+        table = table.head(largest)
     rows = [
         [cell(value, column) for value, column in zip(record, shown, strict=True)]
         for record in table[[column.key for column in shown]].itertuples(index=False, name=None)
     ]
-    missing = "" if len(rows) else "no rows: nothing of this kind occurred in this run"
-    return View(anchor, title, note, shown, rows, [""] * len(rows), download, missing, search=search)
+    empty = "" if rows else "no rows: nothing of this kind occurred in this run"
+    return View(anchor, title, note, shown, rows, [""] * len(rows), download, empty=empty, search=search)

@@ -146,7 +146,7 @@ def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any
 def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -> list[str]:
     parts = []
     if known(leader.get("train_seconds")):
-        parts.append(f"{seconds(leader['train_seconds'])} of training")
+        parts.append(f"{seconds(leader['train_seconds'])} per training")
     if known(leader.get("peak_memory_mb")):
         parts.append(f"{megabytes(leader['peak_memory_mb'])} peak memory")
     if known(leader.get("parameters")):

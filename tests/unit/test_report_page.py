@@ -1,0 +1,350 @@
+"""The report: complete, self-contained, and honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gzip
+import io
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from unit import result_tables
+
+from histobench.files import read_table, write_json, write_table
+from histobench.report import embed, tables
+from histobench.report.page import write_report
+from histobench.report.provenance import write_provenance
+from histobench.report.verdict import verdict
+
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """The parts of a page that tests ask for; complains about badly nested elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, dict]] = []
+        self.tables: list[list[list[str]]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self._cell: list[str] | None = None
+        self.feed(text)
+        assert self._open == [], self._open
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.attributes.append((tag, values))
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self._cell = []
+
+    def handle_endtag(self, tag):
+        assert self._open and self._open.pop() == tag, (tag, self.getpos())
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("".join(self._cell).strip())
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell.append(data)
+        if not self._open or self._open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [values[name] for _, values in self.attributes if name in values]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Result files, figures and provenance of one small run, written by the code that draws and writes them."""
+    folder = result_tables.shared_run(tmp_path_factory)
+    write_provenance(
+        folder / "report" / "provenance.json",
+        project=folder,
+        configuration={"seed": 0},
+        sections={"her2st": folder / "data" / "her2st" / "sections.tsv"},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    write_report(result_tables.manifest(run), run / "report" / "index.html")
+    return (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def write_and_parse(manifest, folder) -> tuple[str, str]:
+    """Return a report's source and its text on one line."""
+    write_report(manifest, folder / "page.html")
+    source = (folder / "page.html").read_text(encoding="utf-8")
+    return source, " ".join(" ".join(Page(source).text).split())
+
+
+def test_nothing_is_loaded_from_outside(page, html):
+    sources = page.values("src") + [v["href"] for tag, v in page.attributes if tag == "link"]
+    assert sources and all(source.startswith("data:") for source in sources)
+    assert all(href.startswith(("#", "data:")) for href in page.values("href"))
+    assert not re.search(r"@import|url\(\s*['\"]?http|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", html)
+    policy = next(
+        v["content"] for _, v in page.attributes if v.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_anchor_resolves_and_is_unique(page):
+    assert len(page.ids) == len(set(page.ids))
+    targets = [href[1:] for href in page.values("href") if href.startswith("#")]
+    assert targets and set(targets) <= set(page.ids)
+    assert set(page.values("data-file")) <= set(page.ids)
+
+
+def test_leaderboard_holds_every_method_and_the_ceiling(page, run):
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
+    shown = next(table for table in page.tables if table[0][:2] == ["Method", "Family"])
+    assert len(shown) == 1 + 1 + len(board)  # heading and ceiling
+    assert shown[1][0] == "Noise ceiling" and 0.5 < float(shown[1][2]) < 0.58
+    best = board.sort_values("pearson", ascending=False).iloc[0]
+    assert shown[2][2:5] == [f"{best[key]:.3f}" for key in ("pearson", "pearson_low", "pearson_high")]
+    stnet = next(row for row in shown if row[0] == "ST-Net")
+    assert "7,210,106" in stnet and "14 min" in stnet
+
+
+def test_gene_table_is_complete_with_all_three_p_values(page, run):
+    genes = read_table(run / "harmonised" / "tables" / "genes.tsv")
+    shown = next(table for table in page.tables if table[0][:2] == ["Gene", "Method"])
+    assert len(shown) == 1 + len(genes)
+    assert shown[0][-3:] == ["p binomial", "p Holm", "q BH"]
+    assert {row[0] for row in shown[1:]} == set(genes["gene"])
+
+
+def test_every_table_can_be_downloaded_whole(page, run):
+    links = {v["download"]: v["href"] for tag, v in page.attributes if tag == "a" and "download" in v}
+    tables, cohort = run / "harmonised" / "tables", run / "data" / "her2st"
+    expected = {f"harmonised-tables-{path.name}": path for path in tables.glob("*.tsv")}
+    expected |= {f"harmonised-figures-{path.name}": path for path in (tables / "figures").glob("*.tsv")}
+    expected |= {
+        "harmonised-leakage-audit-leakage.tsv": run / "harmonised" / "audit" / "leakage.tsv",
+        "cohort-her2st-sections.tsv": cohort / "sections.tsv",
+        "cohort-her2st-qc-stnet.tsv": cohort / "qc" / "stnet" / "summary.tsv",
+        "cohort-her2st-qc-brstnet.tsv": cohort / "qc" / "brstnet" / "summary.tsv",
+        "provenance-provenance.json": run / "report" / "provenance.json",
+    }
+    assert {name.removesuffix(".gz") for name in links} == set(expected)
+    for name, href in links.items():
+        content = base64.b64decode(href.split(",", 1)[1])
+        content = gzip.decompress(content) if name.endswith(".gz") else content
+        assert content == expected[name.removesuffix(".gz")].read_bytes(), name
+
+
+def test_figures_have_captions_and_alternative_text(page):
+    images = [v for tag, v in page.attributes if tag == "img"]
+    assert len(images) == 9  # stain previews do not exist in this run
+    assert all(len(image["alt"]) > 20 for image in images)
+    text = " ".join(page.text)
+    assert "95 % percentile bootstrap" in text and "No caption was written" not in text
+
+
+def test_overview_answers_which_how_sure_and_at_what_cost(page):
+    text = " ".join(" ".join(page.text).split())
+    assert "ST-Net leads with r = 0." in text and "of the noise ceiling" in text
+    assert "above the best control, colour ridge" in text
+    assert "Holm over 30 genes can never reject (it needs 10 patients)" in text
+    assert "14 min per training" in text and "7,210,106 parameters" in text
+
+
+def test_the_page_is_a_function_of_its_input(run, html, tmp_path):
+    write_report(result_tables.manifest(run), tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == html
+    assert len(html) < 15e6
+
+
+def test_a_method_without_results_is_listed_with_the_reason(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    entry = manifest["experiments"]["harmonised"]
+    folder = tmp_path / "tables"
+    for path in (run / "harmonised" / "tables").glob("*.tsv"):
+        table = read_table(path)
+        write_table(table[table["method"] != "stnet"] if "method" in table else table, folder / path.name)
+    entry["tables"] = folder
+    _, text = write_and_parse(manifest, tmp_path)
+    assert "1 method missing" in text and "ST-Net : no results were found" in text
+    failures = pd.DataFrame({"method": ["stnet"], "fold": ["A"], "reason": ["training diverged"]})
+    write_table(failures, folder / "failures.tsv")
+    assert "ST-Net : training diverged" in write_and_parse(manifest, tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    "what", ["tables", "audit", "figures", "sections", "qc", "provenance", "methods", "folds"]
+)
+def test_any_missing_part_is_said_and_stops_nothing(run, tmp_path, what):
+    manifest = copy.deepcopy(result_tables.manifest(run))
+    gone = tmp_path / "gone"
+    entry, cohort = manifest["experiments"]["harmonised"], manifest["cohorts"]["her2st"]
+    if what in ("tables", "audit", "folds"):
+        entry[what] = gone
+    elif what == "figures":
+        entry["figures"] = {"leaderboard": {"svg": gone, "png": gone, "caption": str(gone / "x.txt")}}
+    elif what == "methods":
+        entry["methods"] = {}
+    elif what == "sections":
+        cohort["sections"] = gone
+    elif what == "qc":
+        cohort["qc"] = {"stnet": gone}
+    else:
+        manifest["provenance"] = gone
+    _, text = write_and_parse(manifest, tmp_path)
+    assert "Missing:" in text
+    if what not in ("methods", "folds"):
+        assert "does not exist" in text
+    if what == "audit":
+        assert "no leakage audit" in text
+
+
+def test_an_empty_manifest_gives_a_page(tmp_path):
+    _, text = write_and_parse({}, tmp_path)
+    assert "no experiment is part of this run" in text and "no provenance record" in text
+
+
+def test_broken_tables_are_reasons(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "leaderboard.tsv").write_text("")
+    manifest["experiments"]["harmonised"]["tables"] = tmp_path / "tables"
+    assert "cannot be read" in write_and_parse(manifest, tmp_path)[1]
+
+
+def test_names_are_escaped(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    manifest["title"] = "<script>alert(1)</script>"
+    manifest["experiments"]["harmonised"]["settings"] = {**result_tables.SETTINGS, "title": "a & b <i>"}
+    source, text = write_and_parse(manifest, tmp_path)
+    assert "<script>alert(1)" not in source and "a & b <i>" in text
+
+
+def test_leaks_and_failed_audits_are_marked(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    entry = manifest["experiments"]["harmonised"]
+    entry["settings"] = {**result_tables.SETTINGS, "mode": "paper", "folds": "leave_one_section_out"}
+    audit = pd.DataFrame(
+        {"check": ["patients_disjoint"], "scope": ["fold A"], "status": ["fail"], "detail": ["A in both"]}
+    )
+    write_table(audit, tmp_path / "leakage.tsv")
+    entry["audit"] = tmp_path / "leakage.tsv"
+    source, text = write_and_parse(manifest, tmp_path)
+    assert "leaks the patient" in text and "audit: 1 findings" in text and "Read with care" in text
+    assert 'class="status-fail"' in source
+
+
+def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
+    board.loc[board["method"] == "colour_ridge", "pearson"] = 0.9
+    loaded = {"leaderboard": tables.Loaded(board)}
+    which = " ".join(verdict(loaded, result_tables.SETTINGS).which)
+    assert "not above the best control, colour ridge" in which
+    only_controls = tables.Loaded(board[board["family"].isin(["control", "oracle"])])
+    assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, {}).which)
+
+
+def test_a_verdict_reads_the_paired_comparison_from_either_side(run):
+    board = tables.Loaded(read_table(run / "harmonised" / "tables" / "leaderboard.tsv"))
+    row = {"difference": -0.02, "difference_low": -0.03, "difference_high": -0.01, "p_holm": 0.04}
+    for a, b, sign in (("knn", "stnet", 1), ("stnet", "knn", -1)):
+        values = {key: sign * value if key != "p_holm" else value for key, value in row.items()}
+        if sign < 0:
+            values["difference_low"], values["difference_high"] = (
+                values["difference_high"],
+                values["difference_low"],
+            )
+        table = pd.DataFrame([{"method_a": a, "method_b": b, **values}])
+        sure = verdict(
+            {"leaderboard": board, "comparisons": tables.Loaded(table)}, result_tables.SETTINGS
+        ).sure
+        assert any("Ahead of k-NN by 0.020 (0.010 to 0.030)" in line and "0.040" in line for line in sure)
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (tables.r3, -0.0001, "0.000"),
+        (tables.r3, -0.1234, "−0.123"),
+        (tables.probability, 0.0004, "4.0e-04"),
+        (tables.probability, 0.0452, "0.045"),
+        (tables.seconds, 0.2, "< 1 s"),
+        (tables.seconds, 90, "90 s"),
+        (tables.seconds, 900, "15 min"),
+        (tables.seconds, 9000, "2.5 h"),
+        (tables.megabytes, 2500, "2.5 GB"),
+        (tables.whole, 7210106.0, "7,210,106"),
+        (tables.percent, 0.344, "34 %"),
+        (tables.plain, 3.0, "3"),
+    ],
+)
+def test_numbers_are_printed_for_people(show, value, text):
+    assert show(value) == text
+
+
+def test_long_tables_are_cut_on_the_page_and_say_so():
+    table = pd.DataFrame({"x": range(tables.LARGEST_TABLE + 7)})
+    view = tables.view("a", "A", tables.Loaded(table), [tables.Column("x", "x")])
+    assert len(view.rows) == tables.LARGEST_TABLE and "5,000 of 5,007" in view.note
+
+
+def test_missing_values_sort_last_and_read_as_a_dash():
+    cell = tables.cell(float("nan"), tables.Column("x", "x", tables.r3))
+    assert (cell.text, cell.sort) == ("–", "")
+
+
+def test_downloads_compress_and_refuse_by_size(tmp_path, monkeypatch):
+    content = b"gene\n" + b"GNAS\n" * 60_000
+    (tmp_path / "big.tsv").write_bytes(content)
+    downloads = embed.Downloads()
+    entry = downloads.add(tmp_path / "big.tsv", "g")
+    assert entry.name == "big.tsv.gz" and entry.size_text == "300 kB"
+    assert gzip.decompress(base64.b64decode(entry.href.split(",", 1)[1])) == content
+    assert (
+        downloads.add(tmp_path / "big.tsv", "g") is entry
+        and downloads.add(tmp_path / "none.tsv", "g") is None
+    )
+    monkeypatch.setattr(embed, "LARGEST_TOTAL", 10)
+    refused = downloads.add(tmp_path / "big.tsv", "other")
+    assert refused.href is None and str(tmp_path / "big.tsv") in refused.reason
+
+
+def test_previews_are_small_jpegs(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (3000, 1500), (200, 120, 180)).save(tmp_path / "stain.png")
+    uri = embed.preview_uri(tmp_path / "stain.png")
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))) as small:
+        assert small.format == "JPEG" and max(small.size) <= 480
+
+
+def test_stain_flags_and_transferred_labels_are_shown(run, tmp_path):
+    from PIL import Image
+
+    manifest = result_tables.manifest(run)
+    Image.new("RGB", (300, 150), (200, 120, 180)).save(tmp_path / "A2.png")
+    write_json({"flags": ["grey_atom"], "tissue_share": 0.4}, tmp_path / "A2.json")
+    manifest["cohorts"]["her2st"]["stain"] = {
+        "A2": {"json": tmp_path / "A2.json", "png": tmp_path / "A2.png"}
+    }
+    source, text = write_and_parse(manifest, tmp_path)
+    assert "grey atom" in text and "data:image/jpeg" in source
+    assert "28 of 36 sections are transferred" in text and "E = BCE" in text
