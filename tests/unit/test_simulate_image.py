@@ -95,7 +95,8 @@ def test_regions_look_as_they_should(image, tissue):
 
 
 def test_strips_fit_together(image, tissue, monkeypatch):
-    monkeypatch.setattr(simulate_image, "_STRIP_PIXELS", 300 * SETTINGS.image_size[0])
+    assert SETTINGS.image_size[1] > 4 * simulate_image.HALO_UM / SETTINGS.um_per_px  # several strips
+    monkeypatch.setattr(simulate_image, "_STRIP_PIXELS", 1)
     strips = simulate_image.draw_image(SETTINGS, "P1", "P1_1", tissue).astype(int)
     assert (np.abs(strips - image) > 12).mean() < 0.002
 

@@ -17,7 +17,6 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -100,17 +99,15 @@ def truth_table(settings: SimulationSettings) -> pd.DataFrame:
 def spots_under_tissue(settings: SimulationSettings, section: str, tissue: Tissue) -> pd.DataFrame:
     """Return the spots that lie on tissue with their latent truth (columns: see simulate.latent_at_spots)."""
     grid = _grid(settings, section)
-    x_um, y_um = (grid["new_x"] - 1) * PITCH_UM, (grid["new_y"] - 1) * PITCH_UM
+    x_um, y_um = ((grid[axis].to_numpy() - 1) * PITCH_UM for axis in ("new_x", "new_y"))
     inside = tissue.inside.astype(np.float32)
-    covered = tissue.at(_disc_mean(inside), x_um.to_numpy(), y_um.to_numpy())
-    keep = (covered >= _SPOT_TISSUE).tolist()
-    spots, x, y = grid.loc[keep].copy(), x_um[keep].to_numpy(), y_um[keep].to_numpy()
+    keep = _disc(tissue, inside, x_um, y_um).mean(axis=1) >= _SPOT_TISSUE
+    spots, x, y = grid.loc[keep.tolist()].copy(), x_um[keep], y_um[keep]
+    on_tissue = _disc(tissue, inside, x, y)
 
     def under(values: np.ndarray) -> np.ndarray:
-        """Mean over the tissue part of each spot's disc."""
-        return tissue.at(_disc_mean(values * inside), x, y) / np.maximum(
-            tissue.at(_disc_mean(inside), x, y), 1e-6
-        )
+        """Return the mean over the tissue part of each spot's disc."""
+        return (_disc(tissue, values, x, y) * on_tissue).sum(axis=1) / on_tissue.sum(axis=1)
 
     for name in ("tumour", "stroma", "immune", "fat"):
         spots[name] = under(getattr(tissue, name)).astype(float)
@@ -142,15 +139,14 @@ def _grid(settings: SimulationSettings, section: str) -> pd.DataFrame:
     return table
 
 
-def _disc_mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean of a map over a spot-sized disc around each map pixel."""
+def _disc(tissue: Tissue, values: np.ndarray, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
+    """Return a map's values over the disc of each spot: (spots, map pixels of a disc)."""
     from histobench.cohorts.simulate_tissue import MAP_UM
 
-    radius = SPOT_UM / 2 / MAP_UM
-    half = int(np.ceil(radius))
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    disc = (np.hypot(x, y) <= radius).astype(np.float32)
-    return cv2.filter2D(values.astype(np.float32), -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT)
+    reach = np.arange(-SPOT_UM / 2, SPOT_UM / 2 + MAP_UM, MAP_UM)
+    dx, dy = (axis.ravel() for axis in np.meshgrid(reach, reach))
+    disc = np.hypot(dx, dy) <= SPOT_UM / 2
+    return tissue.at(values, x_um[:, None] + dx[disc], y_um[:, None] + dy[disc])
 
 
 def _log_depth(

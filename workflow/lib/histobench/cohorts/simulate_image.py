@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HAEMATOXYLIN = (0.66, 0.69, 0.29)
 EOSIN = (0.11, 0.93, 0.35)
 
-_STRIP_PIXELS = 2**24  # bounds the memory of a large image to about 1 GB
+_STRIP_PIXELS = 2**22  # bounds the memory of a large image; larger strips are slower, too
 _SENSOR_TILE = 1024
 
 
@@ -39,8 +39,8 @@ def draw_image(settings: SimulationSettings, patient: str, section: str, tissue:
     plan = Plan(settings, section, tissue)
     sensor = _Sensor(settings, patient, section)
     image = np.empty((height, width, 3), np.uint8)
-    rows = max(_STRIP_PIXELS // width, 64)
     halo = int(np.ceil(HALO_UM / settings.um_per_px))
+    rows = max(_STRIP_PIXELS // width, 4 * halo)  # halos are drawn twice: keep their share small
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         first, last = max(top - halo, 0), min(bottom + halo, height)
@@ -62,7 +62,7 @@ def stain_of(
     batch = np.random.default_rng(seed_for("simulated", settings.seed, patient, "stain"))
     slide = np.random.default_rng(seed_for("simulated", settings.seed, section, "stain"))
     vectors = np.array([HAEMATOXYLIN, EOSIN])
-    vectors = vectors + spread * (batch.normal(0, 0.045, (2, 3)) + slide.normal(0, 0.01, (2, 3)))
+    vectors = vectors + spread * (batch.normal(0, 0.033, (2, 3)) + slide.normal(0, 0.01, (2, 3)))
     vectors = np.maximum(vectors, 0.02)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     strengths = np.exp(spread * (batch.normal(0, 0.16, 2) + slide.normal(0, 0.04, 2)))
