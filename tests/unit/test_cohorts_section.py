@@ -16,7 +16,8 @@ from PIL import Image
 from scipy import sparse
 
 from histobench.cohorts import section as section_module
-from histobench.cohorts.section import SectionInfo, assemble, load_reader, store_section, write_section
+from histobench.cohorts.entry import load_entry
+from histobench.cohorts.section import SectionInfo, assemble, store_section, write_section
 from histobench.cohorts.table import (
     align_counts,
     load_section,
@@ -219,7 +220,7 @@ def test_missing_or_broken_image(tmp_path: Path, content: bytes | None, says: st
 )
 def test_reader_that_does_not_exist(entry: str) -> None:
     with pytest.raises(UserError, match=f'reader "{entry}" cannot be found'):
-        load_reader(entry)
+        load_entry(entry, "reader")
 
 
 def legacy_files(folder: Path, name: str = "S1") -> dict[str, str]:

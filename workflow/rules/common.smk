@@ -1,11 +1,14 @@
 """What the rules ask the configuration: names, files and parameters. No rules here."""
 
+import functools
 import re
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from histobench.codehash import code_hash
-from histobench.cohorts.lock import load_lock
+from histobench.cohorts.archives import split_member
+from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.errors import UserError
 from histobench.expression.qc import PROFILES
@@ -82,19 +85,65 @@ def used_sections(cohort):
     return [section for section in BENCH.cohorts[cohort]["sections"] if section in used]
 
 
+def raw_path(source, file):
+    """Where a published file lies, also one that has to be unpacked from an archive first."""
+    archive, member = split_member(file)
+    return (
+        f"results/data/{source}/unpacked/{archive}/{member}"
+        if member
+        else f"results/data/{source}/raw/{archive}"
+    )
+
+
 def section_raw(cohort, section):
     """Raw files of a section by kind, below results/."""
     source = BENCH.cohorts[cohort]["source"]
     if BENCH.cohorts[cohort]["origin"] == "simulation":
         source = cohort
     return {
-        kind: f"results/data/{source}/raw/{file}"
+        kind: raw_path(source, file)
         for kind, file in BENCH.section_files(cohort, section).items()
     }
 
 
 def raw_input(wildcards):
-    return section_raw(wildcards.cohort, wildcards.section)
+    """What a reader gets: the section's own files, and tables of this repository."""
+    resources = BENCH.cohorts[wildcards.cohort]["resources"]
+    return {
+        **section_raw(wildcards.cohort, wildcards.section),
+        **{kind: str(PROJECT / file) for kind, file in resources.items()},
+    }
+
+
+def published_files():
+    """What the configured cohorts take from their sources: (source, file), each once.
+
+    `file` is `archive!/member` for a file in an archive.
+    """
+    return sorted(
+        {
+            (BENCH.cohorts[cohort]["source"], file)
+            for cohort in downloaded_cohorts()
+            for section in used_sections(cohort)
+            for file in BENCH.section_files(cohort, section).values()
+        }
+    )
+
+
+def locked(source, file):
+    """Row of the data lock for a file as it is downloaded."""
+    if (source, file) not in LOCK:
+        raise WorkflowError(
+            f"resources/data_lock.tsv has no row for file {file} of source {source}; "
+            "add one, or correct `files` in the cohort's YAML file."
+        )
+    return LOCK[source, file]
+
+
+def downloads():
+    """Rows of the data lock that the configured cohorts need."""
+    files = {(source, split_member(file)[0]) for source, file in published_files()}
+    return [locked(source, file) for source, file in sorted(files)]
 
 
 def raw_image(wildcards):
@@ -318,12 +367,7 @@ def truth_table(wildcards):
 
 
 def download_settings(wildcards):
-    row = LOCK.get((wildcards.source, wildcards.file))
-    if row is None:
-        raise WorkflowError(
-            f"resources/data_lock.tsv has no row for file {wildcards.file} of source {wildcards.source}; "
-            "add one, or correct `files` in the cohort's YAML file."
-        )
+    row = locked(wildcards.source, wildcards.file)
     return {
         "file": wildcards.file,
         "mirrors": list(BENCH.config["mirrors"].get(wildcards.source, [])),
@@ -332,6 +376,40 @@ def download_settings(wildcards):
         "source": wildcards.source,
         "urls": list(row.urls),
     }
+
+
+@functools.cache
+def data_input(wildcards):
+    """Every raw file. Asked only if `data` is a target, so a dry run can say here what is missing."""
+    files = downloads()
+    logger.info(f"Raw data: {missing(files, 'results/data')}.")
+    return [f"results/data/{file.source}/raw/{file.file}" for file in files]
+
+
+ARCHIVES = sorted(
+    {split_member(file)[0] for _, file in published_files() if split_member(file)[1]}
+)
+
+
+def unpack_settings(wildcards):
+    """How a member is found and opened; cohorts that share a source may each know a password."""
+    opened = [
+        BENCH.cohorts[cohort]["archives"]
+        for cohort in downloaded_cohorts()
+        if BENCH.cohorts[cohort]["source"] == wildcards.source
+    ]
+    return {
+        "locate": next((how["locate"] for how in opened if how["locate"]), None),
+        "member": wildcards.member,
+        "passwords": sorted({word for how in opened for word in how["passwords"]}),
+    }
+
+
+def unpack_code(wildcards):
+    locate = unpack_settings(wildcards)["locate"]
+    return code_hash(
+        "histobench.cohorts.archives", *([locate.split(":")[0]] if locate else [])
+    )
 
 
 def spot_filter_input(wildcards):
@@ -426,7 +504,9 @@ def table_settings(wildcards):
     experiment = experiment_of(wildcards)
     return {
         "experiment": wildcards.experiment,
-        "families": {arm: method["family"] for arm, method in experiment["methods"].items()},
+        "families": {
+            arm: method["family"] for arm, method in experiment["methods"].items()
+        },
         "folds": list(experiment["folds"]["made"]),
     }
 

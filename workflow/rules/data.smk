@@ -23,6 +23,31 @@ rule download_file:
         "../scripts/download_file.py"
 
 
+rule unpack_file:
+    """Take one file out of a published archive."""
+    input:
+        "results/data/{source}/raw/{archive}",
+    output:
+        "results/data/{source}/unpacked/{archive}/{member}",
+    log:
+        "results/logs/unpack_file/{source}/{archive}/{member}.log",
+    wildcard_constraints:
+        source="|".join(
+            {BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()}
+            or {"none"}
+        ),
+        archive="|".join(map(re.escape, ARCHIVES)) or "none",
+        member=".+",
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=unpack_settings,
+        code=unpack_code,
+    script:
+        "../scripts/unpack_file.py"
+
+
 rule simulate_section:
     """Draw one section of a simulated cohort: image, counts, spots and labels."""
     output:
@@ -145,9 +170,4 @@ rule summarise_qc:
 rule data:
     """Everything that has to be downloaded for the configured cohorts."""
     input:
-        [
-            file
-            for cohort in downloaded_cohorts()
-            for section in used_sections(cohort)
-            for file in section_raw(cohort, section).values()
-        ],
+        data_input,

@@ -62,6 +62,48 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a table of sections: name -> the other columns, empty fields left out.
+
+    Parameters
+    ----------
+    path
+        Tab-separated, with the columns ``section``, ``patient`` and any others; lines that start with ``#``
+        are comments. ``um_per_px`` is a number, everything else text.
+
+    Raises
+    ------
+    UserError
+        The file or a column is missing, or a line is malformed or repeats a section; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such manifest; correct the path under `manifest`.") from None
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line and line[0] != "#"]
+    header = lines[0][1].split("\t") if lines else []
+    for column in ("section", "patient"):
+        if column not in header:
+            raise UserError(f"{path}: column `{column}` is missing in the header; add it (tab-separated).")
+    sections: dict[str, dict[str, Any]] = {}
+    for number, line in lines[1:]:
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise UserError(
+                f"{path}: line {number} has {len(fields)} fields, but the header names {len(header)} columns."
+            )
+        record: dict[str, Any] = {key: value for key, value in zip(header, fields, strict=True) if value}
+        section = record.pop("section", "")
+        if not section or "patient" not in record:
+            raise UserError(f"{path}: line {number}: section and patient must be given; fill them in.")
+        if section in sections:
+            raise UserError(f"{path}: line {number}: section {section} occurs twice; keep one line.")
+        if _looks_numeric(record.get("um_per_px")):
+            record["um_per_px"] = float(record["um_per_px"])
+        sections[section] = record
+    return sections
+
+
 def _describe(expected: Mapping[str, Any]) -> str:
     """Put a sub-schema into words: what would have been right."""
     if "enum" in expected:
@@ -245,6 +287,9 @@ class Benchmark:
         for key in ("entry", "reader"):
             if key in value:
                 _check_entry(value[key], key, where)
+        locate = value.get("archives", {}).get("locate")
+        if locate:
+            _check_entry(locate, "archives.locate", where)
         return fill_defaults(value, rules)
 
     def cohort(self, name: str, asked_by: str = "") -> dict[str, Any]:
@@ -259,12 +304,21 @@ class Benchmark:
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }
+            if value["manifest"]:
+                value["sections"] = self._with_manifest(value)
             if not value["sections"]:
                 raise UserError(
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
                 )
             self.cohorts[name] = value
         return self.cohorts[name]
+
+    def _with_manifest(self, cohort: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sections of a cohort's manifest, changed by those of its configuration."""
+        path = self.project / cohort["manifest"]
+        sections = merge(read_manifest(path), cohort["sections"])
+        check({"sections": sections}, schema(self.project, "cohort"), str(path), partial=True)
+        return sections
 
     def _experiment(self, name: str) -> dict[str, Any]:
         where = f"experiments.{name}"

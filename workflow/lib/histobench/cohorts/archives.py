@@ -8,16 +8,24 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from histobench.cohorts.entry import load_entry
 from histobench.errors import UserError
 from histobench.files import atomic_path
 
 SEPARATOR = "!/"
 """Separates an archive from a file in it, as in ``images.zip!/images/HE/A1.jpg``."""
+
+Locator = Callable[[str, Sequence[str], Callable[[str], bytes]], str]
+"""Finds the published name of a member, for archives whose names follow no rule.
+
+Called with the member as the cohort's configuration names it, the names of all files in the archive, and a
+function that reads one of them; returns one of those names.
+"""
 
 _ENCRYPTED = 0x1  # bit of a zip entry's flags
 
@@ -28,8 +36,32 @@ def split_member(file: str) -> tuple[str, str]:
     return archive, member
 
 
+def unpack_file(settings: Mapping[str, Any], archive: str | Path, output: str | Path) -> None:
+    """Unpack one member of an archive; the workflow's entry.
+
+    Parameters
+    ----------
+    settings
+        ``member``, ``passwords`` and ``locate`` (entry string of a :data:`Locator`, or None).
+    archive, output
+        The verified archive, and where the member belongs.
+    """
+    locate = settings["locate"]
+    unpack_member(
+        archive,
+        settings["member"],
+        output,
+        settings["passwords"],
+        load_entry(locate, "locate") if locate else None,
+    )
+
+
 def unpack_member(
-    archive: str | Path, member: str, destination: str | Path, passwords: Sequence[str] = ()
+    archive: str | Path,
+    member: str,
+    destination: str | Path,
+    passwords: Sequence[str] = (),
+    locate: Locator | None = None,
 ) -> None:
     """Write one file of an archive to ``destination``; it appears whole or not at all.
 
@@ -42,6 +74,8 @@ def unpack_member(
         ``.gz`` of a gzipped member, which is then unpacked too.
     passwords
         Tried in turn on an encrypted member (WinZip AES or the traditional scheme).
+    locate
+        Finds the published name behind ``member``.
 
     Raises
     ------
@@ -50,11 +84,14 @@ def unpack_member(
     """
     archive = Path(archive)
     try:
-        with _opened(archive, member, passwords) as (stream, name):
+        with _opened(archive, passwords) as packed:
+            wanted = locate(member, packed.names, packed.read) if locate else member
+            name = _find(packed.names, wanted, archive)
             gunzip = name.endswith(".gz") and not member.endswith(".gz")
-            source = gzip.GzipFile(fileobj=stream) if gunzip else stream
-            with atomic_path(destination) as temporary, temporary.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+            with packed.open(name) as stream:
+                source = gzip.GzipFile(fileobj=stream) if gunzip else stream
+                with atomic_path(destination) as temporary, temporary.open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise UserError(
             f"{archive}: {member} cannot be unpacked because the archive is damaged ({error}); "
@@ -62,53 +99,80 @@ def unpack_member(
         ) from error
 
 
-@contextmanager
-def _opened(archive: Path, member: str, passwords: Sequence[str]) -> Iterator[tuple[IO[bytes], str]]:
-    """Open one member for reading; yield the stream and the member's full name."""
-    if not archive.is_file():
-        raise UserError(f"{archive}: no such archive; fetch it or correct the path.")
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            name = _find(packed.namelist(), member, archive)
-            if not packed.getinfo(name).flag_bits & _ENCRYPTED:
-                with packed.open(name) as stream:
-                    yield stream, name
-                return
-        with _decrypted(archive, name, passwords) as stream:
-            yield stream, name
-        return
-    if not tarfile.is_tarfile(archive):
-        raise UserError(
-            f"{archive}: is neither a zip nor a tar archive; delete it and run again to fetch it anew."
-        )
-    with tarfile.open(archive) as packed:
-        name = _find([entry.name for entry in packed if entry.isfile()], member, archive)
-        content = packed.extractfile(name)
-        if content is None:
-            raise tarfile.ReadError(f"{name} has no content")
-        with content:
-            yield content, name
+class _Archive:
+    """An open archive: the names of its files, and their content."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.path = path
+        self.names = names
+
+    def open(self, name: str) -> IO[bytes]:
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes:
+        """Return one file whole; wrapping folders and ``.gz`` may be left out of its name."""
+        with self.open(_find(self.names, name, self.path)) as stream:
+            return stream.read()
 
 
-@contextmanager
-def _decrypted(archive: Path, name: str, passwords: Sequence[str]) -> Iterator[IO[bytes]]:
-    """Open an encrypted zip member with the first password that fits."""
-    import pyzipper  # the standard library knows no AES
+class _Zip(_Archive):
+    def __init__(self, path: Path, packed: zipfile.ZipFile, passwords: Sequence[str]) -> None:
+        super().__init__(path, [name for name in packed.namelist() if not name.endswith("/")])
+        self._packed = packed
+        self._passwords = passwords
 
-    if not passwords:
-        raise UserError(f"{archive}: {name} is encrypted; give the published password in the configuration.")
-    with pyzipper.AESZipFile(archive) as packed:
-        for password in passwords:
+    def open(self, name: str) -> IO[bytes]:
+        if self._packed.getinfo(name).flag_bits & _ENCRYPTED:
+            return self._decrypted(name)
+        return self._packed.open(name)
+
+    def _decrypted(self, name: str) -> IO[bytes]:
+        """Open an encrypted file with the first password that fits."""
+        import pyzipper  # the standard library knows no AES
+
+        if not self._passwords:
+            raise UserError(
+                f"{self.path}: {name} is encrypted; give the published password in the configuration."
+            )
+        packed = pyzipper.AESZipFile(self.path)
+        for password in self._passwords:
             try:
-                stream = packed.open(name, pwd=password.encode())
+                stream: IO[bytes] = packed.open(name, pwd=password.encode())
             except RuntimeError:  # "Bad password"
                 continue
-            with stream:
-                yield stream
-            return
-    raise UserError(
-        f"{archive}: none of the {len(passwords)} configured passwords opens {name}; correct them."
-    )
+            return stream
+        raise UserError(
+            f"{self.path}: none of the {len(self._passwords)} configured passwords opens {name}; correct them."
+        )
+
+
+class _Tar(_Archive):
+    def __init__(self, path: Path, packed: tarfile.TarFile) -> None:
+        super().__init__(path, [entry.name for entry in packed if entry.isfile()])
+        self._packed = packed
+
+    def open(self, name: str) -> IO[bytes]:
+        content = self._packed.extractfile(name)
+        if content is None:
+            raise tarfile.ReadError(f"{name} has no content")
+        return content
+
+
+@contextmanager
+def _opened(path: Path, passwords: Sequence[str]) -> Iterator[_Archive]:
+    """Open a zip or tar archive, told by content."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such archive; fetch it or correct the path.")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            yield _Zip(path, packed, passwords)
+    elif tarfile.is_tarfile(path):
+        with tarfile.open(path) as tar:
+            yield _Tar(path, tar)
+    else:
+        raise UserError(
+            f"{path}: is neither a zip nor a tar archive; delete it and run again to fetch it anew."
+        )
 
 
 def _find(names: Sequence[str], member: str, archive: Path) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.entry import load_entry
 from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, RawSection
 from histobench.errors import UserError
 from histobench.files import atomic_path, sha256, write_json
@@ -84,21 +84,9 @@ def write_section(
         patient_alias=alias,
         um_per_px=record.get("um_per_px"),
     )
-    raw = load_reader(reader)(section, files, options)
+    raw: RawSection = load_entry(reader, "reader")(section, files, options)
     adata, row = assemble(raw, info, files)
     store_section(adata, row, output_h5ad, output_json)
-
-
-def load_reader(entry: str) -> Callable[[str, Mapping[str, str], Mapping[str, Any]], RawSection]:
-    """Find a reader by its entry string ``package.module:function``."""
-    module, _, name = entry.partition(":")
-    try:
-        reader: Callable[..., RawSection] = getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        raise UserError(
-            f'The reader "{entry}" cannot be found ({error}); name a function as package.module:function.'
-        ) from error
-    return reader
 
 
 def assemble(
