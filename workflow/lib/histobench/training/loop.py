@@ -168,7 +168,7 @@ class Loop:
         log.info("%s: epoch %d of %d: %s", self.stage, epoch, self.epochs, shown)
 
     def _one_step(self, batch: np.ndarray, seed: int) -> None:
-        torch.manual_seed(seed)  # dropout
+        self._seed_dropout(seed)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             loss = self.step(batch, np.random.default_rng(seed))
@@ -177,6 +177,12 @@ class Loop:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.optimiser.step()
         self._sums["loss"] += loss.detach().double() * (1 if self.summed_loss else len(batch))
+
+    def _seed_dropout(self, seed: int) -> None:
+        # torch.manual_seed would do, but where there is no GPU it formats a stack trace at every call
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _note_best(self, epoch: int, row: Row) -> None:
         if self.keep_best and float(row[self.keep_best]) < self._best["value"]:

@@ -1,0 +1,150 @@
+"""HisToGene: a vision transformer whose tokens are the spots of a section.
+
+Pang M, Su K, Li M. Leveraging information in spatial transcriptomics to predict super-resolution gene
+expression from histology images in tumors. bioRxiv 2021.11.28.470212. Settings are those of the authors'
+tutorial, which produced their results.
+
+A patch is flattened (by channel, row and column) and embedded by one linear layer; learnt embeddings of
+the spot's grid column and row are added; transformer blocks run over all spots of the section. Pixels
+enter as 0 to 255, as released.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from histobench.methods.whole_section import WholeSectionMethod, scaled_pixels
+from histobench.networks.transformer import GridEmbedding, transformer
+
+
+class HisToGeneNetwork(nn.Module):
+    """Patches and grid positions of a section -> expression.
+
+    Parameters
+    ----------
+    input_px
+        Width of patches.
+    n_genes
+        Number of genes.
+    width, depth, heads, head_width, hidden, dropout, positions, pixel_divisor
+        See :class:`HisToGene`.
+    """
+
+    def __init__(
+        self,
+        input_px: int,
+        n_genes: int,
+        *,
+        width: int = 1024,
+        depth: int = 8,
+        heads: int = 16,
+        head_width: int = 64,
+        hidden: int = 2048,
+        dropout: float = 0.1,
+        positions: int = 64,
+        pixel_divisor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.pixel_divisor = pixel_divisor
+        self.patch = nn.Linear(3 * input_px**2, width)
+        self.position = GridEmbedding(positions, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = transformer(
+            width, depth, heads=heads, head_width=head_width, hidden=hidden, dropout=dropout
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_genes))
+
+    def forward(
+        self, pixels: torch.Tensor, grid: torch.Tensor, graph: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return expression (spots, genes) and features (spots, width).
+
+        Parameters
+        ----------
+        pixels
+            uint8, (spots, 3, input_px, input_px).
+        grid
+            Integer grid positions, (spots, 2).
+        graph
+            Not used.
+        """
+        tokens = self.patch(scaled_pixels(pixels, self.pixel_divisor).flatten(1))
+        across, down = self.position(grid)
+        features = self.blocks(self.dropout(tokens + across + down))
+        return self.head(features), features
+
+
+class HisToGene(WholeSectionMethod):
+    """Predict expression from all patches of a section and their grid positions.
+
+    Parameters
+    ----------
+    input_px
+        Width that patches are resized to where they differ; None keeps their width.
+    pixel_divisor
+        What pixel values are divided by: 1 (0 to 255, as released) or 255.
+    width
+        Numbers per spot in the transformer.
+    depth, heads, head_width, hidden
+        Blocks; heads and their width; hidden width of the blocks' MLP.
+    dropout
+        After the embedding, the attention and the layers of the MLP.
+    positions
+        Rows of the two tables of position embeddings; grid positions must be smaller.
+    epochs, learning_rate
+        Passes over the training sections, one section per step; step size of Adam.
+    selection
+        "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
+    autocast
+        Train with bfloat16 autocast.
+    checkpoint_seconds
+        Least time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_px: int | None = 112,
+        pixel_divisor: float = 1.0,
+        width: int = 1024,
+        depth: int = 8,
+        heads: int = 16,
+        head_width: int = 64,
+        hidden: int = 2048,
+        dropout: float = 0.1,
+        positions: int = 64,
+        epochs: int = 100,
+        learning_rate: float = 1e-5,
+        selection: str = "last",
+        autocast: bool = False,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        self.input_px = input_px
+        self.pixel_divisor = pixel_divisor
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+        self.head_width = head_width
+        self.hidden = hidden
+        self.dropout = dropout
+        self.positions = positions
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.selection = selection
+        self.autocast = autocast
+        self.checkpoint_seconds = checkpoint_seconds
+
+    def _network(self, input_px: int, n_genes: int) -> nn.Module:
+        return HisToGeneNetwork(
+            input_px,
+            n_genes,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            head_width=self.head_width,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            positions=self.positions,
+            pixel_divisor=self.pixel_divisor,
+        )
