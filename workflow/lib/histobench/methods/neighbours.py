@@ -1,0 +1,62 @@
+"""Which spots lie beside which on the array, and carry the same label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histobench.expression.smoothing import neighbour_average
+
+if TYPE_CHECKING:
+    from histobench.methods.contract import SectionData
+
+PLACES = 8
+
+
+@dataclass(frozen=True)
+class NeighbourTable:
+    """The eight neighbours of every spot.
+
+    Attributes
+    ----------
+    numbers
+        int64, (spots, places): numbers of the neighbours, -1 where there is none. There are eight places, or
+        more where several spots share a grid position.
+    alike
+        bool, (spots, places): there is a neighbour, and spot and neighbour have the same known label.
+    """
+
+    numbers: np.ndarray
+    alike: np.ndarray
+
+
+def neighbour_table(sections: Sequence[SectionData], labels: np.ndarray) -> NeighbourTable:
+    """Find the neighbours within each section; spots are numbered through the sections.
+
+    Parameters
+    ----------
+    sections
+        Their spots' array positions are rounded to the integer grid.
+    labels
+        (spots,) of all sections: 1, 0, or NaN for unknown, which is like nothing.
+    """
+    rows, columns, first = [], [], 0
+    for section in sections:
+        x, y = (section.spots[name].to_numpy() for name in ("array_x", "array_y"))
+        near = neighbour_average(x, y, centre=False).tocoo()
+        rows.append(near.row.astype(np.int64) + first)
+        columns.append(near.col.astype(np.int64) + first)
+        first += len(section)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    order = np.lexsort((column, row))
+    row, column = row[order], column[order]
+    degree = np.bincount(row, minlength=first)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(degree) - degree, degree)
+    numbers = np.full((first, max(PLACES, int(degree.max(initial=0)))), -1, np.int64)
+    numbers[row, place] = column
+    values = np.asarray(labels, np.float64)
+    alike = (numbers >= 0) & (values[numbers] == values[:, None])  # NaN equals nothing
+    return NeighbourTable(numbers, alike)
