@@ -269,6 +269,11 @@ def test_scale_of_all_sections(table: pd.DataFrame) -> None:
     assert table.loc[~of_a, "um_per_px"].between(0.684, 0.691).all()
     # Positions of the spot files are the grid, up to rounding; A6 is shifted as a whole, which a fit absorbs.
     assert (table["scale_residual_px"] < 1.0).all()
+    flagged = table[table["flag"].notna()]
+    assert list(flagged.index) == ["A6"] and flagged["flag"].str.startswith("off the array frame").all()
+    # about one pitch (217 px) along each axis
+    assert flagged["frame_offset_px"].tolist() == pytest.approx([np.hypot(220, 232)], rel=0.05)
+    assert (table["frame_offset_px"].drop("A6") < 10).all()
 
 
 @pytest.mark.parametrize("section", IMAGES)

@@ -142,7 +142,8 @@ class _Zip(_Archive):
                 continue
             return stream
         raise UserError(
-            f"{self.path}: none of the {len(self._passwords)} configured passwords opens {name}; correct them."
+            f"{self.path}: none of the {len(self._passwords)} configured passwords opens {name}; "
+            "correct them."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots, spot_names
 from histobench.cohorts.text import field_columns, numbers, require_columns, text_table
-from histobench.cohorts.types import RawSection
+from histobench.cohorts.types import LEGACY_FRAME, RawSection
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         spots=spots,
         genes=pd.DataFrame({"gene_id": ""}, index=genes),  # the source publishes symbols only
         dropped=dropped,
+        frame=LEGACY_FRAME,
     )
 
 

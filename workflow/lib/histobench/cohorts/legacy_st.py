@@ -211,7 +211,7 @@ def read_spots(path: str | Path) -> pd.DataFrame:
             "check that the columns x and y were not exchanged."
         )
     spots = pd.Index(spot_names(integers[:, 0].astype(int), integers[:, 1].astype(int)), name="spot")
-    _refuse_duplicates(spots, table.index, path)
+    refuse_duplicates(spots, table.index, path)
     selected = table["selected"].to_numpy() != 0 if "selected" in table else np.ones(len(table), bool)
     return pd.DataFrame(
         {
@@ -225,7 +225,8 @@ def read_spots(path: str | Path) -> pd.DataFrame:
     )
 
 
-def _refuse_duplicates(spots: pd.Index, lines: pd.Index, path: str | Path) -> None:
+def refuse_duplicates(spots: pd.Index, lines: pd.Index, path: str | Path) -> None:
+    """Stop if a spot occurs twice; ``lines`` are the line numbers of ``spots``."""
     repeated = spots.duplicated()
     if repeated.any():
         name = spots[repeated][0]

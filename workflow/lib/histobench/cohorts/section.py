@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,18 @@ from histobench.cohorts.entry import load_entry
 from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, RawSection
 from histobench.errors import UserError
 from histobench.files import atomic_path, sha256, write_json
-from histobench.imaging.scale import ScaleFit, check_declared, fit_scale
+from histobench.imaging.scale import ScaleFit, check_declared, fit_scale, frame_offset
 
 if TYPE_CHECKING:
     import anndata
     import pandas as pd
     from scipy import sparse
+
+
+log = logging.getLogger(__name__)
+
+FRAME_TOLERANCE = 0.25
+"""Offset from the frame of the array, in spot pitches, above which a section is flagged."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ def assemble(
         "um_per_px_x": scale.um_per_px_x,
         "um_per_px_y": scale.um_per_px_y,
         "scale_residual_px": None if math.isnan(scale.residual_px) else scale.residual_px,
+        **_frame_check(raw, spots, (width, height), where),
         "image_width": width,
         "image_height": height,
         "sha256_image": sha256(files["image"]) if "image" in files else "",
@@ -154,8 +162,8 @@ def assemble(
 
 
 def _is_count_row(reason: str) -> bool:
-    """Whether a reader's reason counts rows of the count table (not positions, not annotation rows)."""
-    return reason != "no_counts" and not reason.startswith("label_")
+    """Whether a reader's reason counts rows of the count table (not positions, labels or features)."""
+    return reason != "no_counts" and not reason.startswith(("label_", "feature_"))
 
 
 def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame]:
@@ -238,6 +246,35 @@ def _kept_spots(
         reason[(x < 0) | (x >= width) | (y < 0) | (y >= height)] = "outside_image"
     spots["_removed"] = reason
     return reason == "", {name: int((reason == name).sum()) for name in ("zero_umi", "outside_image")}
+
+
+def _frame_check(
+    raw: RawSection, spots: pd.DataFrame, size: tuple[int, int], where: str
+) -> dict[str, float | str | None]:
+    """Compare positions with the frame of the array, to which some cohorts' images are cropped.
+
+    A section whose spots lie off the frame is kept and flagged: positions or image may be shifted, and only
+    a look at the spots over the tissue can tell which.
+    """
+    if raw.frame is None:
+        return {"frame_offset_px": None, "flag": ""}
+    columns, rows = raw.frame
+    width, height = size
+    offset = frame_offset(
+        spots["array_x"],
+        spots["array_y"],
+        spots["pixel_x"],
+        spots["pixel_y"],
+        width,
+        height,
+        columns=columns,
+        rows=rows,
+    )
+    flag = ""
+    if offset.pitches > FRAME_TOLERANCE:
+        flag = f"off the array frame by {offset.dx:+.0f}, {offset.dy:+.0f} px"
+        log.warning("%s: spots are %s; look at them over the tissue", where, flag)
+    return {"frame_offset_px": math.hypot(offset.dx, offset.dy), "flag": flag}
 
 
 def _label_summary(spots: pd.DataFrame) -> dict[str, Any]:

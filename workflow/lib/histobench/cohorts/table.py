@@ -24,6 +24,8 @@ _LAST = (
     "um_per_px_x",
     "um_per_px_y",
     "scale_residual_px",
+    "frame_offset_px",
+    "flag",
     "image_width",
     "image_height",
     "sha256_image",

@@ -19,6 +19,10 @@ LABEL_SOURCES = ("pathologist", "transferred", "simulated", "none")
 """Where a spot's label comes from."""
 
 
+LEGACY_FRAME = (32, 34)
+"""Pitches across the frame of the legacy Spatial Transcriptomics array (33 columns, 35 rows)."""
+
+
 @dataclass
 class RawSection:
     """One tissue section as a reader found it; rows of ``counts`` and ``spots`` are in the same order.
@@ -37,9 +41,13 @@ class RawSection:
         gives none.
     dropped
         What the reader left out: reason -> number. Reasons that start with ``no_`` or ``not_`` count
-        spots, those that start with ``label_`` rows of an annotation.
+        spots, those that start with ``label_`` rows of an annotation, those that start with ``feature_``
+        columns of the counts.
     grid
         "square", or "hexagonal" where ``array_x`` counts columns in half pitches (Visium).
+    frame
+        Pitches across and down the image, for images that are cropped to the frame of the array; positions
+        are then compared with the frame. None for others.
     """
 
     counts: sparse.csr_matrix
@@ -47,6 +55,7 @@ class RawSection:
     genes: pd.DataFrame
     dropped: dict[str, int] = field(default_factory=dict)
     grid: str = "square"
+    frame: tuple[int, int] | None = None
 
 
 class Reader(Protocol):
