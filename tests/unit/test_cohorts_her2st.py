@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from histobench.cohorts.archives import split_member, unpack_member
 from histobench.cohorts.her2st import read_labels, read_section, read_warp, transfer_labels, tumour_of
+from histobench.config import read_yaml
 from histobench.errors import UserError
 
 HEADER = "Row.names\tx\ty\tpixel_x\tpixel_y\tlabel\n"
@@ -147,3 +149,43 @@ def test_unknown_option_and_missing_kind(tmp_path: Path) -> None:
         read_section("A1", {}, {"swap": True})
     with pytest.raises(UserError, match='files lack "counts"'):
         read_section("A1", {}, {})
+
+
+def test_section_from_the_encrypted_archives(tmp_path: Path, project: Path) -> None:
+    """The Zenodo layout, read with the files, folders and passwords of the shipped configuration."""
+    pyzipper = pytest.importorskip("pyzipper")
+    first, second = "zNLXkYk3Q9znUseS", "yUx44SzG6NdB32gY"  # published in the authors' README
+    places = [(10, 10), (11, 10), (12, 11)]
+    inside = {
+        ("count-matrices.zip", first, "count-matrices/A1.tsv.gz"): counts(
+            tmp_path, "A1", *places
+        ).read_bytes(),
+        ("images.zip", first, "images/HE/A1.jpg"): b"\xff\xd8\xff",
+        ("images.zip", first, "images/annotation/A1.jpg"): b"another image of the same name",
+        ("spot-selections.zip", second, "A1_selection.tsv.gz"): gzip.compress(
+            spots(tmp_path, "A1", *places).read_bytes()
+        ),
+        ("meta.zip", second, "A1_labeled_coordinates.tsv"): labels(
+            tmp_path, (10.01, 9.99, "invasive cancer"), ("NA", "NA", "undetermined")
+        ).read_bytes(),
+    }
+    for (archive, password, name), content in inside.items():
+        with pyzipper.AESZipFile(
+            tmp_path / archive,
+            "a",
+            compression=pyzipper.ZIP_DEFLATED,
+            encryption=pyzipper.WZ_AES,
+        ) as packed:
+            packed.setpassword(password.encode())
+            packed.writestr(name, content)
+    cohort = read_yaml(project / "config/cohorts/her2st_zenodo.yaml")
+    files = {}
+    for kind, template in cohort["files"].items():
+        archive, member = split_member(template.format(section="A1", **cohort["sections"]["A1"]))
+        files[kind] = str(tmp_path / "unpacked" / member)
+        unpack_member(tmp_path / archive, member, files[kind], cohort["archives"]["passwords"])
+    raw = read_section("A1", files, cohort.get("options", {}))
+    assert list(raw.spots.index) == ["10x10", "11x10", "12x11"]
+    assert raw.spots["label"].tolist() == ["invasive cancer", "", ""]
+    assert Path(files["image"]).read_bytes() == b"\xff\xd8\xff"
+    assert set(cohort["sections"]) == set(read_yaml(project / "config/cohorts/her2st.yaml")["sections"])
