@@ -51,7 +51,7 @@ def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
     # Four or five panels a row, whichever leaves fewer empty places.
     columns = min(len(methods), min((4, 5), key=lambda wide: -len(methods) % wide))
     rows = math.ceil(len(methods) / columns)
-    figure = new_figure(DOUBLE if columns > 3 else max(SINGLE, 1.8 * columns), 1.3 * rows + 0.8)
+    figure = new_figure(DOUBLE if columns > 3 else max(SINGLE, 1.8 * columns), 1.3 * rows + 0.9)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     largest = int(table["k"].max())
     for place, axes in enumerate(grid.flat):
@@ -66,7 +66,7 @@ def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
             axes.tick_params(labelbottom=True)
     grid[0, 0].set_ylim(0, 1.06 * float(table["n_genes"].max()) or 1)
     figure.supxlabel("k, number of patients", fontsize=8)
-    figure.supylabel("genes with r > 0 in at least k patients", fontsize=8)
+    figure.supylabel("genes with r > 0\nin at least k patients", fontsize=8, ha="center")
     handles = _handles(bool(table["envelope_high"].notna().any()))
     figure.legend(handles=handles, loc="outside upper center", ncols=3 if columns > 3 else 1)
     return figure

@@ -182,7 +182,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"Pearson r per gene, averaged over sections and patients, of {second} against {first}; one point "
         "per gene, "
-        f"n = {count(len(table), 'gene')}. {second} is higher in {above}, {first} in {below}. Genes are "
+        f"n = {count(len(table), 'gene')}. Higher with {second}: {above}; with {first}: {below}. Genes are "
         "correlated, so "
         "these counts are a description and no test; the paired comparison over patients is in the table of "
         "comparisons. Labels: fixed marker genes and the largest differences." + scores_note(settings)

@@ -51,7 +51,7 @@ def plot_per_patient(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
         .to_numpy(float)
     )
     width = min(DOUBLE, 2.4 + 0.5 * len(patients))
-    figure = new_figure(width, 0.9 + 0.235 * len(methods))
+    figure = new_figure(width, max(1.5, 0.9 + 0.235 * len(methods)))
     axes = figure.subplots()
     limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     axes.set_facecolor("#eeeeee")
@@ -74,11 +74,11 @@ def plot_per_patient(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
     axes.set_xticks(range(len(patients)), patients, rotation=0 if max(map(len, patients)) < 5 else 60)
     axes.set_yticks(range(len(methods)), [method_title(method, settings) for method in methods])
     colour_tick_labels(axes, methods, settings)
-    axes.set_xlabel("patient")
+    axes.set_xlabel("patient (r: mean over genes)")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-    bar.set_label("Pearson r, mean over genes")
+    bar.set_label("Pearson r")
     bar.outline.set_visible(False)
     return figure
 

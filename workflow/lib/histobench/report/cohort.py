@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from histobench.files import read_json
-from histobench.report.embed import Downloads, preview_uri
-from histobench.report.tables import Column, Loaded, View, known, load, number, plain, view, whole
+from histobench.report.embed import Downloads, preview_uri, slug
+from histobench.report.tables import Column, Loaded, View, known, load, number, percent, plain, view, whole
 
 SECTIONS = (
     Column("section", "Section", numeric=False),
@@ -26,7 +26,11 @@ SECTIONS = (
     Column("n_labelled", "Labelled spots", whole),
     Column("label_source", "Labels by", choose=True, numeric=False),
 )
-_HIDDEN = ("sha256_image", "sha256_counts")
+_STAIN_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "tissue_share": ("tissue", percent),
+    "separation_degrees": ("angle between stains", lambda degrees: f"{float(degrees):.1f}°"),
+    "luminosity_percentile": ("luminosity percentile", plain),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _dropped_columns(loaded: Loaded) -> list[Column]:
 
 def _qc_view(name: str, profile: str, path: Any, downloads: Downloads) -> View:
     loaded = load(path, f"summary of QC profile {profile}")
-    offered = downloads.add(path, f"cohort {name}", f"qc-{profile}.tsv") if path else None
+    offered = downloads.add(path, f"cohort {name}", f"qc-{slug(profile)}.tsv") if path else None
     note = ""
     if loaded.table is not None and {"n_spots_raw", "n_spots_kept"} <= set(loaded.table.columns):
         raw, kept = int(loaded.table["n_spots_raw"].sum()), int(loaded.table["n_spots_kept"].sum())
@@ -121,14 +125,12 @@ def _stain(section: str, record: Mapping[str, Any]) -> StainView:
     flags = stored.get("flags") or []
     flags = [flags] if isinstance(flags, str) else list(flags)
     facts = [
-        (key.replace("_", " "), plain(value))
-        for key, value in stored.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        (title, show(stored[key])) for key, (title, show) in _STAIN_FACTS.items() if known(stored.get(key))
     ]
     found = image_path is not None and image_path.is_file()
     uri = preview_uri(image_path) if found and image_path else None
     missing = "" if found else f"{image_path or 'preview'} does not exist"
-    return StainView(section, uri, [str(flag).replace("_", " ") for flag in flags], facts[:6], missing)
+    return StainView(section, uri, [str(flag).replace("_", " ") for flag in flags], facts, missing)
 
 
 def _facts(settings: Mapping[str, Any], loaded: Loaded) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def preview_uri(path: str | Path, width: int = _PREVIEW_PX) -> str:
     return data_uri(stream.getvalue(), _TYPES[".jpg"])
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     """Return text that can be a file name and an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
@@ -84,7 +84,7 @@ class Download:
     @property
     def file(self) -> str:
         """Name that the file gets when it is saved: several groups have a table of the same name."""
-        return f"{_slug(self.group)}-{self.name}"
+        return f"{slug(self.group)}-{self.name}"
 
     @property
     def size_text(self) -> str:
@@ -107,7 +107,7 @@ class Downloads:
         """
         path = Path(path)
         name = name or path.name
-        anchor = f"file-{_slug(group)}-{_slug(name)}"
+        anchor = f"file-{slug(group)}-{slug(name)}"
         if anchor in self.items or not path.is_file():
             return self.items.get(anchor)
         content = path.read_bytes()

@@ -39,15 +39,13 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
         return Verdict(missing="no method has a score")
     leader = (competitors if len(competitors) else scored).iloc[0]
     result = Verdict(best=str(leader["method"]), rows=_short_board(scored, settings))
-    name = _capital(method_title(result.best, settings))
-    share = leader.get("ceiling_fraction")
-    result.which.append(
-        f"{name} leads with r = {r3(leader['pearson'])}"
-        + (f", {percent(share)} of the noise ceiling" if known(share) else "")
-        + "."
-        if len(competitors)
-        else f"No competitor was run; the best control is {name} with r = {r3(leader['pearson'])}."
-    )
+    name, score = method_title(result.best, settings), r3(leader["pearson"])
+    if len(competitors):
+        share = leader.get("ceiling_fraction")
+        of_ceiling = f", {percent(share)} of the noise ceiling" if known(share) else ""
+        result.which.append(f"{_capital(name)} leads with r = {score}{of_ceiling}.")
+    else:
+        result.which.append(f"No competitor was run; the best of the rest is {name} with r = {score}.")
     controls = scored[scored["family"] == "control"]
     if len(controls) and len(competitors):
         control = controls.iloc[0]
@@ -113,7 +111,8 @@ def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Mapping[str,
     lines = [f"95 % interval {_interval(leader['pearson_low'], leader['pearson_high'])} over {sample}."]
     lines += _comparison_lines(str(leader["method"]), loaded.get("comparisons", Loaded(None)), settings)
     if patients and known(leader.get("n_genes")):
-        lines.append(f"Consistency test: {power_statement(int(patients), int(leader['n_genes']))}")
+        statement = power_statement(int(patients), int(leader["n_genes"]))
+        lines.append(f"Consistency of genes: {statement[0].lower()}{statement[1:]}")
     if int(leader["n_folds"] or 0) and str(leader.get("seeds", "1")) in ("1", "1.0"):
         lines.append("One seed: the spread between trainings is not measured.")
     return lines
