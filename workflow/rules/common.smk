@@ -598,7 +598,10 @@ def figure_input(wildcards):
         "consistency_curve": {"curve": f"{tables}/consistency_curve.tsv"},
         "per_patient": {"patients": f"{tables}/patients.tsv"},
         "method_scatter": {"genes": f"{tables}/genes.tsv"},
-        "detection": {"planted": f"{tables}/planted.tsv"},
+        "detection": {
+            "planted": f"{tables}/planted.tsv",
+            "planted_genes": f"{tables}/planted_genes.tsv",
+        },
         "cohort_overview": {"sections": f"results/data/{cohort}/sections.tsv"},
         "qc_dropped": {"summaries": [f"results/{name}/qc/summary.tsv"]},
     }[wildcards.figure]
