@@ -1,0 +1,81 @@
+"""The whole graph is known before the first job, quickly and without network."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from histobench.config import Benchmark, merge, read_yaml
+
+
+@pytest.mark.parametrize("name", ["config", "demo", "her2st_mini"])
+def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, name):
+    checkout = fresh(f"dag_{name}")
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(project / f"config/{name}.yaml"))
+    bench = Benchmark(config, project)
+    start = time.perf_counter()
+    jobs = checkout.jobs(configfile=f"config/{name}.yaml")
+    seconds = time.perf_counter() - start
+    numbers = Counter(rule for rule, _ in jobs)
+    trainings = sum(
+        len(bench.arms(experiment)) * len(settings["folds"]["made"])
+        for experiment, settings in bench.experiments.items()
+    )
+    assert numbers["train_method"] == numbers["predict_fold"] == numbers["score_fold"] == trainings
+    assert numbers["tabulate_results"] == len(bench.experiments)
+    assert numbers["write_report"] == 1
+    assert not (checkout.folder / "results").exists()
+    assert seconds < 60
+
+
+def test_an_image_free_experiment_reads_no_image(fresh):
+    jobs = fresh("counts").jobs(
+        "results/her2st_counts/tables/leaderboard.tsv", configfile="config/her2st_mini.yaml"
+    )
+    assert not any(rule in {"cut_patches", "fit_stain", "extract_features"} for rule, _ in jobs)
+    assert not any(".jpg" in wildcards for rule, wildcards in jobs if rule == "download_file")
+    assert Counter(rule for rule, _ in jobs)["read_section"] == 36
+
+
+def test_a_fold_never_trains_on_a_tested_patient(fresh):
+    """What the training rule is given as input, not only what the table of folds says."""
+    checkout = fresh("inputs")
+    text = checkout.snakemake("--dry-run", configfile="config/demo.yaml", check=True).stdout
+    blocks = [block for block in re.split(r"\nrule ", text) if block.startswith("train_method:")]
+    assert len(blocks) > 50
+    for block in blocks:
+        fold = re.search(r"fold=(\w+)", block).group(1)
+        inputs = re.search(r"input: (.*)", block).group(1)
+        assert f"/{fold}_" not in inputs, block
+
+
+def test_the_workflow_passes_snakemakes_own_check(project):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("snakemake"), "--lint", "--configfile", "config/demo.yaml"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_help_and_readme_agree_with_what_exists(project):
+    shown = subprocess.run(["make", "help"], cwd=project, capture_output=True, text=True).stdout
+    targets = set(re.findall(r"^  make ([a-z-]+)", shown, re.M))
+    makefile = (project / "Makefile").read_text()
+    assert targets and all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    readme = (project / "README.md").read_text()
+    assert set(re.findall(r"`?make ([a-z]+(?:-[a-z]+)*)\b`? ", readme)) <= targets
+    for path in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert path.startswith("http") or (project / path).exists(), path
+    for path in re.findall(
+        r"(?:config|workflow|resources|tests)/[A-Za-z0-9_./-]+\.(?:yaml|py|tsv|md)", readme
+    ):
+        if "mine" not in path:
+            assert (project / path).exists(), path
