@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from unit import simulated_study
+
+from histobench.errors import UserError
+from histobench.methods.conformance import make_study
+from histobench.methods.contract import Context
+from histobench.methods.he2rna import HE2RNA
+from histobench.networks.backbones import count_parameters
+from histobench.networks.he2rna import he2rna_head
+
+ENTRY = "histobench.methods.he2rna:HE2RNA"
+CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
+TINY = {"hidden": 16, "epochs": 3, "learning_rate": 0.01}
+
+
+def test_both_heads_have_the_published_number_of_parameters() -> None:
+    assert count_parameters(he2rna_head("adapted", 2048, np.zeros(250))) == 2_354_426
+    assert count_parameters(he2rna_head("original", 2048, np.zeros(250))) == 3_404_026
+
+
+def test_the_adapted_head_is_a_linear_map() -> None:
+    head = he2rna_head("adapted", 6, np.zeros(4), 3)
+    x, y = torch.randn(5, 6), torch.randn(5, 6)
+    torch.testing.assert_close(head(x) + head(y), head(x + y) + head(torch.zeros(1, 6)))
+    jacobian = torch.autograd.functional.jacobian(head, x[0])
+    assert torch.linalg.matrix_rank(jacobian) <= 3
+
+
+def test_the_original_head_has_two_hidden_layers_with_dropout_and_starts_at_the_means() -> None:
+    means = np.array([1.0, -2.0, 3.0])
+    head = he2rna_head("original", 6, means, 8)
+    assert [type(layer).__name__ for layer in head] == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
+    assert {layer.p for layer in head if isinstance(layer, torch.nn.Dropout)} == {0.25}
+    np.testing.assert_allclose(head[-1].bias.detach(), means)
+
+
+@pytest.mark.parametrize("head", ["adapted", "original"])
+def test_it_is_repeatable_and_keeps_the_epoch_with_the_best_correlation(head) -> None:
+    train, test = make_study()
+    fitted = []
+    for order in (1, -1):
+        method = HE2RNA(**{**TINY, "head": head, "epochs": 6})
+        told = method.fit(train[::order], [], CONTEXT)
+        fitted.append(method.predict(test).expression)
+    np.testing.assert_array_equal(*fitted)
+    found = [row["valid_pearson"] for row in told.history]
+    assert told.facts["epochs"] == int(np.argmax(found)) + 1
+    assert len(set(found)) > 1
+
+
+def test_negative_predictions_are_cut_only_where_targets_cannot_be_negative() -> None:
+    train, test = make_study()
+    low = [replace(s, targets=s.targets - s.targets.min() - 0.0) for s in train]
+    shifted = [replace(s, targets=s.targets - 50) for s in train]
+    for sections, cut in ((low, True), (shifted, False)):
+        method = HE2RNA(**{**TINY, "rectify": True, "epochs": 1})
+        assert method.fit(sections, [], CONTEXT).facts["rectified"] == int(cut)
+        with torch.no_grad():
+            method._network[-1].bias.fill_(-100.0)
+        found = method.predict(test).expression
+        assert (found == 0).all() if cut else (found < -10).all()
+    plain = HE2RNA(**TINY)
+    assert plain.fit(low, [], CONTEXT).facts["rectified"] == 0
+
+
+def test_an_unknown_head_is_refused() -> None:
+    train, _ = make_study()
+    with pytest.raises(UserError, match="deep"):
+        HE2RNA(head="deep").fit(train, [], CONTEXT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["adapted", "original"])
+def test_it_finds_planted_genes_of_an_unseen_patient(head) -> None:
+    params = {"head": head, "hidden": 64, "epochs": 30, "learning_rate": 0.01}
+    method, told = simulated_study.fit(ENTRY, params)
+    planted, null = simulated_study.planted_and_null(method)
+    assert told.history[-1]["loss"] < told.history[0]["loss"]
+    assert planted > simulated_study.random_score() + 0.1
+    assert planted > null + 0.1

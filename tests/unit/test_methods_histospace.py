@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from unit import simulated_study
+
+from histobench.errors import UserError
+from histobench.methods.conformance import make_study
+from histobench.methods.contract import Context
+from histobench.methods.histospace import LOSSES, HistoSPACE
+from histobench.networks.backbones import count_parameters
+from histobench.networks.histospace import Autoencoder, Encoder, Predictor
+from histobench.training.correlation import mean_gene_pearson, pearson
+
+ENTRY = "histobench.methods.histospace:HistoSPACE"
+CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
+TINY = {"input_px": 32, "autoencoder_epochs": 2, "epochs": 2, "batch_size": 8}
+TINY |= {"learning_rate": 1e-3, "autoencoder_learning_rate": 1e-3}
+
+
+def total(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    three = Autoencoder(3)
+    assert total(three.encoder) == 93_696
+    assert total(three.decoder) == 165_667
+    assert total(three) == 259_363
+    # batch normalisation has two numbers per channel: 32 + 64 + 128 in the encoder, 64 + 32 in the decoder
+    assert (
+        total(Autoencoder(1)) == total(Autoencoder(2)) == 258_723 == 259_363 - 2 * (32 + 64 + 128 + 64 + 32)
+    )
+    predictor = Predictor(Encoder(3), 250)
+    assert total(predictor) == 2_403_194
+    assert count_parameters(predictor) == 2_309_498
+
+
+def test_shapes_halve_from_128_to_8() -> None:
+    pixels = torch.rand(2, 3, 128, 128)
+    sizes, out = [], pixels
+    for layer in Encoder(3):
+        out = layer(out)
+        if isinstance(layer, torch.nn.MaxPool2d):
+            sizes.append(tuple(out.shape[1:]))
+    assert sizes == [(32, 64, 64), (64, 32, 32), (128, 16, 16)]
+    predictor = Predictor(Encoder(3), 7)
+    assert predictor.block(out).shape == (2, 8192)
+    assert predictor.hidden.in_features == 128 * 8 * 8 == 32 * 16 * 16
+    expression, hidden = predictor(pixels)
+    assert expression.shape == (2, 7)
+    assert hidden.shape == (2, 256)
+    for variant in (1, 2, 3):
+        again = Autoencoder(variant)(pixels)
+        assert again.shape == pixels.shape
+        assert ((again >= 0) & (again <= 1)).all()
+
+
+def test_there_is_nothing_between_the_two_linear_layers() -> None:
+    predictor = Predictor(Encoder(3), 7, 32).eval()
+    pixels = torch.rand(3, 3, 32, 32)
+    flat = predictor.block(predictor.encoder(pixels))
+    weight = predictor.head.weight @ predictor.hidden.weight
+    bias = predictor.head.weight @ predictor.hidden.bias + predictor.head.bias
+    torch.testing.assert_close(predictor(pixels)[0], flat @ weight.T + bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("variant", "homogeneous"), [(1, True), (2, False)])
+def test_the_first_encoder_is_linear_but_for_its_pooling(variant, homogeneous) -> None:
+    encoder = Encoder(variant).double()
+    for layer in encoder:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.zeros_(layer.bias)
+    pixels = torch.randn(1, 3, 16, 16, dtype=torch.float64)
+    kinds = {type(layer).__name__ for layer in encoder}
+    assert ("ReLU" in kinds) != homogeneous
+    # without ReLU, negative values pass
+    assert bool((encoder(pixels) < 0).any()) == homogeneous
+
+
+@pytest.mark.parametrize("drift", [False, True])
+def test_a_frozen_encoder_stays_as_it_is_unless_it_may_drift(drift) -> None:
+    train, _ = make_study()
+    seen = {}
+
+    class Watched(HistoSPACE):
+        def _predictor_loop(self, network, *given):
+            seen["before"] = {k: v.clone() for k, v in network.encoder.state_dict().items()}
+            seen["head"] = network.head.weight.detach().clone()
+            return super()._predictor_loop(network, *given)
+
+    method = Watched(**{**TINY, "drift": drift})
+    method.fit(train, [], CONTEXT)
+    after = method._network.encoder.state_dict()
+    for name, before in seen["before"].items():
+        changed = not torch.equal(before, after[name])
+        assert changed == (drift and ("running" in name or "num_batches" in name)), name
+    assert not torch.equal(seen["head"], method._network.head.weight)
+    assert not any(p.requires_grad for p in method._network.encoder.parameters())
+
+
+def test_both_stages_train_and_the_history_tells_both_correlations() -> None:
+    train, _ = make_study()
+    told = HistoSPACE(**TINY).fit(train, [], CONTEXT)
+    stages = [row["stage"] for row in told.history]
+    assert stages == ["autoencoder"] * 2 + ["final"] * 2
+    assert told.history[1]["valid_reconstruction"] < told.history[0]["valid_reconstruction"]
+    last = told.history[-1]
+    assert -1 <= last["valid_pearson"] <= 1
+    assert -1 <= last["valid_pearson_spot"] <= 1
+    # the null: the mean profile of the training patients p2 and p3, on the spots of p1
+    held = np.concatenate([s.targets for s in train if s.patient == "p1"])
+    learnt = np.concatenate([s.targets for s in train if s.patient != "p1"])
+    profile = learnt.mean(axis=0)
+    wanted = np.mean([stats.pearsonr(profile, spot)[0] for spot in held])
+    assert last["valid_pearson_spot_null"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_correlations_per_gene_and_per_spot() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(9, 4)), rng.normal(size=(9, 4))
+    np.testing.assert_allclose(pearson(a, b, 0), [stats.pearsonr(a[:, i], b[:, i])[0] for i in range(4)])
+    np.testing.assert_allclose(pearson(a, b, 1), [stats.pearsonr(a[i], b[i])[0] for i in range(9)])
+    a[:, 0], b[:, 1] = 2.0, 5.0
+    r = pearson(a, b, 0)
+    assert r[0] == 0  # a constant prediction says nothing
+    assert np.isnan(r[1])  # a constant observation cannot be predicted
+    groups = np.array(["x"] * 4 + ["y"] * 5)
+    wanted = [pearson(a[g], b[g], 0)[[0, 2, 3]] for g in (slice(0, 4), slice(4, 9))]
+    assert mean_gene_pearson(a, b, groups) == pytest.approx(np.mean(wanted))
+
+
+def test_the_five_losses_equal_their_formulas() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 2, (6, 5)), rng.normal(0, 2, (6, 5))
+    error = a - b
+    huber = np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+    wanted = {
+        "mse": (error**2).mean(),
+        "rmse": np.sqrt((error**2).mean()),
+        "huber": huber.mean(),
+        "log_cosh": np.log(np.cosh(error)).mean(),
+        "pairwise_distance": (np.abs(error) ** 3).sum(axis=1).__pow__(1 / 3).mean(),
+    }
+    assert set(wanted) == set(LOSSES)
+    for name, value in wanted.items():
+        assert float(LOSSES[name](torch.from_numpy(a), torch.from_numpy(b))) == pytest.approx(
+            value, rel=1e-5
+        ), name
+        big = torch.full((2, 3), 1e4, requires_grad=True)
+        LOSSES[name](big, torch.zeros(2, 3)).backward()
+        assert torch.isfinite(big.grad).all()
+        same = torch.ones(2, 3, requires_grad=True)
+        LOSSES[name](same, torch.ones(2, 3)).backward()
+        assert torch.isfinite(same.grad).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains(loss) -> None:
+    train, test = make_study()
+    method = HistoSPACE(**{**TINY, "loss": loss, "autoencoder_epochs": 0, "epochs": 4})
+    rows = [row["loss"] for row in method.fit(train, [], CONTEXT).history]
+    assert rows[-1] < rows[0]
+    assert np.isfinite(method.predict(test).expression).all()
+
+
+def test_pixels_reach_the_whole_range_of_the_decoder_by_default() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(HistoSPACE()._scaled(pixels), torch.tensor([0.0, 0.2, 1.0]))
+    released = HistoSPACE(pixel_range="symmetric")._scaled(pixels)
+    torch.testing.assert_close(released, torch.tensor([-1.0, -0.6, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"loss": "l1"}, {"pixel_range": "wide"}, {"variant": 4}, {"input_px": 120}]
+)
+def test_wrong_settings_are_refused_with_one_sentence(wrong) -> None:
+    train, _ = make_study()
+    with pytest.raises(UserError, match=str(next(iter(wrong.values())))):
+        HistoSPACE(**{**TINY, **wrong}).fit(train, [], CONTEXT)
+
+
+def test_a_finished_autoencoder_is_not_trained_again(tmp_path) -> None:
+    train, test = make_study()
+    whole = HistoSPACE(**TINY)
+    whole.fit(train, [], CONTEXT)
+
+    class Stop(Exception):
+        pass
+
+    class Killed(HistoSPACE):
+        def _predictor_loop(self, *given):
+            raise Stop
+
+    given = replace(CONTEXT, checkpoints=tmp_path)
+    with pytest.raises(Stop):
+        Killed(**TINY).fit(train, [], given)
+    again = HistoSPACE(**TINY)
+    steps = []
+    plain = Autoencoder.forward
+
+    def counted(self, pixels):
+        steps.append(len(pixels))
+        return plain(self, pixels)
+
+    Autoencoder.forward = counted
+    try:
+        again.fit(train, [], given)
+    finally:
+        Autoencoder.forward = plain
+    assert steps == []
+    np.testing.assert_array_equal(whole.predict(test).expression, again.predict(test).expression)
+
+
+@pytest.mark.slow
+def test_it_finds_planted_genes_of_an_unseen_patient() -> None:
+    params = {"input_px": 64, "autoencoder_epochs": 4, "autoencoder_batch_size": 32, "epochs": 12}
+    params |= {"autoencoder_learning_rate": 1e-3, "learning_rate": 1e-3}
+    method, told = simulated_study.fit(ENTRY, params)
+    planted, null = simulated_study.planted_and_null(method)
+    final = [row["loss"] for row in told.history if row["stage"] == "final"]
+    assert final[-1] < final[0]
+    assert planted > simulated_study.random_score() + 0.1
+    assert planted > null + 0.1
