@@ -278,3 +278,21 @@ def test_a_failed_prediction_leaves_nothing_behind(study: Study) -> None:
 
 def test_genes_are_read_in_file_order(study: Study) -> None:
     assert read_genes(study.folder / "panel.tsv") == tuple(PANEL)
+
+
+def test_a_notebook_fits_and_predicts_in_ten_lines(study: Study) -> None:
+    """The README shows these lines with the paths of a real run."""
+    data = study.folder
+    from histobench.methods.contract import Context
+    from histobench.methods.load import load_section, read_genes
+    from histobench.methods.stnet import STNet
+
+    genes = {"panel": read_genes(data / "panel.tsv"), "all_genes": read_genes(data / "genes.tsv")}
+    a1, a2, b1 = (
+        load_section(data / f"{s}.h5ad", patches=data / f"{s}.npy", **genes).data for s in ("A1", "A2", "B1")
+    )
+    method = STNet(architecture="small_cnn", input_px=None, selection="fixed", epochs=2)
+    method.fit([a1, a2], [], Context(genes=genes["panel"], weights="none"))
+    predicted = method.predict(b1.without_truth()).expression
+    assert predicted.shape == (9, 3)
+    assert np.isfinite(predicted).all()

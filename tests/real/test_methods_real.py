@@ -1,0 +1,144 @@
+"""Methods on real HER2+ tissue: two sections of two patients, from files to predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from histobench.cohorts.section import write_section
+from histobench.imaging.patches import write_patches
+from histobench.methods import run
+from histobench.networks.features import extract_features
+
+SECTIONS = {"B4": ("B", "BT10737_D2_HE.jpg"), "C2": ("C", "5714_HE_BT_C2.jpg")}
+N_GENES = 30
+
+
+@pytest.fixture(scope="module")
+def tissue(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sections, patches of 154 um at 64 px, and tables, as the pipeline would write them."""
+    folder = tmp_path_factory.mktemp("tissue")
+    mirror = shared_data / "her2st" / "data"
+    genes: set[str] = set()
+    means = []
+    for name, (patient, image) in SECTIONS.items():
+        picture = mirror / "ST-imgs" / patient / name / image
+        if not picture.is_file():
+            pytest.skip(f"needs {picture}")
+        write_section(
+            reader="histobench.cohorts.her2st:read_section",
+            cohort="her2st",
+            section=name,
+            record={"patient": patient, "um_per_px": 0.688},
+            files={
+                "counts": str(mirror / "ST-cnts" / f"{name}.tsv.gz"),
+                "spots": str(mirror / "ST-spotfiles" / f"{name}_selection.tsv"),
+                "image": str(picture),
+            },
+            options={},
+            output_h5ad=folder / f"{name}.h5ad",
+            output_json=folder / f"{name}.json",
+            pitch_um=200,
+            spot_um=100,
+        )
+        write_patches(
+            picture,
+            folder / f"{name}.h5ad",
+            folder / f"{name}.npy",
+            folder / f"{name}.tsv",
+            stain="raw",
+            scale=2.4,
+            width_px=64,
+        )
+        table = anndata.read_h5ad(folder / f"{name}.h5ad")
+        genes |= set(table.var_names)
+        means.append(pd.Series(np.asarray(table.X.mean(axis=0)).ravel(), index=table.var_names))
+    pd.DataFrame({"gene": sorted(genes)}).to_csv(folder / "genes.tsv", sep="\t", index=False)
+    panel = means[0].sort_values(ascending=False).index[:N_GENES]  # of B4, the training section
+    pd.DataFrame({"gene": panel}).to_csv(folder / "panel.tsv", sep="\t", index=False)
+    return folder
+
+
+def run_method(tissue: Path, project: Path, method: str, **params: object) -> tuple[anndata.AnnData, dict]:
+    """Train on B4 and predict C2."""
+    described = yaml.safe_load((project / "config" / "methods" / f"{method}.yaml").read_text())
+    common: dict = {
+        "entry": described["entry"],
+        "params": {**described["params"], **params},
+        "needs": described["needs"],
+        "fold": "C",
+        "panel_tsv": tissue / "panel.tsv",
+        "genes_tsv": tissue / "genes.tsv",
+        "transform": "log1p_cp10k",
+        "experiment": "real",
+        "method": method,
+        "weights": "none",
+        "device": "cpu",
+        "patch_um_per_px": 2.4,
+        "window": {"px": 64},
+    }
+    files = {n: {"h5ad": str(tissue / f"{n}.h5ad"), "patches": str(tissue / f"{n}.npy")} for n in SECTIONS}
+    model = tissue / method
+    run.train(
+        **common,
+        sections={"B4": files["B4"]},
+        roles={"B4": "train"},
+        output_weights=model / "weights.pt",
+        output_history=model / "history.tsv",
+        output_run=model / "run.json",
+    )
+    out = tissue / f"{method}_predictions"
+    run.predict(**common, sections={"C2": files["C2"]}, model_folder=model, output_folder=out)
+    return anndata.read_h5ad(out / "C2.h5ad"), json.loads((model / "run.json").read_text())
+
+
+def test_prediction_holds_the_published_counts_of_every_spot(
+    tissue: Path, project: Path, shared_data: Path
+) -> None:
+    table, facts = run_method(tissue, project, "colour_ridge")
+    published = pd.read_csv(shared_data / "her2st/data/ST-cnts/C2.tsv.gz", sep="\t", index_col=0).loc[
+        table.obs_names
+    ]
+    raw = published.reindex(columns=table.var_names, fill_value=0).to_numpy(float)
+    total = published.sum(axis=1).to_numpy(float)
+    np.testing.assert_array_equal(table.layers["counts"], raw)
+    np.testing.assert_array_equal(table.obs["total_counts"], total)
+    expected = np.log1p(1e4 * raw / np.where(total > 0, total, 1)[:, None])
+    np.testing.assert_allclose(table.layers["truth"], expected, rtol=1e-5, atol=1e-6)
+    assert facts["selection_unit"] == "strip"  # one training section: nothing else can be left out
+    assert facts["train_patients"] == ["B"]
+
+
+@pytest.mark.slow
+def test_st_net_trains_from_scratch_on_real_patches(tissue: Path, project: Path) -> None:
+    table, facts = run_method(
+        tissue,
+        project,
+        "stnet",
+        input_px=None,
+        selection="fixed",
+        epochs=2,
+        learning_rate=1e-4,
+        views=2,
+    )
+    history = pd.read_csv(tissue / "stnet" / "history.tsv", sep="\t")
+    assert history["loss"].iloc[1] < history["loss"].iloc[0]
+    assert facts["parameters"] == 6_953_856 + 1025 * N_GENES
+    assert facts["images_per_second"] > 0
+    assert table.obsm["embedding"].shape == (table.n_obs, 1024)
+    assert table.X.std(axis=0).min() > 0
+
+
+@pytest.mark.slow
+def test_bfloat16_features_of_tissue_agree_with_float32(tissue: Path) -> None:
+    patches = np.load(tissue / "B4.npy")[::12]
+    exact = extract_features(patches, architecture="resnet50", weights="none")
+    fast = extract_features(patches, architecture="resnet50", weights="none", precision="bfloat16")
+    cosine = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
+    assert cosine.min() > 0.999
