@@ -54,22 +54,48 @@ def split_lines(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(([0], breaks + 1)), np.concatenate((breaks, [size]))
 
 
-def text_table(path: str | Path, sep: str = "\t") -> pd.DataFrame:
-    """Read a table as text: every value a string, missing ones empty; index: line number in the file."""
+def text_table(path: str | Path, sep: str = "\t", names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table as text: every value a string, missing ones empty; index: line number in the file.
+
+    Parameters
+    ----------
+    path
+        The file; the first line holds the columns' names unless ``names`` gives them.
+    sep
+        What separates the fields.
+    names
+        Columns of a file without a header.
+    """
     import io
 
     import pandas as pd
 
+    data = read_text(path)
+    if names is not None:
+        found = data[: data.find(b"\n")].decode("utf-8", "replace").count(sep) + 1
+        if found != len(names):
+            raise UserError(
+                f"{path}: line 1 has {found} fields, expected {len(names)} ({', '.join(names)}); "
+                "check that this is the right file."
+            )
     try:
         table = pd.read_csv(
-            io.BytesIO(read_text(path)), sep=sep, dtype=str, keep_default_na=False, skip_blank_lines=False
+            io.BytesIO(data),
+            sep=sep,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            header=0 if names is None else None,
+            names=None if names is None else list(names),
         )
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: is not a table with one separator throughout ({reason}); correct it."
         ) from None
-    table.index = pd.RangeIndex(2, 2 + len(table), name="line")
+    table = table.fillna("")  # fields that a short line lacks
+    first = 2 if names is None else 1
+    table.index = pd.RangeIndex(first, first + len(table), name="line")
     table.columns = [str(name).strip() for name in table.columns]
     table = table[(table != "").any(axis=1)]  # blank lines at the end
     if table.empty:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SPOT_COLUMNS = ("array_x", "array_y", "pixel_x", "pixel_y", "label", "tumour", "label_source")
 """Columns that ``RawSection.spots`` must have, in the order in which they are written."""
 
-LABEL_SOURCES = ("pathologist", "transferred", "simulated", "none")
-"""Where a spot's label comes from."""
+LABEL_SOURCES = ("pathologist", "expert", "transferred", "simulated", "none")
+"""Where a spot's label comes from; "expert": from people who know the tissue but are no pathologists."""
 
 
 LEGACY_FRAME = (32, 34)

@@ -1,0 +1,267 @@
+"""10x Visium sections as Space Ranger writes them: a filtered feature matrix and a table of positions."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.cohorts.archives import unpack_member
+from histobench.cohorts.legacy_st import join_spots, refuse_duplicates
+from histobench.cohorts.text import numbers, read_text, require_columns, text_table
+from histobench.cohorts.types import LABEL_SOURCES, RawSection
+from histobench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from scipy import sparse
+
+POSITION_COLUMNS = (
+    "barcode",
+    "in_tissue",
+    "array_row",
+    "array_col",
+    "pxl_row_in_fullres",
+    "pxl_col_in_fullres",
+)
+"""Columns of a table of positions, in the order of files without a header (Space Ranger before 2.0)."""
+
+POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions_list.txt")
+_GENES = "Gene Expression"
+
+
+def read_section(section: str, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection:
+    """Read one section.
+
+    The grid is hexagonal: ``array_x`` counts columns in half pitches. The scale therefore follows from the
+    pitch of 100 µm; ``spot_diameter_fullres`` is not 55 µm but 65 or more, and is not used.
+
+    Parameters
+    ----------
+    section
+        Name; used in messages, and to pick the section's rows in a table of labels of several sections.
+    files
+        ``counts``, the filtered feature matrix (HDF5); ``positions``, a table of positions, or ``spatial``,
+        Space Ranger's folder of that name or a tar file of it; optionally ``labels``. Others (``image``) are
+        not used here.
+    options
+        ``labels``: how a table of labels is read, see :func:`read_labels`.
+
+    Raises
+    ------
+    UserError
+        A file is missing or malformed; an option is unknown.
+    """
+    unknown = set(options) - {"labels"}
+    if unknown:
+        raise UserError(f'Section {section}: the visium reader has no option "{min(unknown)}"; remove it.')
+    if "counts" not in files or not {"positions", "spatial"} & set(files):
+        raise UserError(
+            f'Section {section}: the cohort\'s files must name "counts", and "positions" or "spatial"; '
+            "add their path templates."
+        )
+    counts, barcodes, genes, n_other = read_matrix(files["counts"])
+    positions = read_positions(files["positions"]) if "positions" in files else read_spatial(files["spatial"])
+    # Spots off the tissue are no loss, unless they have counts after all.
+    known = positions["selected"] | positions.index.isin(barcodes)
+    counts, spots, dropped = join_spots(counts, barcodes, positions[known])
+    dropped["not_in_tissue"] = dropped.pop("not_selected")
+    if n_other:
+        dropped["feature_other_type"] = n_other
+    settings = options.get("labels", {})
+    spots["label"], spots["tumour"] = "", np.nan
+    if "labels" in files:
+        label = read_labels(files["labels"], settings, section)
+        spots["label"] = label.reindex(spots.index).fillna("").astype(object)
+        spots["tumour"] = spots["label"].map(_binary(settings)).astype(np.float64)
+        dropped["label_no_spot"] = int((~label.index.isin(spots.index)).sum())
+    source = settings.get("source", "pathologist")
+    spots["label_source"] = np.where(spots["label"] != "", source, "none").astype(object)
+    return RawSection(counts=counts, spots=spots, genes=genes, dropped=dropped, grid="hexagonal")
+
+
+def _binary(settings: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        **dict.fromkeys(settings.get("normal", ()), 0.0),
+        **dict.fromkeys(settings.get("tumour", ()), 1.0),
+    }
+
+
+def read_positions(path: str | Path) -> pd.DataFrame:
+    """Read a table of positions, with a header (Space Ranger 2.0 and later) or without (before).
+
+    Which one is told by content: the second field of a header is no number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: barcode; ``array_x`` (column, half pitches), ``array_y`` (row), ``pixel_x``, ``pixel_y`` in the
+        full-resolution image (x to the right, y downwards; the file gives the row first), ``selected``
+        (under tissue).
+
+    Raises
+    ------
+    UserError
+        A column is missing, a value is no number, or a barcode occurs twice; names the line.
+    """
+    import pandas as pd
+
+    second = read_text(path).split(b"\n", 1)[0].split(b",")[1:2]
+    names = POSITION_COLUMNS if second and second[0].strip().isdigit() else None
+    table = text_table(path, sep=",", names=names)
+    require_columns(table, POSITION_COLUMNS, path)
+    values = {name: numbers(table[name], path) for name in POSITION_COLUMNS[1:]}
+    barcodes = pd.Index(table["barcode"].str.strip().to_numpy(dtype=object), name="spot")
+    refuse_duplicates(barcodes, table.index, path)
+    return pd.DataFrame(
+        {
+            "array_x": values["array_col"],
+            "array_y": values["array_row"],
+            "pixel_x": values["pxl_col_in_fullres"],
+            "pixel_y": values["pxl_row_in_fullres"],
+            "selected": values["in_tissue"] != 0,
+        },
+        index=barcodes,
+    )
+
+
+def read_spatial(path: str | Path) -> pd.DataFrame:
+    """Read the positions of a ``spatial`` folder, or of a tar file of one, see :func:`read_positions`."""
+    path = Path(path)
+    if path.is_dir():
+        for folder in (path, path / "spatial"):
+            for name in POSITION_FILES:
+                if (folder / name).is_file():
+                    return read_positions(folder / name)
+        raise UserError(f"{path}: holds none of {', '.join(POSITION_FILES)}; name Space Ranger's folder.")
+    with tempfile.TemporaryDirectory() as unpacked:
+        problem: UserError | None = None
+        for name in POSITION_FILES:
+            try:
+                unpack_member(path, name, Path(unpacked, name))
+            except UserError as error:
+                problem = problem or error
+                continue
+            return read_positions(Path(unpacked, name))
+    raise problem or UserError(f"{path}: holds no positions.")
+
+
+def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataFrame, int]:
+    """Read a feature-barcode matrix in HDF5 (Cell Ranger 3, Space Ranger).
+
+    Returns
+    -------
+    counts, barcodes, genes, n_other
+        CSR int32 (barcodes, genes); barcodes; genes by symbol with ``gene_id`` (symbols may repeat); and the
+        number of features left out because they are no genes (antibodies, ...).
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged or of another kind, or a count is no whole number.
+    """
+    import h5py
+    import pandas as pd
+    from scipy import sparse
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; fetch it or correct the path.")
+    try:
+        with h5py.File(path, "r") as stored:
+            if "matrix/features" not in stored:
+                raise UserError(
+                    f"{path}: has no group matrix/features; give the filtered_feature_bc_matrix.h5 of "
+                    "Space Ranger."
+                )
+            matrix = stored["matrix"]
+            data, indices, indptr = (matrix[name][:] for name in ("data", "indices", "indptr"))
+            shape = tuple(int(n) for n in matrix["shape"][:])
+            barcodes = _texts(matrix["barcodes"][:])
+            ids, names, kinds = (
+                _texts(matrix["features"][name][:]) for name in ("id", "name", "feature_type")
+            )
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path}: is damaged or no feature matrix ({error}); fetch it again.") from None
+    if shape != (len(ids), len(barcodes)) or len(indptr) != len(barcodes) + 1 or indptr[-1] != len(data):
+        raise UserError(f"{path}: its parts do not fit together; it is damaged, so fetch it again.")
+    if len(data) and (data.min() < 0 or data.max() > np.iinfo(np.int32).max or (data != np.rint(data)).any()):
+        raise UserError(f"{path}: holds values that are no counts; give raw counts, not normalised values.")
+    # Columns of the stored matrix (one per barcode) are the rows of ours.
+    counts = sparse.csr_matrix((data.astype(np.int32), indices, indptr), shape=shape[::-1])
+    genes = pd.DataFrame({"gene_id": ids}, index=pd.Index(names, name="gene", dtype=object))
+    is_gene = np.array([kind == _GENES for kind in kinds])
+    if not is_gene.all():
+        counts, genes = counts[:, np.flatnonzero(is_gene)], genes[is_gene]
+    counts.sort_indices()
+    return counts, pd.Index(barcodes, name="spot"), genes, int((~is_gene).sum())
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def read_labels(path: str | Path, settings: Mapping[str, Any], section: str) -> pd.Series:
+    """Read a table of labels by barcode, separated by tabs or commas.
+
+    Parameters
+    ----------
+    path
+        The table, of one section or of several.
+    settings
+        ``barcode``, ``label``: names of columns; ``section``: column with the section's name, for tables of
+        several; ``columns``: names of all columns, for a table without a header; ``tumour``, ``normal``: the
+        labels that count as such; ``source``: who gave the labels.
+    section
+        Whose rows to take.
+
+    Returns
+    -------
+    pandas.Series
+        Label by barcode, without blanks.
+
+    Raises
+    ------
+    UserError
+        A setting or column is missing or unknown, or a barcode is labelled twice.
+    """
+    import pandas as pd
+
+    _check_settings(settings, section)
+    first = read_text(path).split(b"\n", 1)[0]
+    table = text_table(path, sep="\t" if b"\t" in first else ",", names=settings.get("columns"))
+    wanted = [settings[key] for key in ("barcode", "label", "section") if key in settings]
+    require_columns(table, wanted, path)
+    if "section" in settings:
+        table = table[table[settings["section"]].str.strip() == section]
+        if table.empty:
+            raise UserError(
+                f"{path}: column {settings['section']} never says {section}; correct the section's name."
+            )
+    label = pd.Series(
+        table[settings["label"]].str.strip().to_numpy(dtype=object),
+        index=pd.Index(table[settings["barcode"]].str.strip().to_numpy(dtype=object), name="spot"),
+    )
+    refuse_duplicates(label.index, table.index, path)
+    return label[~label.isin(["", "NA", "NaN", "nan"])]
+
+
+_LABEL_KEYS: Sequence[str] = ("barcode", "columns", "label", "normal", "section", "source", "tumour")
+
+
+def _check_settings(settings: Mapping[str, Any], section: str) -> None:
+    unknown = sorted(set(settings) - set(_LABEL_KEYS))
+    if unknown:
+        raise UserError(
+            f"Section {section}: options.labels has no key {unknown[0]}; known are {', '.join(_LABEL_KEYS)}."
+        )
+    for key in ("barcode", "label"):
+        if key not in settings:
+            raise UserError(f"Section {section}: options.labels must name the column with the {key}; add it.")
+    if settings.get("source", "pathologist") not in LABEL_SOURCES:
+        raise UserError(
+            f"Section {section}: options.labels.source must be one of {', '.join(LABEL_SOURCES)}; correct it."
+        )
