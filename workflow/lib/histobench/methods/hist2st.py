@@ -11,6 +11,8 @@ of the section should equal the prediction for the section itself. Only the firs
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
@@ -23,6 +25,7 @@ from histobench.methods.whole_section import Section, WholeSectionMethod, mean_s
 from histobench.networks.chunks import by_chunks
 from histobench.networks.convmixer import ConvMixerBlock
 from histobench.networks.graph import NeighbourMean, mean_weights, nearest_neighbours
+from histobench.networks.norms import recomputed
 from histobench.networks.transformer import GridEmbedding, transformer
 from histobench.networks.zinb import ZINB, ZINBHead, zinb_loss
 
@@ -202,6 +205,9 @@ class Hist2ST(WholeSectionMethod):
         ``decay`` every ``decay_epochs``.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
+    checkpointing
+        Compute intermediate results of augmented copies twice instead of keeping them: the same result
+        for a third of the memory and about a quarter more time.
     autocast
         Train with bfloat16 autocast; the count likelihood stays in float64.
     checkpoint_seconds
@@ -235,6 +241,7 @@ class Hist2ST(WholeSectionMethod):
         decay: float = 0.9,
         decay_epochs: int = 50,
         selection: str = "last",
+        checkpointing: bool = True,
         autocast: bool = False,
         checkpoint_seconds: float = 60.0,
     ) -> None:
@@ -262,6 +269,7 @@ class Hist2ST(WholeSectionMethod):
         self.decay = decay
         self.decay_epochs = decay_epochs
         self.selection = selection
+        self.checkpointing = checkpointing
         self.autocast = autocast
         self.checkpoint_seconds = checkpoint_seconds
 
@@ -309,7 +317,8 @@ class Hist2ST(WholeSectionMethod):
         if self.zinb_weight:
             loss = loss + self.zinb_weight * likelihood_loss(section.extra, params)
         if self.copies:
-            views = [network.vote(augmented(pixels, rng), *place) for _ in range(self.copies)]
+            vote = partial(recomputed, network.vote) if self.checkpointing else network.vote
+            views = [vote(augmented(pixels, rng), *place) for _ in range(self.copies)]
             mixture = mixed(
                 torch.stack([view for view, _ in views]), torch.stack([vote for _, vote in views])
             )

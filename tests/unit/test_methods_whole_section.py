@@ -1,0 +1,267 @@
+"""What HisToGene, Hist2ST and THItoGene share: grid positions, sections, seeds, checkpoints, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from unit import simulated_study
+
+from histobench.errors import UserError
+from histobench.methods.conformance import ALL_GENES, GENES, make_section, make_study, permute
+from histobench.methods.contract import Context
+from histobench.methods.entry import build_method
+from histobench.methods.whole_section import Section, grid_positions, scaled_pixels
+
+METHODS = ("histogene", "hist2st", "thitogene", "thitogene_as_released")
+CONFIG = Path(__file__).parents[2] / "config" / "methods"
+CONTEXT = Context(genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1)
+
+
+def tiny(name, **changes):
+    """The method at the size of its conformance checks, for a few epochs."""
+    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    params = {**described["params"], **described["conformance"], "epochs": 2, **changes}
+    return build_method(described["entry"], params)
+
+
+def fitted(name, context=CONTEXT, train=None, valid=(), **changes):
+    method = tiny(name, **changes)
+    told = method.fit(make_study()[0] if train is None else train, list(valid), context)
+    return method, told
+
+
+def predicted(method, section=None):
+    return method.predict((make_study()[1] if section is None else section).without_truth()).expression
+
+
+# -- grid positions ---------------------------------------------------------------------------------
+
+
+def moved(section, **columns):
+    return replace(section, spots=section.spots.assign(**columns))
+
+
+def test_grid_positions_are_rounded():
+    section = make_section("p", "s", 4, 0)
+    section = moved(section, array_x=[0.49, 0.51, 7.98, 63.4], array_y=[-0.2, 2.0, 3.02, 0.0])
+    assert grid_positions(section, 64).tolist() == [[0, 0], [1, 2], [8, 3], [63, 0]]
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (64.0, "at least 65"),
+        (-1.0, "correct the spot"),
+        (np.nan, "correct the spot"),
+        (np.inf, "correct the spot"),
+    ],
+)
+def test_a_position_outside_the_tables_is_one_sentence(value, remedy):
+    section = moved(make_section("p", "s7", 4, 0), array_y=[0.0, 1.0, value, 3.0])
+    with pytest.raises(UserError, match=remedy) as error:
+        grid_positions(section, 64)
+    text = str(error.value)
+    assert "section s7" in text and section.spots.index[2] in text and "array_y" in text
+    assert "\n" not in text and text.endswith(".")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_more_positions_can_be_asked_for(name):
+    train = [moved(s, array_x=s.spots["array_x"] + 90) for s in make_study()[0]]
+    with pytest.raises(UserError, match="`positions`"):
+        fitted(name, train=train)
+    method, _ = fitted(name, train=train, positions=100)
+    assert np.isfinite(predicted(method)).all()
+
+
+# -- sections, spots, seeds -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_seed_gives_one_result_whatever_the_order_of_sections(name):
+    train, _ = make_study()
+    first = predicted(fitted(name)[0])
+    assert np.array_equal(first, predicted(fitted(name, train=train[::-1])[0]))
+    assert not np.array_equal(first, predicted(fitted(name, replace(CONTEXT, seed=8))[0]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_spots_are_a_set(name):
+    method, _ = fitted(name)
+    section = make_section("p5", "s8", 19, 4)
+    order = np.random.default_rng(0).permutation(19)
+    np.testing.assert_allclose(
+        predicted(method, section)[order], predicted(method, permute(section, order)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_spot_sees_its_section(name):
+    method, _ = fitted(name)
+    section = make_section("p5", "s8", 19, 4)
+    patches = section.patches.copy()
+    patches[5] = 255 - patches[5]
+    change = np.abs(predicted(method, replace(section, patches=patches)) - predicted(method, section))
+    assert (change[5] > 0).any()
+    assert (np.delete(change, 5, axis=0) > 0).any(), "no other spot noticed"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_section_of_one_spot_and_a_constant_gene(name):
+    train, _ = make_study()
+    flat = []
+    for section in [*train, make_section("p3", "s9", 1, 3)]:
+        targets = section.targets.copy()
+        targets[:, 1] = 2.0
+        flat.append(replace(section, targets=targets))
+    method, told = fitted(name, train=flat)
+    assert np.isfinite([row["loss"] for row in told.history]).all()
+    assert np.isfinite(predicted(method, make_section("p4", "s6", 1, 6))).all()
+
+
+def test_pixels_stay_0_to_255_unless_divided():
+    pixels = torch.tensor([0, 7, 255], dtype=torch.uint8)
+    assert scaled_pixels(pixels, 1).tolist() == [0.0, 7.0, 255.0]
+    torch.testing.assert_close(scaled_pixels(pixels, 255), torch.tensor([0.0, 7 / 255, 1.0]))
+
+
+# -- selection, history, checkpoints ----------------------------------------------------------------
+
+
+def test_valid_selection_keeps_the_best_epoch():
+    _, held = make_study()
+    method, told = fitted("histogene", valid=[held], selection="valid", epochs=8, learning_rate=0.1)
+    errors = [row["valid_mse"] for row in told.history]
+    assert told.facts["epochs"] == int(np.argmin(errors)) + 1
+    error = float(((predicted(method) - held.targets) ** 2).mean())
+    assert error == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_selection_is_checked():
+    with pytest.raises(UserError, match="best_ever"):
+        fitted("histogene", selection="best_ever")
+    with pytest.raises(UserError, match="valid_patients"):
+        fitted("histogene", selection="valid")
+
+
+def test_history_counts_images_not_sections():
+    _, told = fitted("histogene")
+    row = told.history[0]
+    spots = sum(len(section) for section in make_study()[0])
+    assert row["images_per_second"] * row["seconds"] == pytest.approx(spots, rel=0.05)
+
+
+class Killed(Exception):
+    """Stands for the end of a job."""
+
+
+@pytest.mark.parametrize("name", ["histogene", "hist2st", "thitogene"])
+def test_a_killed_training_continues_to_the_same_weights(name, tmp_path, monkeypatch):
+    context = replace(CONTEXT, checkpoints=tmp_path)
+    whole = predicted(fitted(name, epochs=3)[0])
+    cls = type(tiny(name))
+    loss, calls = cls._loss, []
+
+    def dies(self, *given):
+        calls.append(1)
+        if len(calls) == 7:  # in the second of three epochs of four sections
+            raise Killed
+        return loss(self, *given)
+
+    monkeypatch.setattr(cls, "_loss", dies)
+    with pytest.raises(Killed):
+        fitted(name, context, epochs=3, checkpoint_seconds=0.0)
+    assert list(tmp_path.glob("*.pt"))
+    method, told = fitted(name, context, epochs=3, checkpoint_seconds=0.0)
+    assert len(calls) == 13, "six steps were done before and must not run again"
+    assert len(told.history) == 3
+    assert np.array_equal(predicted(method), whole)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bfloat16_trains(name):
+    method, told = fitted(name, autocast=True)
+    assert np.isfinite([row["loss"] for row in told.history]).all()
+    assert np.isfinite(predicted(method)).all()
+
+
+# -- size -------------------------------------------------------------------------------------------
+
+
+def step_bytes(name, **changes):
+    """Bytes that one training step at full size keeps for its backward pass, from shapes alone."""
+    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    n, genes = 712, 785
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with torch.device("meta"):
+        method = build_method(described["entry"], {**described["params"], **changes})
+        network = method._network(112, genes).train()
+        graph = torch.empty((n, n)) if "hist2st" in name else torch.empty((n, n), dtype=torch.bool)
+        extra = {"counts": torch.empty(n, genes), "size_factor": torch.empty(n)}
+        grid = torch.empty((n, 2), dtype=torch.long)
+        section = Section(np.arange(n), grid, graph, torch.empty(n, genes), extra)
+        pixels = torch.empty((n, 3, 112, 112), dtype=torch.uint8)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = method._loss(network, pixels, section, np.random.default_rng(0))
+    assert loss.shape == ()
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    # weights, gradients and the two moments of Adam
+    state = 4 * sum(p.numel() * p.element_size() for p in network.parameters())
+    return state, sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "thitogene_no_capsules_strong"])
+def test_a_step_at_full_size_fits_into_12_gb(name):
+    state, activations = step_bytes(name)
+    assert activations > 1e8
+    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    # 1.5 GB for the process and what operators need for a moment
+    assert state + activations + 1.5e9 < 1e6 * described["resources"]["mem_mb"] <= 12e9
+
+
+def test_recomputing_copies_saves_most_of_their_memory():
+    _, plain = step_bytes("hist2st", checkpointing=False)
+    _, saving = step_bytes("hist2st")
+    one_copy = (plain - saving) / 5
+    assert saving + one_copy < 0.5 * plain
+
+
+# -- learning ---------------------------------------------------------------------------------------
+
+LEARNING = {
+    "histogene": {"input_px": 32, "width": 64, "depth": 2, "heads": 4, "head_width": 16, "hidden": 128},
+    "hist2st": {
+        "input_px": 28, "mixer_depth": 1, "depth": 1, "graph_depth": 2, "heads": 4, "head_width": 16, "copies": 1,
+    },
+    "thitogene": {
+        "input_px": 48, "capsule_channels": [16, 16, 16, 32], "n_capsules": 8, "capsule_width": 16, "depth": 1,
+        "heads": 4, "head_width": 16, "hidden": 64, "graph_heads": 2, "graph_width": 32, "graph_out": 64,
+        "head_hidden": 64,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNING)
+def test_planted_genes_are_learnt(name):
+    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    params = {**described["params"], **LEARNING[name], "pixel_divisor": 255, "learning_rate": 1e-3}
+    untrained, _ = simulated_study.fit(described["entry"], {**params, "epochs": 0})
+    method, told = simulated_study.fit(described["entry"], {**params, "epochs": 60})
+    losses = [row["loss"] for row in told.history]
+    assert np.isfinite(losses).all() and losses[-1] < 0.5 * losses[0]
+    planted, null = simulated_study.planted_and_null(method)
+    chance, _ = simulated_study.planted_and_null(untrained)
+    assert planted > max(chance, simulated_study.random_score()) + 0.1
+    assert planted > null + 0.1
