@@ -28,13 +28,9 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # By default Snakemake starts at most 100 jobs a second, and to do so plans anew every second, once more for every job
-# that has ended: after a thousand jobs the planning fills a core. Planning anew once a day is as good as not at all; a
-# limit given on the command line is kept.
-START_LIMIT = (
-    workflow.scheduling_settings and workflow.scheduling_settings.max_jobs_per_timespan
-)
-if START_LIMIT and (START_LIMIT.max_jobs, START_LIMIT.timespan) == (100, 1):
-    START_LIMIT.max_jobs, START_LIMIT.timespan = 1_000_000, 86_400
+# that has ended: after a thousand jobs the planning fills a core. Jobs here take seconds, so the limit serves nobody.
+if workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
 
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
 
