@@ -39,7 +39,7 @@ experiments:
     title: Small
     cohort: small
     panel: {size: 4}
-    patches: {width_px: 32}
+    patches: {um_per_px: 4.8, width_px: 32}
     weights: none
     methods: {train_mean: , colour_ridge: }
 """

@@ -111,3 +111,19 @@ def test_snakemakes_own_report_is_made(finished):
     done = finished.snakemake("--report", "report.zip")
     assert done.returncode == 0, done.stdout[-3000:]
     assert (finished.folder / "report.zip").stat().st_size > 500_000
+
+
+def test_the_notebook_example_of_the_readme_runs(finished):
+    readme = (finished.folder / "README.md").read_text()
+    (code,) = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    for ours, theirs in (("results/demo", "results/tiny"), ("raw-2.4um-64px", "raw-4.8um-32px"), ("=2.4", "=4.8")):
+        code = code.replace(ours, theirs)
+    code += "\nprint(prediction.shape, len(p1), len(panel))\n"
+    library = {**os.environ, "PYTHONPATH": str(finished.folder / "workflow/lib")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=finished.folder, capture_output=True, text=True, env=library
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    spots, genes, n_spots, n_genes = map(int, "".join(c if c.isdigit() else " " for c in done.stdout).split())
+    assert (spots, genes) == (n_spots, n_genes)
