@@ -160,3 +160,26 @@ def _wrapped(entry: str):
     from histobench.methods.entry import build_method
 
     return build_method(entry, {})
+
+
+def test_centred_sections_leave_nothing_between_sections_to_learn() -> None:
+    """Two kinds of sections: in one all is bright and high. Shuffling alone would learn that."""
+    entry = "histobench.methods.ridge_probe:RidgeProbe"
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for study in range(20):
+        train = []
+        for number in range(6):
+            section = make_section(f"p{number}", f"s{number}", 24, 100 * study + number)
+            shift = 3.0 * (number % 2)
+            features = section.features + shift * np.linspace(-1, 1, section.features.shape[1])
+            # as within sections: the first gene falls along this direction of the features
+            targets = section.targets - shift * np.eye(1, len(GENES))
+            train.append(replace(section, features=features.astype(np.float32), targets=targets))
+        test = make_section("p9", "s9", 48, 100 * study + 9)
+        for centre in scores:
+            method = ShuffledImage(entry, {"alphas": [10.0]}, centre_sections=centre)
+            method.fit(train, [], replace(CONTEXT, seed=study))
+            predicted = method.predict(test).expression
+            scores[centre].append(float(np.corrcoef(predicted[:, 0], test.targets[:, 0])[0, 1]))
+    assert np.mean(scores[False]) > 0.3
+    assert abs(np.mean(scores[True])) < 3 * np.std(scores[True]) / np.sqrt(20)
