@@ -8,6 +8,7 @@ from snakemake.logging import logger
 
 from histobench.codehash import code_hash
 from histobench.cohorts.archives import split_member
+from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.errors import UserError
@@ -33,6 +34,9 @@ if workflow.scheduling_settings:
     workflow.scheduling_settings.max_jobs_per_timespan = None
 
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
+for cohort in BENCH.cohorts.values():
+    if cohort["origin"] == "slides":  # their manifests say what a lock says
+        LOCK |= lock_rows(read_manifest(PROJECT / cohort["manifest"]), cohort["source"])
 
 
 wildcard_constraints:
@@ -58,8 +62,8 @@ wildcard_constraints:
     ),
     method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
     profile=r"[a-z0-9]+",
-    variant=r"(raw|vahadane)-(native|[0-9.]+um)-\d+px",
-    backbone=r"[a-z0-9_]+\.(imagenet|none)\.(raw|vahadane)-(native|[0-9.]+um)-\d+px",
+    variant=r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um)-\d+px",
+    backbone=r"[a-z0-9_]+\.(imagenet|none)\.(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um)-\d+px",
 
 
 # -- cohorts and sections ---------------------------------------------------------------------------
@@ -67,7 +71,15 @@ wildcard_constraints:
 
 def downloaded_cohorts():
     return [
-        name for name, cohort in BENCH.cohorts.items() if cohort["origin"] == "download"
+        name
+        for name, cohort in BENCH.cohorts.items()
+        if cohort["origin"] != "simulation"
+    ]
+
+
+def photo_cohorts():
+    return [
+        name for name, cohort in BENCH.cohorts.items() if cohort["origin"] == "photos"
     ]
 
 
@@ -84,10 +96,17 @@ def used_sections(cohort):
     used = {
         section
         for experiment in BENCH.experiments.values()
-        if experiment["cohort"] == cohort
-        for section in experiment["sections"]
+        for name, sections in cohorts_of(experiment)
+        if name == cohort
+        for section in sections
     }
     return [section for section in BENCH.cohorts[cohort]["sections"] if section in used]
+
+
+def cohorts_of(experiment):
+    """The experiment's own cohort and its external ones, each with the sections that take part."""
+    external = [(other["cohort"], other["sections"]) for other in experiment["external"]]
+    return [(experiment["cohort"], experiment["sections"]), *external]
 
 
 def raw_path(source, file):
@@ -125,14 +144,21 @@ def published_files():
 
     `file` is `archive!/member` for a file in an archive.
     """
-    return sorted(
-        {
-            (BENCH.cohorts[cohort]["source"], file)
-            for cohort in downloaded_cohorts()
-            for section in used_sections(cohort)
-            for file in BENCH.section_files(cohort, section).values()
-        }
-    )
+    files = {
+        (BENCH.cohorts[name]["source"], BENCH.cohorts[name]["files"]["photos"])
+        for name in photo_cohorts()
+    }
+    for name in downloaded_cohorts():
+        cohort = BENCH.cohorts[name]
+        wanted = (
+            cohort["sections"]
+            if name in BENCH.config["prepare"]
+            else used_sections(name)
+        )
+        for section in wanted:
+            for file in BENCH.section_files(name, section).values():
+                files.add((cohort["source"], file))
+    return sorted(files)
 
 
 def locked(source, file):
@@ -195,19 +221,28 @@ def fold_of(wildcards):
 
 
 def patch_variant(experiment):
-    """Name of an experiment's patch array: stain, scale and width."""
+    """Name of an experiment's patch array: stain (and whose is the target), scale and width."""
     patches = experiment["patches"]
     scale = patches["um_per_px"]
     scale = scale if scale == "native" else f"{scale:g}um"
-    return f"{patches['stain']}-{scale}-{patches['width_px']}px"
+    reference = patches["stain_reference"]
+    stain = f"{patches['stain']}@{reference}" if reference else patches["stain"]
+    return f"{stain}-{scale}-{patches['width_px']}px"
 
 
 def patch_settings(wildcards):
-    stain, scale, width = wildcards.variant.split("-")
+    stain, scale, width = wildcards.variant.rsplit("-", 2)
     return {
         "scale": scale if scale == "native" else float(scale.removesuffix("um")),
-        "stain": stain,
+        "stain": stain.partition("@")[0],
         "width_px": int(width.removesuffix("px")),
+    }
+
+
+def photo_settings(wildcards):
+    return {
+        **patch_settings(wildcards),
+        "options": dict(sorted(BENCH.cohorts[wildcards.cohort]["options"].items())),
     }
 
 
@@ -284,6 +319,14 @@ def panel_settings(wildcards):
     return {**settings, "qc": experiment["qc"]}
 
 
+def training_roles(fold):
+    """What training is given of a fold, and for what."""
+    return {
+        **{section: "train" for section in fold.train},
+        **{section: "valid" for section in fold.valid},
+    }
+
+
 def method_settings(wildcards):
     """Everything of the configuration that a trained model depends on."""
     experiment = experiment_of(wildcards)
@@ -300,10 +343,7 @@ def method_settings(wildcards):
         "patch_um_per_px": (
             experiment["patches"]["um_per_px"] if experiment["patches"] else None
         ),
-        "roles": {
-            **{section: "train" for section in fold.train},
-            **{section: "valid" for section in fold.valid},
-        },
+        "roles": training_roles(fold),
         "seed": seed,
         "transform": experiment["transform"],
         "weights": experiment["weights"],
@@ -439,6 +479,9 @@ def patch_input(wildcards):
         files["stain"] = (
             f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
         )
+    reference = wildcards.variant.rsplit("-", 2)[0].partition("@")[2]
+    if reference:
+        files["reference"] = f"results/data/{wildcards.cohort}/stain/{reference}.json"
     return files
 
 
@@ -456,12 +499,61 @@ def fold_settings(wildcards):
 
 
 def audit_settings(wildcards):
+    """What the configuration says that may leak."""
     experiment = experiment_of(wildcards)
+    own = experiment["cohort"]
+    cohorts = [name for name, _ in cohorts_of(experiment)]
+    patches = experiment["patches"] or {"stain": "raw", "stain_reference": None}
+
+    def described(cohort, section):
+        patient = BENCH.cohorts[cohort]["sections"][section]["patient"]
+        return {"cohort": cohort, "section": section, "patient": patient}
+
+    reference = patches["stain_reference"]
     return {
-        "aliases": dict(sorted(BENCH.cohorts[experiment["cohort"]]["aliases"].items())),
+        "aliases": {
+            name: dict(sorted(BENCH.cohorts[name]["aliases"].items()))
+            for name in cohorts
+        },
+        "external": [
+            described(other["cohort"], section)
+            for other in experiment["external"]
+            for section in other["sections"]
+        ],
         "mode": experiment["mode"],
+        "panel_rule": experiment["panel"]["rule"],
         "panel_scope": experiment["panel"]["scope"],
+        "same_patients": {
+            name: BENCH.cohorts[name]["same_patients_as"]
+            for name in cohorts
+            if BENCH.cohorts[name]["same_patients_as"]
+        },
         "scheme": experiment["folds"]["scheme"],
+        "stain": patches["stain"],
+        "stain_reference": described(own, reference) if reference else None,
+        "training": {
+            name: training_roles(fold)
+            for name, fold in experiment["folds"]["made"].items()
+        },
+    }
+
+
+def audit_input(wildcards):
+    """What shows whether something leaked: on whom genes were chosen, and what images look like."""
+    experiment = experiment_of(wildcards)
+    hashes = [
+        f"results/data/{cohort}/image_hashes/{section}.json"
+        for cohort, sections in cohorts_of(experiment)
+        for section in sections
+        if experiment["patches"] and "image" in section_raw(cohort, section)
+    ]
+    return {
+        "images": hashes,
+        "panels": expand(
+            "results/{experiment}/panels/{fold}.sections.tsv",
+            experiment=wildcards.experiment,
+            fold=list(experiment["folds"]["made"]),
+        ),
     }
 
 

@@ -48,6 +48,31 @@ rule unpack_file:
         "../scripts/unpack_file.py"
 
 
+rule cut_photos:
+    """Cut photographs without spots into tiles that cover them."""
+    input:
+        lambda wildcards: raw_path(
+            BENCH.cohorts[wildcards.cohort]["source"],
+            BENCH.cohorts[wildcards.cohort]["files"]["photos"],
+        ),
+    output:
+        tiles="results/data/{cohort}/tiles/{variant}.npy",
+        index="results/data/{cohort}/tiles/{variant}.tsv",
+    log:
+        "results/logs/cut_photos/{cohort}/{variant}.log",
+    wildcard_constraints:
+        cohort="|".join(photo_cohorts() or ["none"]),
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=3000,
+    params:
+        settings=photo_settings,
+        code=code_hash("histobench.cohorts.photos"),
+    script:
+        "../scripts/cut_photos.py"
+
+
 rule simulate_section:
     """Draw one section of a simulated cohort: image, counts, spots and labels."""
     output:

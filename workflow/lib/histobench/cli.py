@@ -28,11 +28,20 @@ def _document_config(arguments: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
+def _gdc_manifest(arguments: argparse.Namespace) -> None:
+    from histobench.cohorts.gdc import build_manifest
+
+    left_out = build_manifest(arguments.output, arguments.project, arguments.patients)
+    print(f"wrote {arguments.output}")
+    for reason, number in sorted(left_out.items()):
+        print(f"left out: {number} files ({reason})")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     main = argparse.ArgumentParser(
         prog="histobench",
-        description="Companion of the HistoBench workflow; Snakemake runs the benchmark itself, see README.md.",
+        description="Companion of the HistoBench workflow; Snakemake runs the benchmark, see README.md.",
     )
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(
@@ -40,6 +49,14 @@ def parser() -> argparse.ArgumentParser:
     )
     document.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     document.set_defaults(run=_document_config)
+    manifest = commands.add_parser(
+        "gdc-manifest",
+        help="ask the Genomic Data Commons which frozen slides have expression, and fix the list",
+    )
+    manifest.add_argument("--output", required=True, help="manifest to write")
+    manifest.add_argument("--project", default="TCGA-BRCA", help="project of the GDC (default: %(default)s)")
+    manifest.add_argument("--patients", type=int, help="only the first so many patients")
+    manifest.set_defaults(run=_gdc_manifest)
     return main
 
 

@@ -23,6 +23,8 @@ from histobench.errors import UserError
 from histobench.splits.folds import Fold, make_folds
 
 KINDS = ("experiment", "cohort", "method")
+# Origins of cohorts that no experiment can be about.
+WITHOUT_SPOTS = ("photos", "slides")
 # First folders below results/ that are not experiments.
 RESERVED = ("data", "logs", "benchmarks", "report", "bench")
 
@@ -60,6 +62,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected keys with values (`key: value`), found a {type(value).__name__}.")
     return value
+
+
+def slide_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a manifest of the Genomic Data Commons: slide -> patient, file names and sample type."""
+    from histobench.cohorts.gdc import read_manifest as read_gdc
+    from histobench.cohorts.gdc import slide_sections
+
+    return {name: dict(record) for name, record in slide_sections(read_gdc(path)).items()}
 
 
 def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
@@ -265,6 +275,8 @@ class Benchmark:
         self.cohorts: dict[str, dict[str, Any]] = {}
         for name in self.config["run"]:
             self.experiments[name] = self._experiment(name)
+        for name in self.config["prepare"]:
+            self.cohort(name, f"{self.origin}: `prepare`")
 
     # -- composing -------------------------------------------------------------------------------
 
@@ -306,7 +318,7 @@ class Benchmark:
                 }
             if value["manifest"]:
                 value["sections"] = self._with_manifest(value)
-            if not value["sections"]:
+            if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
                 raise UserError(
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
                 )
@@ -316,7 +328,8 @@ class Benchmark:
     def _with_manifest(self, cohort: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sections of a cohort's manifest, changed by those of its configuration."""
         path = self.project / cohort["manifest"]
-        sections = merge(read_manifest(path), cohort["sections"])
+        read = slide_manifest if cohort["origin"] == "slides" else read_manifest
+        sections = merge(read(path), cohort["sections"])
         check({"sections": sections}, schema(self.project, "cohort"), str(path), partial=True)
         return sections
 
@@ -326,6 +339,11 @@ class Benchmark:
             raise UserError(f"{self.origin}: an experiment cannot be called `{name}`; choose another name.")
         value = self._definition("experiment", name, f"{self.origin}: `run`")
         cohort = self.cohort(value["cohort"], f"{where}: `cohort`")
+        if cohort["origin"] in WITHOUT_SPOTS:
+            raise UserError(
+                f"{where}: cohort `{value['cohort']}` holds {cohort['origin']} without spots; name a cohort "
+                "with counts, and list this one under `prepare`."
+            )
         known = cohort["sections"]
         if value["sections"] == "all":
             value["sections"] = list(known)
@@ -335,6 +353,8 @@ class Benchmark:
                     f"{where}: `sections` names `{section}`, which cohort `{value['cohort']}` does not have; "
                     f"{near(section, known)}"
                 )
+        for other in value["external"]:
+            self._external(where, other, value)
         value["methods"] = {
             arm: self._arm(where, arm, change or {}, value)
             for arm, change in value["methods"].items()
@@ -343,6 +363,29 @@ class Benchmark:
         self._check_combination(where, value)
         value["folds"]["made"] = self._folds(where, value)
         return value
+
+    def _external(self, where: str, other: dict[str, Any], experiment: Mapping[str, Any]) -> None:
+        """Complete an external cohort of an experiment."""
+        name = other["cohort"]
+        cohort = self.cohort(name, f"{where}: `external`")
+        if cohort["origin"] in WITHOUT_SPOTS:
+            raise UserError(
+                f"{where}: `external` names cohort `{name}`, which holds {cohort['origin']} without spots; "
+                "name a cohort with counts."
+            )
+        if other.setdefault("sections", "all") == "all":
+            other["sections"] = list(cohort["sections"])
+        for section in other["sections"]:
+            if section not in cohort["sections"]:
+                raise UserError(
+                    f"{where}: `external` names section `{section}`, which cohort `{name}` does not have; "
+                    f"{near(section, cohort['sections'])}"
+                )
+            if name == experiment["cohort"] and section in experiment["sections"]:
+                raise UserError(
+                    f"{where}: `external` names section `{section}`, which takes part in the folds; "
+                    "leave it out of one of the two."
+                )
 
     def _arm(
         self, where: str, arm: str, change: Mapping[str, Any], experiment: Mapping[str, Any]
@@ -410,6 +453,7 @@ class Benchmark:
         section = value["maps"].get("section")
         if section is not None and section not in value["sections"]:
             raise UserError(f"{where}: `maps.section` names `{section}`; {near(section, value['sections'])}")
+        self._check_reference(where, value)
         cohort = self.cohorts[value["cohort"]]
         if value["patches"] is not None and cohort["origin"] == "download":
             for section in value["sections"]:
@@ -418,6 +462,27 @@ class Benchmark:
                         f"{where}: section `{section}` of cohort `{value['cohort']}` has no image; "
                         "leave it out of `sections` or set `patches: null`."
                     )
+
+    def _check_reference(self, where: str, value: Mapping[str, Any]) -> None:
+        """Refuse a stain reference that does not exist or is not used; the audit judges whose it is."""
+        reference = (value["patches"] or {}).get("stain_reference")
+        if reference is None:
+            return
+        if value["patches"]["stain"] == "raw":
+            raise UserError(
+                f"{where}: `patches.stain_reference` needs stains to be normalised; set `patches.stain: "
+                "vahadane`, or remove it."
+            )
+        known = self.cohorts[value["cohort"]]["sections"]
+        if reference not in known:
+            raise UserError(
+                f"{where}: `patches.stain_reference` names `{reference}`, which cohort `{value['cohort']}` "
+                f"does not have; {near(reference, known)}"
+            )
+        if "image" not in self.section_files(value["cohort"], reference):
+            raise UserError(
+                f"{where}: `patches.stain_reference` names `{reference}`, which has no image; name another."
+            )
 
     def _folds(self, where: str, value: Mapping[str, Any]) -> dict[str, Fold]:
         cohort = self.cohorts[value["cohort"]]

@@ -84,7 +84,7 @@ def unpack_member(
     """
     archive = Path(archive)
     try:
-        with _opened(archive, passwords) as packed:
+        with open_archive(archive, passwords) as packed:
             wanted = locate(member, packed.names, packed.read) if locate else member
             name = _find(packed.names, wanted, archive)
             gunzip = name.endswith(".gz") and not member.endswith(".gz")
@@ -99,7 +99,7 @@ def unpack_member(
         ) from error
 
 
-class _Archive:
+class Archive:
     """An open archive: the names of its files, and their content."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
@@ -107,6 +107,7 @@ class _Archive:
         self.names = names
 
     def open(self, name: str) -> IO[bytes]:
+        """Open one file by its full name."""
         raise NotImplementedError
 
     def read(self, name: str) -> bytes:
@@ -115,7 +116,7 @@ class _Archive:
             return stream.read()
 
 
-class _Zip(_Archive):
+class _Zip(Archive):
     def __init__(self, path: Path, packed: zipfile.ZipFile, passwords: Sequence[str]) -> None:
         super().__init__(path, [name for name in packed.namelist() if not name.endswith("/")])
         self._packed = packed
@@ -147,7 +148,7 @@ class _Zip(_Archive):
         )
 
 
-class _Tar(_Archive):
+class _Tar(Archive):
     def __init__(self, path: Path, packed: tarfile.TarFile) -> None:
         super().__init__(path, [entry.name for entry in packed if entry.isfile()])
         self._packed = packed
@@ -160,7 +161,7 @@ class _Tar(_Archive):
 
 
 @contextmanager
-def _opened(path: Path, passwords: Sequence[str]) -> Iterator[_Archive]:
+def open_archive(path: Path, passwords: Sequence[str] = ()) -> Iterator[Archive]:
     """Open a zip or tar archive, told by content."""
     if not path.is_file():
         raise UserError(f"{path}: no such archive; fetch it or correct the path.")

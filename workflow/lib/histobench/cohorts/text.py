@@ -54,7 +54,9 @@ def split_lines(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(([0], breaks + 1)), np.concatenate((breaks, [size]))
 
 
-def text_table(path: str | Path, sep: str = "\t", names: Sequence[str] | None = None) -> pd.DataFrame:
+def text_table(
+    path: str | Path, sep: str = "\t", names: Sequence[str] | None = None, skip: int = 0
+) -> pd.DataFrame:
     """Read a table as text: every value a string, missing ones empty; index: line number in the file.
 
     Parameters
@@ -65,6 +67,8 @@ def text_table(path: str | Path, sep: str = "\t", names: Sequence[str] | None = 
         What separates the fields.
     names
         Columns of a file without a header.
+    skip
+        Lines before the table, such as comments.
     """
     import io
 
@@ -87,6 +91,7 @@ def text_table(path: str | Path, sep: str = "\t", names: Sequence[str] | None = 
             skip_blank_lines=False,
             header=0 if names is None else None,
             names=None if names is None else list(names),
+            skiprows=skip,
         )
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
@@ -94,7 +99,7 @@ def text_table(path: str | Path, sep: str = "\t", names: Sequence[str] | None = 
             f"{path}: is not a table with one separator throughout ({reason}); correct it."
         ) from None
     table = table.fillna("")  # fields that a short line lacks
-    first = 2 if names is None else 1
+    first = skip + (2 if names is None else 1)
     table.index = pd.RangeIndex(first, first + len(table), name="line")
     table.columns = [str(name).strip() for name in table.columns]
     table = table[(table != "").any(axis=1)]  # blank lines at the end
