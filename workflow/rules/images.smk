@@ -22,6 +22,24 @@ rule fit_stain:
         "../scripts/fit_stain.py"
 
 
+rule hash_image:
+    """Describe an image by a perceptual hash, which tells whether it occurs under two names."""
+    input:
+        image=raw_image,
+    output:
+        "results/data/{cohort}/image_hashes/{section}.json",
+    log:
+        "results/logs/hash_image/{cohort}/{section}.log",
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        code=code_hash("histobench.imaging.phash"),
+    script:
+        "../scripts/hash_image.py"
+
+
 rule cut_patches:
     """Cut the field around every spot into one memory-mappable array."""
     input:

@@ -25,6 +25,7 @@ rule select_panel:
         panel="results/{experiment}/panels/{fold}.tsv",
         genes="results/{experiment}/panels/{fold}.universe.tsv",
         dropped="results/{experiment}/panels/{fold}.dropped.tsv",
+        sections="results/{experiment}/panels/{fold}.sections.tsv",
     log:
         "results/logs/select_panel/{experiment}/{fold}.log",
     conda:
@@ -36,10 +37,32 @@ rule select_panel:
         "../scripts/select_panel.py"
 
 
-rule audit_leakage:
-    """Check that no tested patient was trained on, under any name; a leak stops the run."""
+rule audit_plan:
+    """Check the folds and what the configuration says for leaks, before anything is downloaded or read."""
     input:
         folds="results/{experiment}/folds.tsv",
+    output:
+        "results/{experiment}/audit/plan.tsv",
+    log:
+        "results/logs/audit_plan/{experiment}.log",
+    localrule: True
+    priority: 100
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=audit_settings,
+        code=code_hash("histobench.splits.audit"),
+    script:
+        "../scripts/audit_leakage.py"
+
+
+rule audit_leakage:
+    """Check that nothing of a tested patient reaches training, under any name; a leak stops the run."""
+    input:
+        unpack(audit_input),
+        folds="results/{experiment}/folds.tsv",
+        # a gate: it fails first where the configuration alone shows a leak
+        plan="results/{experiment}/audit/plan.tsv",
     output:
         "results/{experiment}/audit/leakage.tsv",
     log:
@@ -48,6 +71,7 @@ rule audit_leakage:
     conda:
         "../../envs/data.yaml"
     params:
+        folds=lambda wildcards: list(experiment_of(wildcards)["folds"]["made"]),
         settings=audit_settings,
         code=code_hash("histobench.splits.audit"),
     script:

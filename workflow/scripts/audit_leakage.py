@@ -3,5 +3,13 @@
 from histobench.runtime import job_log
 from histobench.splits.audit import write_audit
 
+panels = snakemake.input.get("panels")
+
 with job_log(snakemake.log[0]):
-    write_audit(folds_tsv=snakemake.input.folds, output=snakemake.output[0], **snakemake.params.settings)
+    write_audit(
+        folds_tsv=snakemake.input.folds,
+        output=snakemake.output[0],
+        panels=panels and dict(zip(snakemake.params.folds, panels, strict=True)),
+        images=snakemake.input.get("images"),
+        **snakemake.params.settings,
+    )

@@ -10,5 +10,6 @@ with job_log(snakemake.log[0]):
         snakemake.output.patches,
         snakemake.output.index,
         stain_json=snakemake.input.get("stain"),
+        reference_json=snakemake.input.get("reference"),
         **snakemake.params.settings,
     )

@@ -10,5 +10,6 @@ with job_log(snakemake.log[0]):
         output_panel=snakemake.output.panel,
         output_universe=snakemake.output.genes,
         output_dropped=snakemake.output.dropped,
+        output_sections=snakemake.output.sections,
         **snakemake.params.settings,
     )

@@ -84,7 +84,9 @@ def _default(rule: Mapping[str, Any], required: bool) -> str:
         return "required"
     if "default" not in rule:
         return ""
-    value = yaml.safe_dump(rule["default"], default_flow_style=True, width=10_000).strip().removesuffix("\n...")
+    value = (
+        yaml.safe_dump(rule["default"], default_flow_style=True, width=10_000).strip().removesuffix("\n...")
+    )
     return "" if value == "''" else f"`{value}`"
 
 
@@ -101,6 +103,8 @@ def _rows(rules: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         extra = rule.get("additionalProperties")
         if isinstance(extra, dict):
             yield from _rows(extra, f"{prefix}{key}.NAME.")
+        if isinstance(rule.get("items"), dict):
+            yield from _rows(rule["items"], f"{prefix}{key}[].")
 
 
 def document(project: Path) -> str:

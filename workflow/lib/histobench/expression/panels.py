@@ -199,6 +199,7 @@ def write_panel(
     qc: str = "none",
     output_universe: str | Path | None = None,
     output_dropped: str | Path | None = None,
+    output_sections: str | Path | None = None,
 ) -> None:
     """Choose the panel of a fold and write it.
 
@@ -220,6 +221,8 @@ def write_panel(
         Where to write all genes that these sections list: gene, n_spots, total_counts, keep, reason.
     output_dropped
         Where to write the genes that the rule names and the panel lacks: gene, reason.
+    output_sections
+        Where to write which sections decided, as the files themselves say: section, patient, cohort.
 
     Raises
     ------
@@ -252,6 +255,21 @@ def write_panel(
         write_table(dropped, output_dropped)
     if output_universe is not None:
         write_table(_universe(statistics, qc), output_universe)
+    if output_sections is not None:
+        write_table(_deciding_sections(h5ads), output_sections)
+
+
+def _deciding_sections(h5ads: Sequence[str | Path]) -> pd.DataFrame:
+    """Name the sections that were read, for the leakage audit."""
+    import h5py
+    import pandas as pd
+    from anndata.io import read_elem
+
+    rows = []
+    for path in h5ads:
+        with h5py.File(path, "r") as stored:
+            rows.append({key: str(read_elem(stored["uns"][key])) for key in ("section", "patient", "cohort")})
+    return pd.DataFrame(rows)
 
 
 def _universe(statistics: GeneStatistics, qc: str) -> pd.DataFrame:

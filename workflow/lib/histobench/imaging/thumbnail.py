@@ -52,9 +52,9 @@ def thumbnail(path: str | Path, longest: int) -> Image:
                     cv2.resize(band, (math.ceil(width / factor), rows), interpolation=cv2.INTER_AREA)
                 )
         picture = np.concatenate(bands).astype(np.uint8, copy=False)
-    if picture.shape[1::-1] != size:
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(picture, dtype=np.uint8)
+    if picture.shape[1::-1] == size:
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _small_jpeg(path: Path, shrink: float) -> Image:

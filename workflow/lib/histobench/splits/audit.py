@@ -8,6 +8,7 @@ fails in every mode.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from histobench.splits.persons import Aliases, Persons
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("check", "scope", "status", "detail")
 PAPER_MODE = "paper"
@@ -87,8 +90,8 @@ def audit(
         Fold -> the sections on which its genes were in fact chosen: section, patient, cohort. None: not yet
         known.
     images
-        Perceptual hashes of the sections' images: cohort, section, phash. None: not yet known, or the
-        experiment looks at no image.
+        Perceptual hashes of the images that the experiment looks at: cohort, section, phash. None: not yet
+        known.
 
     Returns
     -------
@@ -219,7 +222,8 @@ def _images_row(
     }
     pairs = same_images({name: image["phash"] for name, image in zip(names, images, strict=True)})
     if not pairs:
-        return _row("images", "experiment", "ok", f"{len(images)} images, no two of them alike")
+        detail = f"{len(images)} images, no two of them alike" if images else "no image is looked at"
+        return _row("images", "experiment", "ok", detail)
     first, second, _ = pairs[0]
     described = [
         f"section {names[name][1]} of patient {patients.get(names[name], '?')} ({names[name][0]})"
@@ -364,6 +368,8 @@ def write_audit(
     )
     write_table(table, output)
     failed = table[table["status"] == "fail"]
+    for row in failed.to_dict("records"):  # the engine removes the table of a job that fails
+        log.error("%s (%s): %s", row["check"], row["scope"], row["detail"])
     if len(failed):
         first = failed.iloc[0]
         more = f" (and {len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
