@@ -106,19 +106,27 @@ class RandomForest:
             total += means[place]
         return Prediction((total / len(self._trees)).astype(np.float32))
 
-    def save(self, folder: Path) -> None:
-        """Write splits and leaf memberships of all trees, and the training targets."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return splits and leaf memberships of all trees, and the training targets."""
         arrays = {
             f"{name}_{t}": values for t, tree in enumerate(self._trees) for name, values in tree.items()
         }
-        save_arrays(folder, targets=self._targets, **arrays)
+        return {"targets": self._targets, **arrays}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` returned."""
+        self._targets = arrays["targets"]
+        trees: dict[int, dict[str, np.ndarray]] = {}
+        for key, values in arrays.items():
+            if key != "targets":
+                name, _, number = key.rpartition("_")
+                trees.setdefault(int(number), {})[name] = values
+        self._trees = [trees[number] for number in sorted(trees)]
+
+    def save(self, folder: Path) -> None:
+        """Write :meth:`arrays`."""
+        save_arrays(folder, **self.arrays())
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote."""
-        stored = load_arrays(folder)
-        self._targets = stored.pop("targets")
-        trees: dict[int, dict[str, np.ndarray]] = {}
-        for key, values in stored.items():
-            name, _, number = key.rpartition("_")
-            trees.setdefault(int(number), {})[name] = values
-        self._trees = [trees[number] for number in sorted(trees)]
+        self.restore(load_arrays(folder))

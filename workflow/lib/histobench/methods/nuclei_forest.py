@@ -1,0 +1,224 @@
+"""Nuclei features and a random forest, the pathology baseline of He et al. 2020 (ST-Net).
+
+The paper summarises ten features of each nucleus in 140 numbers per patch; the released code has eight
+numbers per patch. Both are here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.imaging.nuclei import (
+    NUCLEUS_FEATURES,
+    PUBLISHED_UM_PER_PX,
+    Recipe,
+    describe_nuclei,
+    haematoxylin_image,
+)
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.random_forest import RandomForest
+from histobench.methods.store import in_order, load_arrays, require, save_arrays
+
+log = logging.getLogger(__name__)
+
+N_BINS = 10
+DESCRIPTIONS = ("paper", "released")
+
+
+def bin_edges(nuclei: np.ndarray) -> np.ndarray:
+    """Return inner edges of ten bins between the 1st and 99th percentile of each feature, (10, 9).
+
+    The paper gives no ranges. What lies beyond the ends falls into the outer bins.
+    """
+    if not len(nuclei):
+        return np.tile(np.linspace(0, 1, N_BINS + 1)[1:-1], (len(NUCLEUS_FEATURES), 1))
+    low, high = np.percentile(nuclei, [1, 99], axis=0)
+    share = np.linspace(0, 1, N_BINS + 1)[1:-1]
+    edges: np.ndarray = low[:, None] + (high - low)[:, None] * share
+    return edges
+
+
+def summarise(nuclei: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Summarise the nuclei of one patch in 141 numbers.
+
+    Of each feature the mean, sd, skewness, excess kurtosis and the shares of nuclei in ten bins; then the
+    number of nuclei. A patch without nuclei is all zeros; moments that are not defined are 0.
+
+    Parameters
+    ----------
+    nuclei
+        (nuclei, 10).
+    edges
+        (10, 9), from :func:`bin_edges`.
+    """
+    n, n_features = len(nuclei), len(NUCLEUS_FEATURES)
+    out = np.zeros((n_features, 4 + N_BINS))
+    if n:
+        values = nuclei.astype(np.float64)
+        mean, sd = values.mean(axis=0), values.std(axis=0)
+        # a spread of rounding errors is none
+        spread = sd > 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        scaled = (values - mean) / np.where(spread, sd, np.inf)
+        out[:, 0], out[:, 1] = mean, np.where(spread, sd, 0.0)
+        out[:, 2] = (scaled**3).mean(axis=0)
+        out[:, 3] = np.where(spread, (scaled**4).mean(axis=0) - 3.0, 0.0)
+        for feature in range(n_features):
+            place = np.searchsorted(edges[feature], values[:, feature], side="right")
+            out[feature, 4:] = np.bincount(place, minlength=N_BINS) / n
+    return np.concatenate([out.ravel(), [n]])
+
+
+def released_numbers(patch: np.ndarray, nuclei: np.ndarray, um_per_px: float) -> np.ndarray:
+    """Return the eight numbers of the released code.
+
+    Channel means, channel sds, number of nuclei, share of the patch that they cover.
+    """
+    pixels = patch.reshape(-1, 3) / 255.0
+    field = len(pixels) * um_per_px**2
+    area = nuclei[:, 0].sum(dtype=np.float64) / field
+    return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0), [len(nuclei), area]])
+
+
+class NucleiForest:
+    """A random forest on what the nuclei of a patch look like.
+
+    Parameters
+    ----------
+    description
+        "paper" (141 numbers) or "released" (8).
+    threshold
+        Haematoxylin image below which a pixel is nuclear, 0 to 255; "otsu" finds one on the training
+        patches, for stains to which the published value does not apply.
+    min_radius_um, max_radius_um, clustering_um, min_area_um2
+        See :class:`histobench.imaging.nuclei.Recipe`.
+    trees, max_features, min_samples_leaf
+        See :class:`histobench.methods.random_forest.RandomForest`.
+    """
+
+    def __init__(
+        self,
+        *,
+        description: str = "paper",
+        threshold: float | str = 60.0,
+        min_radius_um: float = 10 * PUBLISHED_UM_PER_PX,
+        max_radius_um: float = 15 * PUBLISHED_UM_PER_PX,
+        clustering_um: float = 10 * PUBLISHED_UM_PER_PX,
+        min_area_um2: float = 80 * PUBLISHED_UM_PER_PX**2,
+        trees: int = 100,
+        max_features: float = 1.0,
+        min_samples_leaf: int = 1,
+    ) -> None:
+        self.description = description
+        self.threshold = threshold
+        self.min_radius_um = min_radius_um
+        self.max_radius_um = max_radius_um
+        self.clustering_um = clustering_um
+        self.min_area_um2 = min_area_um2
+        self.trees = trees
+        self.max_features = max_features
+        self.min_samples_leaf = min_samples_leaf
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Segment the training patches, place the bins, grow the forest.
+
+        Raises
+        ------
+        UserError
+            Unknown description or threshold, or a section without scale.
+        """
+        if self.description not in DESCRIPTIONS:
+            raise UserError(f"description {self.description!r}: choose paper or released.")
+        if isinstance(self.threshold, str) and self.threshold != "otsu":
+            raise UserError(f"threshold {self.threshold!r}: give a number from 0 to 255, or otsu.")
+        train = in_order(train)
+        self._level = otsu_level(train) if isinstance(self.threshold, str) else float(self.threshold)
+        nuclei = [self._nuclei(section) for section in train]
+        everything = np.concatenate([table for tables in nuclei for table in tables])
+        self._edges = bin_edges(everything)
+        described = [
+            replace(section, features=self._describe(section, tables))
+            for section, tables in zip(train, nuclei, strict=True)
+        ]
+        self._forest = RandomForest(self.trees, self.max_features, self.min_samples_leaf)
+        told = self._forest.fit(described, [], context)
+        told.facts["n_nuclei"] = len(everything)
+        told.facts["n_patches_without_nuclei"] = sum(not len(t) for tables in nuclei for t in tables)
+        told.facts["threshold"] = round(self._level, 2)
+        return told
+
+    def _nuclei(self, section: SectionData) -> list[np.ndarray]:
+        patches, scale = require(section, "patches"), _scale(section)
+        recipe = Recipe(
+            threshold=self._level,
+            min_radius_um=self.min_radius_um,
+            max_radius_um=self.max_radius_um,
+            clustering_um=self.clustering_um,
+            min_area_um2=self.min_area_um2,
+        )
+        start, tables = time.perf_counter(), []
+        for row in range(len(section)):
+            tables.append(describe_nuclei(np.asarray(patches[row]), scale, recipe))
+            if time.perf_counter() - start > 30:
+                start = time.perf_counter()
+                log.info("section %s: %d of %d patches", section.section, row + 1, len(section))
+        return tables
+
+    def _describe(self, section: SectionData, nuclei: list[np.ndarray]) -> np.ndarray:
+        if self.description == "paper":
+            rows = [summarise(table, self._edges) for table in nuclei]
+        else:
+            patches, scale = require(section, "patches"), _scale(section)
+            rows = [
+                released_numbers(np.asarray(patches[row]), table, scale) for row, table in enumerate(nuclei)
+            ]
+        return np.asarray(rows, np.float32)
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Segment the patches and ask the forest."""
+        features = self._describe(section, self._nuclei(section))
+        return self._forest.predict(replace(section, features=features))
+
+    def save(self, folder: Path) -> None:
+        """Write the forest, the bins and the threshold."""
+        save_arrays(
+            folder, nuclei_edges=self._edges, nuclei_level=np.array(self._level), **self._forest.arrays()
+        )
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+        stored = load_arrays(folder)
+        self._edges, self._level = stored.pop("nuclei_edges"), float(stored.pop("nuclei_level"))
+        self._forest = RandomForest(self.trees, self.max_features, self.min_samples_leaf)
+        self._forest.restore(stored)
+
+
+def _scale(section: SectionData) -> float:
+    if not np.isfinite(section.um_per_px) or section.um_per_px <= 0:
+        raise UserError(
+            f"section {section.section}: nuclei need um/px, which this section lacks; declare um_per_px."
+        )
+    return float(section.um_per_px)
+
+
+def otsu_level(sections: Sequence[SectionData]) -> float:
+    """Return Otsu's threshold of the haematoxylin images of all patches, of every fourth pixel."""
+    from skimage.filters import threshold_otsu
+
+    histogram = np.zeros(256, np.int64)
+    for section in sections:
+        patches = require(section, "patches")
+        for row in range(len(section)):
+            image = haematoxylin_image(np.asarray(patches[row])[::2, ::2])
+            histogram += np.bincount(np.rint(image).astype(np.int64).ravel(), minlength=256)
+    if np.count_nonzero(histogram) < 2:
+        return float(np.argmax(histogram))
+    return float(threshold_otsu(hist=(histogram, np.arange(256)))) + 0.5
