@@ -105,7 +105,9 @@ def used_sections(cohort):
 
 def cohorts_of(experiment):
     """The experiment's own cohort and its external ones, each with the sections that take part."""
-    external = [(other["cohort"], other["sections"]) for other in experiment["external"]]
+    external = [
+        (other["cohort"], other["sections"]) for other in experiment["external"]
+    ]
     return [(experiment["cohort"], experiment["sections"]), *external]
 
 

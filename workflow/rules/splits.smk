@@ -45,8 +45,8 @@ rule audit_plan:
         "results/{experiment}/audit/plan.tsv",
     log:
         "results/logs/audit_plan/{experiment}.log",
-    localrule: True
     priority: 100
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
