@@ -66,7 +66,7 @@ def plot_consistency(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
             axes.tick_params(labelbottom=True)
     grid[0, 0].set_ylim(0, 1.06 * float(table["n_genes"].max()) or 1)
     figure.supxlabel("k, number of patients", fontsize=8)
-    figure.supylabel("genes with r > 0\nin at least k patients", fontsize=8, ha="center")
+    figure.supylabel("genes with r > 0\nin at least k patients", fontsize=8, multialignment="center")
     handles = _handles(bool(table["envelope_high"].notna().any()))
     figure.legend(handles=handles, loc="outside upper center", ncols=3 if columns > 3 else 1)
     return figure

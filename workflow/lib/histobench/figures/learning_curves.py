@@ -128,15 +128,19 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     """Say what a line is."""
     if table.empty:
         return "No method of this experiment learns in epochs."
-    folds = table.groupby("method")["fold"].nunique().max()
+    folds = int(table.groupby("method")["fold"].nunique().max())
+    valid = (
+        " Solid: validation patients, which only choose the epoch; no test patient is in either."
+        if "valid" in set(table["split"])
+        else " No validation was recorded; test patients are in none."
+    )
     return (
         f"Learning curves of {count(table['method'].nunique(), 'method')} that learn in epochs; one line "
         "per fold "
-        f"and network trained (n = {count(int(folds), 'fold')}). Dashed grey: patients that the weights are "
-        "fitted to. Solid: validation "
-        "patients, which only choose the epoch; no test patient is in either. Losses are the ones each "
-        "method "
-        "optimises and are not comparable between methods. Descriptive; no test."
+        f"and network trained (n = {count(folds, 'fold')}). Dashed grey: patients that the weights are "
+        "fitted to."
+        + valid
+        + " Losses are what each method optimises and cannot be compared. Descriptive; no test."
     )
 
 

@@ -26,8 +26,11 @@ from histobench.figures.text import count, scores_note
 from histobench.files import read_table
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+# Where the counts are printed, as shares of the axes: left, bottom, right, top.
+_CORNERS = ((0.0, 0.9, 0.6, 1.0), (0.4, 0.0, 1.0, 0.09))
 MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")
 
 
@@ -123,48 +126,55 @@ def plot_scatter(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
 def _label_genes(axes: Any, table: pd.DataFrame, markers: Sequence[str], limits: tuple[float, float]) -> None:
     """Name the marker genes and the two largest differences of either side.
 
-    A label moves away from the identity line until its box covers neither a point nor another label.
+    A label moves away from its point until its box covers neither a point nor another label.
     """
-    import numpy as np
-
     difference = (table["y"] - table["x"]).sort_values(kind="stable")
     extremes = [*difference.index[:2], *difference.index[-2:]]
     chosen = list(dict.fromkeys([*table.index[table["gene"].isin(markers)], *extremes]))
     span = limits[1] - limits[0]
     points = (table[["x", "y"]].to_numpy(float) - limits[0]) / span
-    taken: list[tuple[float, float, float, float]] = []
+    taken = list(_CORNERS)
     row: Any
     for row in table.loc[chosen].sort_values("y").itertuples():
         x, y = (row.x - limits[0]) / span, (row.y - limits[0]) / span
-        side = -1.0 if row.y >= row.x else 1.0
-        width = 0.021 * len(row.gene)
-        for step in np.arange(0.03, 0.6, 0.01):
-            end = x + side * step
-            left, bottom = min(end, end + side * width), y - side * 0.6 * step - 0.018
-            box = (left, bottom, left + width, bottom + 0.036)
-            inside = (points > box[:2]).all(axis=1) & (points < box[2:]).all(axis=1)
-            if (
-                not inside.any()
-                and box[0] > 0.01
-                and box[2] < 0.99
-                and not any(_overlap(box, other) for other in taken)
-            ):
-                break
-        else:
-            continue  # no free place: better unnamed than illegible
+        place = _free_place(x, y, 0.021 * len(row.gene), points, taken)
+        if place is None:
+            continue  # no free place near the point: better unnamed than illegible
+        box, right = place
         taken.append(box)
         axes.annotate(
             row.gene,
             (x, y),
             xycoords="axes fraction",
-            xytext=(end, bottom + 0.018),
+            xytext=(box[0] if right else box[2], (box[1] + box[3]) / 2),
             textcoords="axes fraction",
             fontsize=6.5,
             style="italic",
-            ha="right" if side < 0 else "left",
+            ha="left" if right else "right",
             va="center",
             arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#666666", "shrinkA": 0, "shrinkB": 2},
         )
+
+
+def _free_place(
+    x: float, y: float, width: float, points: np.ndarray, taken: Sequence[tuple[float, float, float, float]]
+) -> tuple[tuple[float, float, float, float], bool] | None:
+    """Return the nearest box for a label that covers nothing, and whether it lies right of its point.
+
+    All lengths are shares of the axes. The side away from the identity line is tried first.
+    """
+    import numpy as np
+
+    away = 1 if y < x else -1  # rightwards and down below the line, leftwards and up above it
+    for step in np.arange(0.025, 0.3, 0.01):
+        for across, up in ((away, -0.6 * away), (-away, -0.6 * away), (away, 0.0), (away, 0.6 * away)):
+            end, bottom = x + across * step, y + up * step - 0.018
+            box = (min(end, end + across * width), bottom, max(end, end + across * width), bottom + 0.036)
+            covered = ((points > np.array(box[:2])) & (points < np.array(box[2:]))).all(axis=1).any()
+            outside = min(box) < 0.01 or max(box) > 0.99
+            if not (covered or outside or any(_overlap(box, other) for other in taken)):
+                return box, across > 0
+    return None
 
 
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
