@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from histobench.cohorts.her2st import read_labels, read_warp
+from histobench.cohorts.identity import compare_sections
 from histobench.cohorts.legacy_st import read_counts
 from histobench.cohorts.lock import checksum_of, load_lock, split_checksum
 from histobench.cohorts.section import write_section
@@ -317,3 +318,17 @@ def test_parser_agrees_with_pandas_on_a_real_file(shared_data: Path) -> None:
     counts, spots, genes = read_counts(path)
     np.testing.assert_array_equal(counts.toarray(), expected.to_numpy())
     assert list(spots) == list(expected.index) and list(genes) == list(expected.columns)
+
+
+def test_neighbouring_sections_are_not_taken_for_one(
+    shared_data: Path, project: Path, tmp_path: Path
+) -> None:
+    """F1 and F2 share most spots, and are still told apart by their counts."""
+    config = configuration(project, "her2st_counts")
+    paths = [tmp_path / f"{section}.h5ad" for section in ("F1", "F2")]
+    for path in paths:
+        store(config, path.stem, shared_data / "her2st", tmp_path)
+    first, second = map(load_section, paths)
+    neighbours = compare_sections(first, second)
+    assert neighbours.shared_spots > 0.85 and neighbours.correlation < 0.85 and not neighbours.same
+    assert compare_sections(first, first[:, 1000:]).same
