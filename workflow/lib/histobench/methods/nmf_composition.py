@@ -1,0 +1,152 @@
+"""Composition by NMF and DenseNet-121, the cell-type baseline of He et al. 2020 (ST-Net).
+
+Expression is factorised into ten non-negative profiles; the network of ST-Net, trained as ST-Net is, predicts
+how much of each profile a spot holds; prediction times profiles is expression. The paper gives no code and
+leaves open what is factorised; here it is the panel on a linear scale, the inverse of the target transform.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from histobench.expression.transforms import check_transform
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.patchwise import read_weights, store_weights
+from histobench.methods.stnet import STNet
+from histobench.methods.store import in_order, require, training_targets
+from histobench.seeds import seed_for
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import NMF
+
+
+def to_linear(name: str, values: np.ndarray) -> np.ndarray:
+    """Undo the logarithm of a transform: float64, at least 0."""
+    check_transform(name)
+    values = np.asarray(values, np.float64)
+    if name == "stnet":
+        return np.exp(values)
+    linear: np.ndarray = 10.0**values - 1.0 if name.startswith("log10") else np.expm1(values)
+    return np.maximum(linear, 0.0)
+
+
+def from_linear(name: str, values: np.ndarray) -> np.ndarray:
+    """Take the logarithm of a transform: float32. Values must be positive for "stnet", else at least 0."""
+    check_transform(name)
+    if name == "stnet":
+        out = np.log(values)
+    else:
+        out = np.log1p(values) / (np.log(10.0) if name.startswith("log10") else 1.0)
+    return out.astype(np.float32)
+
+
+class NMFComposition:
+    """Predict how much of each NMF factor a spot holds, with the network and training of ST-Net.
+
+    Parameters
+    ----------
+    factors
+        Number of factors; fewer where there are fewer genes.
+    iterations
+        Most iterations of the factorisation.
+    network
+        Parameters of :class:`histobench.methods.stnet.STNet`.
+    """
+
+    def __init__(
+        self, *, factors: int = 10, iterations: int = 200, network: Mapping[str, Any] | None = None
+    ) -> None:
+        self.factors = factors
+        self.iterations = iterations
+        self.network = network
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Factorise the training expression, then train the network on the compositions."""
+        train, valid = in_order(train), in_order(valid)
+        self._transform = context.transform
+        linear = to_linear(self._transform, training_targets(train))
+        self._unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
+        self._floor = linear.min(axis=0)
+        model, composition = self._factorise(linear / self._unit, context)
+        mean = composition.mean(axis=0)
+        # each factor in units of its training mean: the same product, and targets of order one
+        self._size = np.where(mean > 0, mean, 1.0)
+        self._profiles = model.components_ * self._size[:, None]
+        names = tuple(f"factor {number + 1}" for number in range(len(self._size)))
+        self._stnet = STNet(**(self.network or {}))
+        told = self._stnet.fit(
+            self._with_targets(train, composition / self._size),
+            [replace(section, targets=self._compose(model, section)) for section in valid],
+            replace(context, genes=names),
+        )
+        rest = float(np.linalg.norm(linear / self._unit - composition @ model.components_))
+        told.facts["parameters"] = int(told.facts["parameters"]) + self._profiles.size
+        told.facts["n_factors"] = len(self._size)
+        told.facts["nmf_iterations"] = int(model.n_iter_)
+        told.facts["nmf_relative_error"] = rest / max(float(np.linalg.norm(linear / self._unit)), 1e-12)
+        return told
+
+    def _factorise(self, linear: np.ndarray, context: Context) -> tuple[NMF, np.ndarray]:
+        from sklearn.decomposition import NMF
+
+        model = NMF(
+            n_components=min(self.factors, *linear.shape),
+            init="nndsvda",
+            solver="cd",
+            max_iter=self.iterations,
+            random_state=seed_for(context.seed, "nmf"),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the number of iterations is the published one, converged or not
+            return model, model.fit_transform(linear)
+
+    def _compose(self, model: NMF, section: SectionData) -> np.ndarray:
+        """Return the composition of a section that the factorisation did not see."""
+        linear = to_linear(self._transform, require(section, "targets"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            composition = model.transform(linear / self._unit) / self._size
+        return composition.astype(np.float32)
+
+    @staticmethod
+    def _with_targets(sections: Sequence[SectionData], values: np.ndarray) -> list[SectionData]:
+        ends = np.cumsum([len(section) for section in sections])[:-1]
+        parts = np.split(values.astype(np.float32), ends)
+        return [replace(section, targets=part) for section, part in zip(sections, parts, strict=True)]
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Predict the composition and multiply it with the profiles; the embedding is the network's."""
+        found = self._stnet.predict(section)
+        linear = found.expression.astype(np.float64) @ self._profiles * self._unit
+        # the network may go below zero; no gene is predicted lower than it was ever seen
+        expression = from_linear(self._transform, np.maximum(linear, self._floor))
+        return Prediction(expression, embedding=found.embedding)
+
+    def save(self, folder: Path) -> None:
+        """Write the network with the profiles beside it."""
+        self._stnet.save(folder)
+        stored = read_weights(folder)
+        stored["nmf"] = {
+            "profiles": torch.from_numpy(self._profiles),
+            "floor": torch.from_numpy(self._floor),
+            "unit": self._unit,
+            "transform": self._transform,
+        }
+        store_weights(folder, stored)
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+        stored = read_weights(folder)["nmf"]
+        self._profiles, self._floor = stored["profiles"].numpy(), stored["floor"].numpy()
+        self._unit, self._transform = stored["unit"], stored["transform"]
+        self._stnet = STNet(**(self.network or {}))
+        self._stnet.load(folder)
