@@ -73,7 +73,7 @@ def downloaded_cohorts():
     return [
         name
         for name, cohort in BENCH.cohorts.items()
-        if cohort["origin"] != "simulation"
+        if cohort["origin"] not in ("local", "simulation")
     ]
 
 
@@ -122,7 +122,9 @@ def raw_path(source, file):
 
 
 def section_raw(cohort, section):
-    """Raw files of a section by kind, below results/."""
+    """Raw files of a section by kind: below results/, or a user's own where they lie."""
+    if BENCH.cohorts[cohort]["origin"] == "local":
+        return BENCH.section_files(cohort, section)
     source = BENCH.cohorts[cohort]["source"]
     if BENCH.cohorts[cohort]["origin"] == "simulation":
         source = cohort
@@ -196,7 +198,7 @@ def section_settings(wildcards):
     record = dict(sorted(cohort["sections"][wildcards.section].items()))
     return {
         "alias": cohort["aliases"].get(record["patient"], ""),
-        "options": cohort["options"] if cohort["origin"] == "download" else {},
+        "options": {} if cohort["origin"] == "simulation" else cohort["options"],
         "pitch_um": cohort["pitch_um"],
         "reader": cohort["reader"],
         "record": record,

@@ -25,6 +25,8 @@ from histobench.splits.folds import Fold, make_folds
 KINDS = ("experiment", "cohort", "method")
 # Origins of cohorts that no experiment can be about.
 WITHOUT_SPOTS = ("photos", "slides")
+# Approved gene symbols, which every cohort of a user's own is checked against.
+SYMBOLS = "resources/hgnc_ensembl_symbol.tsv.gz"
 # First folders below results/ that are not experiments.
 RESERVED = ("data", "logs", "benchmarks", "report", "bench")
 
@@ -157,34 +159,51 @@ def check(value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, par
     UserError
         One sentence about the first problem: place, expectation, remedy.
     """
+    found = problems(value, rules, where, partial=partial)
+    if found:
+        raise UserError(found[0])
+
+
+def problems(
+    value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, partial: bool = False
+) -> list[str]:
+    """Return everything that :func:`check` could complain about, one sentence each, outermost keys first."""
     validator = jsonschema.Draft202012Validator(rules)
     errors = [e for e in validator.iter_errors(value) if not (partial and e.validator == "required")]
-    if not errors:
-        return
-    error = min(errors, key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
+    errors.sort(key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
+    return [sentence for error in errors for sentence in _sentences(error, where)]
+
+
+def _sentences(error: Any, where: str) -> list[str]:
+    """Say what is wrong, where, what is expected and what to do; a sentence for each unknown key."""
+    if error.validator != "additionalProperties":
+        return [_sentence(error, where)]
+    inside = f" in `{'.'.join(map(str, error.absolute_path))}`" if error.absolute_path else ""
+    known = set(error.schema.get("properties", {}))
+    unknown = sorted(set(error.instance) - known)
+    return [f"{where}: unknown key `{key}`{inside}; {near(str(key), known)}" for key in unknown]
+
+
+def _sentence(error: Any, where: str) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
     inside = f" in `{key}`" if key else ""
     found = f"found {error.instance!r}"
-    if error.validator == "additionalProperties":
-        known = set(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - known)
-        raise UserError(f"{where}: unknown key `{unknown[0]}`{inside}; {near(str(unknown[0]), known)}")
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
-        raise UserError(f"{where}: the key `{missing[0]}` is missing{inside}; add it.")
+        return f"{where}: the key `{missing[0]}` is missing{inside}; add it."
     if error.validator == "pattern":
-        raise UserError(
+        return (
             f"{where}: `{key}` must match {error.validator_value}, {found}; "
             "write it as config/README.md shows."
         )
     if error.validator in {"minItems", "minProperties"}:
-        raise UserError(f"{where}: `{key}` needs at least {error.validator_value} entries; add some.")
+        return f"{where}: `{key}` needs at least {error.validator_value} entries; add some."
     if error.validator in {"maxItems", "maxProperties"}:
-        raise UserError(f"{where}: `{key}` takes at most {error.validator_value} entries; remove some.")
+        return f"{where}: `{key}` takes at most {error.validator_value} entries; remove some."
     if error.validator == "uniqueItems":
-        raise UserError(f"{where}: `{key}` names something twice; remove the repetition.")
+        return f"{where}: `{key}` names something twice; remove the repetition."
     hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _looks_numeric(error.instance) else ""
-    raise UserError(f"{where}: `{key or 'the file'}` must be {_describe(error.schema)}, {found}{hint}.")
+    return f"{where}: `{key or 'the file'}` must be {_describe(error.schema)}, {found}{hint}."
 
 
 def _looks_numeric(value: object) -> bool:
@@ -244,6 +263,50 @@ def check_config_file(path: Path, project: Path) -> None:
             check(change, schema(project, kind), f"{path}: {kind}s.{name}", partial=True)
 
 
+def check_local(cohort: Mapping[str, Any], where: str) -> list[str]:
+    """Say which keys of a cohort with ``origin: local`` mean nothing together, one sentence each."""
+    if cohort["origin"] != "local":
+        return [f"{where}: `table` names files of your own, which need `origin: local`; add it."]
+    if not cohort["table"]:
+        return [f"{where}: `origin: local` needs `table`; name the table of your sections."]
+    taken = [key for key in ("files", "sections", "manifest") if cohort[key]]
+    return [
+        f"{where}: `{key}` is not used with `table`, which names files and sections; remove it."
+        for key in taken
+    ]
+
+
+def complete_local(
+    cohort: dict[str, Any], folder: Path, where: str, mirrors: Mapping[str, Iterable[str]]
+) -> None:
+    """Fill in sections and files of a cohort whose table names files of this machine.
+
+    Parameters
+    ----------
+    cohort
+        Its settings, with defaults; changed.
+    folder
+        Where a relative path of the table starts.
+    where
+        The cohort's file, for messages.
+    mirrors
+        Folders by source; files that do not lie beside the table are looked for in those of this source.
+
+    Raises
+    ------
+    UserError
+        Keys contradict each other, or the table is wrong.
+    """
+    from histobench.cohorts.sheet import FILES, local_sections
+
+    wrong = check_local(cohort, where)
+    if wrong:
+        raise UserError(wrong[0])
+    cohort["sections"] = local_sections(folder / cohort["table"], list(mirrors.get(cohort["source"], ())))
+    cohort["files"] = {kind: f"{{{kind}}}" for kind in FILES}
+    cohort["resources"].setdefault("symbols", SYMBOLS)
+
+
 class Benchmark:
     """The whole run, complete and checked.
 
@@ -265,7 +328,7 @@ class Benchmark:
 
     def __init__(self, config: Mapping[str, Any], project: Path, files: Iterable[Path] = ()) -> None:
         self.project = project
-        files = list(files)
+        self.files = files = list(files)
         for path in files:
             check_config_file(path, project)
         self.origin = str(files[-1]) if files else "the configuration"
@@ -318,12 +381,22 @@ class Benchmark:
                 }
             if value["manifest"]:
                 value["sections"] = self._with_manifest(value)
+            if value["origin"] == "local" or value["table"]:
+                where = f"config/cohorts/{name}.yaml"
+                complete_local(value, self._table_folder(name), where, self.config["mirrors"])
             if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
                 raise UserError(
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
                 )
             self.cohorts[name] = value
         return self.cohorts[name]
+
+    def _table_folder(self, name: str) -> Path:
+        """Return the folder of the file that names a cohort's table, from which its path starts."""
+        for path in reversed(self.files):
+            if "table" in (read_yaml(path).get("cohorts", {}).get(name) or {}):
+                return path.parent
+        return self.project / "config" / "cohorts"
 
     def _with_manifest(self, cohort: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sections of a cohort's manifest, changed by those of its configuration."""
@@ -455,7 +528,7 @@ class Benchmark:
             raise UserError(f"{where}: `maps.section` names `{section}`; {near(section, value['sections'])}")
         self._check_reference(where, value)
         cohort = self.cohorts[value["cohort"]]
-        if value["patches"] is not None and cohort["origin"] == "download":
+        if value["patches"] is not None and cohort["origin"] != "simulation":
             for section in value["sections"]:
                 if "image" not in self.section_files(value["cohort"], section):
                     raise UserError(

@@ -171,11 +171,18 @@ def _checked_spots(names: list[str], path: str | Path) -> list[str]:
     return names
 
 
-def read_spots(path: str | Path) -> pd.DataFrame:
+def read_spots(path: str | Path, *, measured: bool = True) -> pd.DataFrame:
     """Read a spot file: tab-separated ``x y new_x new_y pixel_x pixel_y [selected]``.
 
     ``x``, ``y`` name the spot; ``new_x``, ``new_y`` are its measured position on the grid, which is what the
     image shows; pixels refer to the full-resolution image.
+
+    Parameters
+    ----------
+    path
+        The file.
+    measured
+        Demand ``new_x``, ``new_y``; if not, a file without them says ``x``, ``y`` for both.
 
     Returns
     -------
@@ -192,7 +199,14 @@ def read_spots(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     names = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")
-    table = field_columns(path, names, sep="\t", optional=("selected",))
+    if measured:
+        table = field_columns(path, names, sep="\t", optional=("selected",))
+    else:
+        optional = ("new_x", "new_y", "selected")
+        table = field_columns(path, ("x", "y", "pixel_x", "pixel_y"), sep="\t", optional=optional)
+        for axis in ("x", "y"):
+            if f"new_{axis}" not in table:
+                table[f"new_{axis}"] = table[axis]
     integers = table[["x", "y"]].to_numpy()
     unround = np.flatnonzero((integers != np.round(integers)).any(axis=1) | (integers < 0).any(axis=1))
     if unround.size:

@@ -1,0 +1,60 @@
+"""Whether a list of gene names can be one: symbols or Ensembl identifiers of human genes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+MOST_UNKNOWN = 0.1
+"""Largest share of unknown names. Annotations of different years differ in about 5 % of the symbols."""
+
+_ENSEMBL = re.compile(r"ENSG\d{11}(\.\d+)?(_PAR_Y)?")
+_COMPOSITE = "__ambiguous["
+# Spreadsheets turn SEPT2 and MARCH1 into dates.
+_MONTH = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DATE = re.compile(
+    rf"(\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*|\d\d?/\d\d?/\d{{2,4}})", re.IGNORECASE
+)
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
+
+
+class GeneCheck(NamedTuple):
+    """Places (from 0) of names that cannot be genes, with the reason; and of names that are not known."""
+
+    impossible: list[tuple[int, str]]
+    unknown: list[int]
+
+
+def check_genes(names: Sequence[str], symbols: Mapping[str, str]) -> GeneCheck:
+    """Look at the names of genes.
+
+    Parameters
+    ----------
+    names
+        As in the file.
+    symbols
+        Approved symbol by Ensembl identifier, see :func:`histobench.expression.symbols.load_symbols`.
+    """
+    approved = set(symbols.values())
+    impossible, unknown = [], []
+    for place, name in enumerate(names):
+        if reason := _impossible(name):
+            impossible.append((place, reason))
+        elif name.startswith(_COMPOSITE) or name in approved or _ENSEMBL.fullmatch(name):
+            continue
+        else:
+            unknown.append(place)
+    return GeneCheck(impossible, unknown)
+
+
+def _impossible(name: str) -> str:
+    if not name.strip():
+        return "the name is empty"
+    if _NUMBER.fullmatch(name):
+        return "a number is no gene"
+    if _DATE.fullmatch(name):
+        return "a spreadsheet has turned the name into a date"
+    if name.startswith("ENSG") and not _ENSEMBL.fullmatch(name):
+        return "an Ensembl gene id has eleven digits"
+    return ""

@@ -1,0 +1,291 @@
+"""The table of a user's own cohort: one row per section, with the files that make it up.
+
+Read while the workflow graph is built, so this module imports nothing heavy. Everything that is wrong is
+collected, because a user who mends a table wants to hear it all at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from histobench.errors import UserError
+
+REQUIRED = ("section", "patient", "image", "counts", "positions")
+OPTIONAL = ("labels", "um_per_px")
+FILES = ("image", "counts", "positions", "labels")
+
+LEGACY_ST, VISIUM, ANNDATA = "legacy_st", "visium", "anndata"
+LAYOUTS = (LEGACY_ST, VISIUM, ANNDATA)
+
+MATRIX_FILE = "filtered_feature_bc_matrix.h5"
+POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv")
+
+_SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_PATIENT = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, or worth knowing, in one sentence: which file, where in it, what, and what to do."""
+
+    file: str
+    place: str
+    text: str
+    section: str = ""
+
+    def __str__(self) -> str:
+        """Say it as one sentence."""
+        return ": ".join(part for part in (self.file, self.place, self.text) if part)
+
+
+@dataclass
+class Sheet:
+    """What a table says.
+
+    Attributes
+    ----------
+    sections
+        Section -> patient, paths by kind, and ``um_per_px`` where declared. Only rows without a problem.
+    lines
+        Section -> line of the table.
+    problems
+        Everything that is wrong.
+    """
+
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[Finding] = field(default_factory=list)
+
+
+def layout_of(counts: str) -> str | None:
+    """Tell the layout of a section by the name of its counts; None for a name of no known kind.
+
+    ``.h5ad`` is AnnData, ``.h5`` or a folder Visium, ``.tsv`` and ``.txt`` (also gzipped) legacy ST.
+    """
+    path = Path(counts)
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix.lower() in (".tsv", ".txt"):
+        return LEGACY_ST
+    if suffix.lower() == ".h5ad":
+        return ANNDATA
+    return VISIUM if suffix.lower() == ".h5" or path.is_dir() else None
+
+
+def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
+    """Read the table of a cohort and find its files.
+
+    Parameters
+    ----------
+    path
+        Tab-separated, with the columns ``section``, ``patient``, ``image``, ``counts``, ``positions`` and
+        optionally ``labels`` and ``um_per_px``; lines that start with ``#`` are comments. Paths are absolute,
+        or relative to the table's folder, or to one of the mirrors. ``image`` may be empty (no image), and so
+        may ``positions`` where the counts hold or are beside them (AnnData, Visium folders).
+    mirrors
+        Folders in which files that are not beside the table are looked for.
+    """
+    path = Path(path)
+    sheet = Sheet()
+    rows = _rows(path, sheet)
+    if not rows:
+        return sheet
+    columns = [name.strip() for name in rows[0][1]]
+    if not _check_header(path, columns, sheet):
+        return sheet
+    folders = [path.parent, *map(Path, mirrors)]
+    counts_lines: dict[str, int] = {}
+    for line, fields in rows[1:]:
+        place = f"line {line}"
+        if len(fields) != len(columns):
+            text = (
+                f"{len(fields)} fields, but the header names {len(columns)} columns; separate fields by "
+                "single tabs, and leave empty ones empty."
+            )
+            sheet.problems.append(Finding(str(path), place, text))
+            continue
+        row = dict(zip(columns, (value.strip() for value in fields), strict=True))
+        found = [Finding(str(path), place, text, row["section"]) for text in _names(row, sheet)]
+        record, wrong = _record(row, folders)
+        found += [Finding(str(path), place, text, row["section"]) for text in wrong]
+        counts = record.get("counts", "")
+        if counts and counts in counts_lines:
+            text = (
+                f"counts {row['counts']} are those of line {counts_lines[counts]}; name each section's own."
+            )
+            found.append(Finding(str(path), place, text, row["section"]))
+        counts_lines.setdefault(counts, line)
+        sheet.problems += found
+        sheet.lines.setdefault(row["section"], line)
+        if not found:
+            sheet.sections[row["section"]] = record
+    if not sheet.lines and not sheet.problems:
+        sheet.problems.append(Finding(str(path), "", "names no section; add one line for each."))
+    return sheet
+
+
+def _rows(path: Path, sheet: Sheet) -> list[tuple[int, list[str]]]:
+    """Return the lines of the table with their numbers, split at tabs."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        sheet.problems.append(Finding(str(path), "", "no such table; correct the key `table`."))
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        sheet.problems.append(Finding(str(path), "", f"cannot be read as text ({error}); save it as UTF-8."))
+        return []
+    rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    numbered = [(n, row) for n, row in enumerate(rows, start=1) if any(field.strip() for field in row)]
+    numbered = [(n, row) for n, row in numbered if not row[0].startswith("#")]
+    if not numbered:
+        sheet.problems.append(Finding(str(path), "", "is empty; give a header and one line per section."))
+    return numbered
+
+
+def _check_header(path: Path, columns: Sequence[str], sheet: Sheet) -> bool:
+    """Note missing, unknown and repeated columns; False if rows cannot be understood."""
+    known = (*REQUIRED, *OPTIONAL)
+    missing = [name for name in REQUIRED if name not in columns]
+    if len(columns) == 1 and missing:
+        separator = next(
+            (name for sign, name in ((",", "commas"), (";", "semicolons")) if sign in columns[0]), ""
+        )
+        hint = f" (they look separated by {separator})" if separator else ""
+        text = f"the header names one column, expected {', '.join(known)}, separated by tabs{hint}."
+        sheet.problems.append(Finding(str(path), "line 1", text))
+        return False
+    for name in missing:
+        text = f"column `{name}` is missing; add it to the header and to every line"
+        text += ", empty where there is no image." if name == "image" else "."
+        sheet.problems.append(Finding(str(path), "line 1", text))
+    for name in [name for name in columns if name not in known]:
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}; remove it."
+        sheet.problems.append(Finding(str(path), "line 1", f"unknown column `{name}`; {remedy}"))
+    for name in sorted({name for name in columns if columns.count(name) > 1}):
+        sheet.problems.append(Finding(str(path), "line 1", f"column `{name}` occurs twice; keep one."))
+    return "section" in columns and "patient" in columns and len(set(columns)) == len(columns)
+
+
+def _names(row: dict[str, str], sheet: Sheet) -> Iterable[str]:
+    """Say what is wrong with the section's and the patient's name."""
+    section, patient = row["section"], row["patient"]
+    if not section:
+        yield "section is empty; name the section."
+    elif not _SECTION.fullmatch(section):
+        yield f'section "{section}" becomes a file name; use letters, digits, _, ., + and - only.'
+    elif section in sheet.lines:
+        first = sheet.lines[section]
+        yield f"section {section} stands already in line {first}; give every section its own name."
+    if not patient:
+        yield "patient is empty; name the patient, as all sections of one patient must stay together."
+    elif not _PATIENT.fullmatch(patient):
+        yield f'patient "{patient}" becomes a file name; use letters, digits, _ and - only.'
+
+
+def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+    """Turn a row into the section's settings; the second value says what is wrong."""
+    record: dict[str, Any] = {"patient": row["patient"]}
+    wrong = []
+    if value := row.get("um_per_px", ""):
+        scale = _number(value)
+        if scale is None or not scale > 0:
+            wrong.append(f'um_per_px is "{value}", expected a positive number; correct it or leave it empty.')
+        else:
+            record["um_per_px"] = scale
+    for kind in FILES:
+        value = row.get(kind, "")
+        if not value:
+            continue
+        path = _find(value, folders)
+        if path is None:
+            where = " or ".join(str(folder) for folder in folders)
+            hint = "" if Path(value).is_absolute() else f" in {where}"
+            wrong.append(f"{kind} names {value}, which does not exist{hint}; correct the path.")
+        else:
+            record[kind] = str(path)
+    if not row.get("counts", ""):
+        if "counts" in row:
+            wrong.append("counts is empty; name the file with the section's counts.")
+        return record, wrong
+    if "counts" in record:
+        wrong += _fit_layout(row, record)
+    return record, wrong
+
+
+def _fit_layout(row: dict[str, str], record: dict[str, Any]) -> list[str]:
+    """Turn folders into the files in them, and see that the layout has what it needs."""
+    layout = layout_of(record["counts"])
+    if layout is None:
+        return [
+            f"counts names {row['counts']}, whose layout cannot be told; expected a table (.tsv, .tsv.gz), a "
+            "Space Ranger folder or its .h5, or an AnnData file (.h5ad)."
+        ]
+    wrong = []
+    if layout == VISIUM:
+        counts = Path(record["counts"])
+        folder = counts if counts.is_dir() else counts.parent
+        if counts.is_dir():
+            record["counts"] = str(counts / MATRIX_FILE)
+            if not Path(record["counts"]).is_file():
+                wrong.append(
+                    f"counts names the folder {row['counts']}, which holds no {MATRIX_FILE}; add it."
+                )
+        given = Path(record["positions"]) if "positions" in record else folder / "spatial"
+        if not given.is_file() and (not row.get("positions") or "positions" in record):
+            places = [base / name for base in (given, given / "spatial") for name in POSITION_FILES]
+            place = next((place for place in places if place.is_file()), None)
+            if place is None:
+                wrong.append(
+                    f"{given} holds none of {', '.join(POSITION_FILES)}; name the file under positions."
+                )
+            else:
+                record["positions"] = str(place)
+    elif layout == LEGACY_ST and "positions" in row and not row["positions"]:
+        wrong.append("positions is empty, but a table of counts has none; name the spot file.")
+    elif layout == ANNDATA and record.pop("positions", None):
+        wrong.append("positions is given, but an AnnData file holds its own; leave it empty.")
+    for kind in ("counts", "image", "labels", "positions"):
+        if kind in record and Path(record[kind]).is_dir():
+            wrong.append(f"{kind} names the folder {row[kind]}, expected a file; name the file in it.")
+    return wrong
+
+
+def _find(value: str, folders: Sequence[Path]) -> Path | None:
+    """Return the absolute path of a file or folder that the table names."""
+    places = [Path(value)] if Path(value).is_absolute() else [folder / value for folder in folders]
+    return next((Path(place).absolute() for place in places if place.exists()), None)
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def local_sections(path: str | Path, mirrors: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
+    """Read a table whose sections a run uses.
+
+    Raises
+    ------
+    UserError
+        Something is wrong; names the first problem and how many more there are.
+    """
+    sheet = read_sheet(path, mirrors)
+    if sheet.problems:
+        more = len(sheet.problems) - 1
+        hint = (
+            f" ({more} more problems: run `histobench check-cohort` on the cohort's YAML file)"
+            if more
+            else ""
+        )
+        raise UserError(f"{sheet.problems[0]}{hint}")
+    return sheet.sections
