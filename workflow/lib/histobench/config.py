@@ -356,8 +356,10 @@ class Benchmark:
         base = read_yaml(path) if path.exists() else {}
         rules = schema(self.project, kind)
         where = f"{path.relative_to(self.project)}" if path.exists() else f"{self.origin}: {kind}s.{name}"
-        check(base, rules, where, partial=changes is not None)
+        check(base, rules, where, partial=changes is not None or "manifest" in base)
         value = merge(base, changes or {})
+        if kind == "cohort" and value.get("manifest"):
+            value["sections"] = self._with_manifest(value)
         check(value, rules, f"{self.origin}: {kind}s.{name}" if changes else where)
         for key in ("entry", "reader"):
             if key in value:
@@ -379,8 +381,6 @@ class Benchmark:
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }
-            if value["manifest"]:
-                value["sections"] = self._with_manifest(value)
             if value["origin"] == "local" or value["table"]:
                 where = f"config/cohorts/{name}.yaml"
                 complete_local(value, self._table_folder(name), where, self.config["mirrors"])
@@ -401,10 +401,9 @@ class Benchmark:
     def _with_manifest(self, cohort: Mapping[str, Any]) -> dict[str, Any]:
         """Return the sections of a cohort's manifest, changed by those of its configuration."""
         path = self.project / cohort["manifest"]
-        read = slide_manifest if cohort["origin"] == "slides" else read_manifest
-        sections = merge(read(path), cohort["sections"])
-        check({"sections": sections}, schema(self.project, "cohort"), str(path), partial=True)
-        return sections
+        listed = (slide_manifest if cohort.get("origin") == "slides" else read_manifest)(path)
+        check({"sections": listed}, schema(self.project, "cohort"), str(path), partial=True)
+        return merge(listed, cohort.get("sections", {}))
 
     def _experiment(self, name: str) -> dict[str, Any]:
         where = f"experiments.{name}"
