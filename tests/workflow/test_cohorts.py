@@ -1,0 +1,153 @@
+"""From published archives to sections through the rules: mirror, unpack, names looked up, passwords, symbols."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import anndata
+import pytest
+from PIL import Image
+
+CONFIG = """\
+run: [zenodo, hbcis, cscc]
+prepare: [tcga_brca]
+mirrors:
+  her2st_zenodo: [mirror]
+  hbcis: [mirror]
+  cscc: [mirror]
+experiments:
+  zenodo: &counts
+    title: From archives
+    cohort: her2st_zenodo
+    sections: [B1, C1]
+    patches: null
+    methods: {train_mean: }
+  hbcis: {<<: *counts, cohort: hbcis, sections: [BC23287_C1, BC23450_D2]}
+  cscc: {<<: *counts, cohort: cscc, sections: [P2_rep1, P5_rep1]}
+"""
+PLACES = [(2, 2), (3, 2), (4, 3), (2, 4)]
+SECTIONS = {"her2st_zenodo": "B1", "hbcis": "BC23287_C1", "cscc": "P2_rep1"}
+
+
+def jpeg(width: int = 1500, height: int = 1500) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), (220, 180, 200)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def counts(gene: str) -> bytes:
+    rows = "".join(f"{x}x{y}\t{x + y}\t1\n" for x, y in [*PLACES, (30, 30)])
+    return gzip.compress(f"\t{gene}\tOTHER\n{rows}".encode())
+
+
+def selection(pitch: float) -> bytes:
+    rows = "".join(f"{x}\t{y}\t{x}\t{y}\t{pitch * x}\t{pitch * y}\t1\n" for x, y in PLACES)
+    return gzip.compress(f"x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n{rows}".encode())
+
+
+def her2st(folder: Path) -> None:
+    pyzipper = pytest.importorskip("pyzipper")
+    first, second = b"zNLXkYk3Q9znUseS", b"yUx44SzG6NdB32gY"
+    files = {
+        "count-matrices.zip": (first, "count-matrices/B1.tsv.gz", counts("ERBB2")),
+        "images.zip": (first, "images/HE/B1.jpg", jpeg()),
+        "spot-selections.zip": (second, "spot-selections/B1_selection.tsv.gz", selection(290.7)),
+        "meta.zip": (
+            second,
+            "meta/B1_labeled_coordinates.tsv",
+            b"Row.names\tx\ty\tpixel_x\tpixel_y\tlabel\n1x1\t2.01\t1.98\t1\t1\tinvasive cancer\n",
+        ),
+    }
+    for archive, (password, name, content) in files.items():
+        with pyzipper.AESZipFile(folder / archive, "w", encryption=pyzipper.WZ_AES) as packed:
+            packed.setpassword(password)
+            packed.writestr(name, content)
+
+
+def hbcis(folder: Path) -> None:
+    spots = "".join(f"{x}x{y},{291 * (x - 1)},{291 * (y - 1)}\n" for x, y in PLACES)
+    files = {
+        "metadata.csv": b"type,patient,replicate,count_matrix,histology_image,spot_coordinates,tumor_annotation\n"
+        b"HER2_luminal,BC23287,C1,BC23287_C1_stdata.tsv.gz,HE_BT23287_C1.jpg,spots_BT23287_C1.csv.gz,"
+        b"BC23287_C1_Coords.tsv.gz\n",
+        "BC23287_C1_stdata.tsv.gz": counts("ENSG00000141736"),
+        "HE_BT23287_C1.jpg": jpeg(),
+        "spots_BT23287_C1.csv.gz": gzip.compress(f",X,Y\n{spots}".encode()),
+        "BC23287_C1_Coords.tsv.gz": gzip.compress(
+            b"xcoord\tycoord\tlab\ttumor\t\rC1_2_2\t2.0\t2.0\tL1\ttumor\r"
+        ),
+    }
+    with zipfile.ZipFile(folder / "29ntw7sh4r-5.zip", "w") as packed:
+        for name, content in files.items():
+            packed.writestr(f"Human breast cancer in situ capturing transcriptomics/{name}", content)
+
+
+def cscc(folder: Path) -> None:
+    files = {
+        "GSM4284316_P2_ST_rep1_stdata.tsv.gz": counts("KRT14"),
+        "GSM4284316_spot_data-selection-P2_ST_rep1.tsv.gz": selection(200),
+        "GSM4284316_P2_ST_rep1.jpg.gz": gzip.compress(jpeg()),
+    }
+    with tarfile.open(folder / "GSE144240_RAW.tar", "w") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+
+
+@pytest.mark.slow
+def test_archives_of_a_mirror_become_sections(fresh) -> None:
+    checkout = fresh("archives")
+    (checkout.folder / "archives.yaml").write_text(CONFIG)
+    mirror = checkout.folder / "mirror"
+    mirror.mkdir()
+    for make in (her2st, hbcis, cscc):
+        make(mirror)
+
+    before = checkout.snakemake("--dry-run", "data", configfile="archives.yaml", check=True).stdout
+    assert "Raw data: 6 files are missing: 0.0 MB, and 6 of them of unknown size." in before
+    targets = [f"results/data/{cohort}/sections/{section}.h5ad" for cohort, section in SECTIONS.items()]
+    checkout.snakemake(*targets, configfile="archives.yaml", check=True)
+
+    genes = {"her2st_zenodo": "ERBB2", "hbcis": "ERBB2", "cscc": "KRT14"}
+    for (cohort, section), target in zip(SECTIONS.items(), targets, strict=True):
+        adata = anndata.read_h5ad(checkout.folder / target)
+        assert list(adata.obs_names) == [f"{x}x{y}" for x, y in PLACES]
+        assert genes[cohort] in adata.var_names and (adata.uns["image_width"], adata.uns["image_height"]) == (
+            1500,
+            1500,
+        )
+        row = json.loads((checkout.folder / target).with_suffix(".json").read_text())
+        assert (row["section"], row["n_spots_raw"], row["n_spots_kept"]) == (section, 5, 4)
+    labelled = anndata.read_h5ad(checkout.folder / targets[1])
+    assert (
+        labelled.obs.loc["2x2", "label"] == "tumor"
+        and labelled.var.loc["ERBB2", "gene_id"] == "ENSG00000141736"
+    )
+
+    after = checkout.snakemake("--dry-run", "data", configfile="archives.yaml", check=True).stdout
+    assert "Raw data: nothing is missing." in after
+    raw = checkout.folder / "results/data"
+    assert not list(raw.rglob("*.part"))
+    assert (raw / "hbcis/unpacked/29ntw7sh4r-5.zip/BC23287_C1/histology_image.jpg").read_bytes() == jpeg()
+
+
+@pytest.mark.slow
+def test_a_wrong_archive_ends_in_one_sentence(fresh) -> None:
+    checkout = fresh("wrong_archive")
+    (checkout.folder / "archives.yaml").write_text(CONFIG)
+    (checkout.folder / "mirror").mkdir()
+    with zipfile.ZipFile(checkout.folder / "mirror/29ntw7sh4r-5.zip", "w") as packed:
+        packed.writestr("metadata.csv", "patient,replicate,count_matrix\nBC1,C1,x\n")
+    done = checkout.snakemake(
+        "results/data/hbcis/unpacked/29ntw7sh4r-5.zip/BC23287_C1/count_matrix.tsv.gz",
+        configfile="archives.yaml",
+    )
+    assert done.returncode
+    assert "metadata.csv of the archive names 0 files of count_matrix for section BC23287_C1" in done.stdout
+    assert "Traceback" not in done.stdout
