@@ -88,11 +88,11 @@ def test_every_rule_hashes_what_its_script_imports(project):
         users = [block for block in blocks if f"scripts/{script.name}" in block]
         assert users, f"no rule runs {script.name}"
         for block in users:
-            found = re.search(r"code=(.*)", block)
+            found = re.search(r"code=(.*?)\n    script:", block, re.S)
             assert found, f"{script.name}: its rule has no code hash"
             named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', found.group(1)))
             if not named:  # a function of the wildcards, in common.smk
-                function = re.search(rf"def {found.group(1).rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S)
+                function = re.search(rf"def {found.group(1).strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S)
                 named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', function.group(0)))
             covered = set().union(*(codehash.closure(module) for module in named))
             assert imported <= covered, f"{script.name} imports {imported - covered} behind its rule's back"
