@@ -131,6 +131,15 @@ def identity(module: str, method: object, study: Study, context: Context) -> str
         for array in (section.patches, section.features)
         if array is not None and len(section)
     ]
+    truths = [
+        np.asarray(values)
+        for section in study.sections
+        for values in (
+            section.labels,
+            section.counts if section.counts is None else section.counts.sum(axis=0),
+        )
+        if values is not None
+    ]
     return fingerprint(
         code_hash(module),
         params,
@@ -142,6 +151,7 @@ def identity(module: str, method: object, study: Study, context: Context) -> str
         study.targets,
         study.learn,
         study.held,
+        *truths,
         *shown,
     )
 

@@ -75,7 +75,7 @@ class RandomForest:
             max_features=self.max_features,
             min_samples_leaf=self.min_samples_leaf,
             random_state=seed,
-        ).fit(features, self._targets)
+        ).fit(features, self._targets if self._targets.shape[1] > 1 else self._targets[:, 0])
         grown = forest.estimators_[0].tree_
         drawn = np.bincount(forest.estimators_samples_[0], minlength=len(features))
         tree = {

@@ -1,0 +1,103 @@
+"""What tumour classifiers share: labelled training spots in, a probability of tumour out.
+
+They have no opinion on expression and predict the training mean of every gene, so that the contract holds;
+their results are the tumour metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.store import (
+    column_means,
+    constant,
+    in_order,
+    load_arrays,
+    require,
+    save_arrays,
+    training_targets,
+)
+from histobench.training.groups import inner_groups
+
+
+class TumourClassifier:
+    """Base of classifiers on one row of numbers per spot.
+
+    A subclass says how to learn from rows with both labels, and how to score rows. Without any label there
+    is no probability; with one kind of label only it is that label, everywhere.
+    """
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Return float32 (spots, numbers); the frozen features unless a subclass says otherwise."""
+        return np.asarray(require(section, "features"), np.float32)
+
+    def prepare(self, train: Sequence[SectionData], context: Context) -> list[np.ndarray]:
+        """Return what :meth:`describe` gives of each training section; a place to learn it first."""
+        return [self.describe(section) for section in train]
+
+    def learn(
+        self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
+    ) -> TrainingLog:
+        """Learn from rows of both labels. ``groups`` must not be torn apart in inner validation."""
+        raise NotImplementedError
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        """Return the probability of tumour, (spots,)."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learnt."""
+        raise NotImplementedError
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` returned."""
+        raise NotImplementedError
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Learn from the labelled training spots."""
+        train = in_order(train)
+        self._mean = column_means(training_targets(train))
+        labels = np.concatenate([require(section, "labels") for section in train])
+        known = np.isfinite(labels)
+        self._share = float(labels[known].mean()) if known.any() else float("nan")
+        told = TrainingLog()
+        if self._has_learnt():
+            unit, groups = inner_groups(train)
+            rows = np.concatenate(self.prepare(train, context))
+            told = self.learn(rows[known], labels[known].astype(np.int64), groups[known], context)
+            told.facts["selection_unit"] = unit
+        told.facts.setdefault("parameters", 0)
+        told.facts["n_labelled"] = int(known.sum())
+        told.facts["n_tumour"] = int((labels == 1).sum())
+        return told
+
+    def _has_learnt(self) -> bool:
+        return 0.0 < self._share < 1.0  # False for NaN
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Score each spot; expression is the training mean."""
+        probability = None
+        if self._has_learnt():
+            scored = self.score(self.describe(section))
+            probability = np.clip(scored, 0.0, 1.0).astype(np.float32)
+        elif np.isfinite(self._share):
+            probability = np.full(len(section), self._share, np.float32)
+        return Prediction(constant(self._mean, len(section)), tumour_probability=probability)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learnt."""
+        learnt = self.arrays() if self._has_learnt() else {}
+        save_arrays(folder, tumour_mean=self._mean, tumour_share=np.array(self._share), **learnt)
+
+    def load(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote."""
+        stored = load_arrays(folder)
+        self._mean, self._share = stored.pop("tumour_mean"), float(stored.pop("tumour_share"))
+        if self._has_learnt():
+            self.restore(stored)

@@ -1,0 +1,199 @@
+"""Tumour by random forest on the image, on observed and on predicted expression (Chen et al. 2024, HE2Gene).
+
+The paper asks which of the three tells tumour from other tissue. It splits the spots of the test patients
+8 to 2 at random, so that a spot is judged by its neighbours; :func:`compare_within_patients` repeats that.
+The class here keeps patients apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from histobench.errors import UserError
+from histobench.methods.contract import Context, SectionData, TrainingLog
+from histobench.methods.random_forest import RandomForest
+from histobench.methods.store import require, training_targets
+from histobench.methods.tumour import TumourClassifier
+from histobench.seeds import seed_for
+from histobench.training.groups import inner_folds, inner_groups
+from histobench.training.ridge import Ridge, fit_ridge
+
+MODALITIES = ("image", "observed", "predicted")
+
+
+def _forest(rows: np.ndarray, labels: np.ndarray, trees: int, seed: int) -> tuple[RandomForest, TrainingLog]:
+    """Grow a forest on labels 0 and 1.
+
+    Splitting by variance is splitting by Gini impurity, which is twice the variance of such labels, and the
+    mean of a leaf is its share of tumour; so this is a forest of classification trees. As in those, a split
+    chooses among the square root of the number of features.
+    """
+    forest = RandomForest(trees, max_features=max(1, round(rows.shape[1] ** 0.5)) / rows.shape[1])
+    section = SectionData("", "", "", pd.DataFrame(index=range(len(rows))), features=rows)
+    labelled = replace(section, targets=labels[:, None].astype(np.float32))
+    return forest, forest.fit([labelled], [], Context((), seed=seed))
+
+
+def _ask(forest: RandomForest, rows: np.ndarray) -> np.ndarray:
+    spots = pd.DataFrame(index=range(len(rows)))
+    return forest.predict(SectionData("", "", "", spots, features=rows)).expression[:, 0]
+
+
+class TumourForest(TumourClassifier):
+    """A random forest on one or several descriptions of a spot.
+
+    Parameters
+    ----------
+    modalities
+        Any of "image" (frozen features), "predicted" (expression predicted from them by ridge regression;
+        for training spots by one that did not see their patient) and "observed" (the measured expression,
+        which makes the method an oracle).
+    trees
+        Number of trees.
+    alphas
+        Penalties of the ridge regression to choose from.
+    folds
+        Inner folds over training patients that predict the expression of training spots.
+    """
+
+    def __init__(
+        self,
+        *,
+        modalities: Sequence[str] = ("image",),
+        trees: int = 100,
+        alphas: Sequence[float] = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
+        folds: int = 4,
+    ) -> None:
+        self.modalities = modalities
+        self.trees = trees
+        self.alphas = alphas
+        self.folds = folds
+
+    def prepare(self, train: Sequence[SectionData], context: Context) -> list[np.ndarray]:
+        """Predict the expression of every training spot without its patient, where that is asked for.
+
+        Raises
+        ------
+        UserError
+            Unknown modality, or none.
+        """
+        unknown = set(self.modalities) - set(MODALITIES)
+        if unknown or not self.modalities:
+            found = min(unknown, default="(none)")
+            raise UserError(f"modalities {found!r}: choose from {', '.join(MODALITIES)}.")
+        predicted = None
+        if "predicted" in self.modalities:
+            features = np.concatenate([require(section, "features") for section in train])
+            targets = training_targets(train)
+            _, groups = inner_groups(train)
+            predicted = np.empty_like(targets)
+            # with a single group there is nobody else to predict it from
+            everyone = np.arange(len(targets))
+            for learn, held in inner_folds(groups, self.folds) or [(everyone, everyone)]:
+                fit, _ = fit_ridge(features[learn], targets[learn], groups[learn], self.alphas)
+                predicted[held] = fit.predict(features[held])
+            self._ridge, _ = fit_ridge(features, targets, groups, self.alphas)
+        ends = np.cumsum([len(section) for section in train])[:-1]
+        parts = [None] * len(train) if predicted is None else np.split(predicted, ends)
+        return [self._join(section, part) for section, part in zip(train, parts, strict=True)]
+
+    def _join(self, section: SectionData, predicted: np.ndarray | None) -> np.ndarray:
+        fields = {"image": "features", "observed": "targets"}
+        parts = [
+            predicted if name == "predicted" else require(section, fields[name])
+            for name in MODALITIES
+            if name in self.modalities
+        ]
+        return np.concatenate(parts, axis=1).astype(np.float32)  # type: ignore[arg-type]
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Join the descriptions of each spot."""
+        predicted = None
+        if "predicted" in self.modalities:
+            predicted = self._ridge.predict(require(section, "features"))
+        return self._join(section, predicted)
+
+    def learn(
+        self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
+    ) -> TrainingLog:
+        """Grow the forest."""
+        self._grown, told = _forest(rows, labels, self.trees, context.seed)
+        told.facts["n_numbers"] = rows.shape[1]
+        return told
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        """Ask the forest."""
+        return _ask(self._grown, rows)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the forest and the ridge regression."""
+        arrays = {f"forest.{name}": values for name, values in self._grown.arrays().items()}
+        if "predicted" in self.modalities:
+            fit = self._ridge
+            arrays |= {"weight": fit.weight, "bias": fit.bias, "alpha": np.array(fit.alpha)}
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` returned."""
+        self._grown = RandomForest(self.trees)
+        prefix = "forest."
+        self._grown.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+        if "predicted" in self.modalities:
+            self._ridge = Ridge(arrays["weight"], arrays["bias"], float(arrays["alpha"]))
+
+
+def compare_within_patients(
+    parts: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 0, trees: int = 100
+) -> pd.DataFrame:
+    """Repeat the paper's comparison on the spots of test patients, split 8 to 2 at random.
+
+    It leaks: spots of the fifth lie between spots of the other four. Use it to compare with the paper only.
+
+    Parameters
+    ----------
+    parts
+        Descriptions of the same spots by name, (spots, numbers) each.
+    labels
+        (spots,): 1, 0, or NaN, which leaves a spot out.
+    seed, trees
+        Of split and forest.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per combination of descriptions: modalities, accuracy (at 0.5), auroc, n_spots.
+
+    Raises
+    ------
+    UserError
+        One of the parts of the split lacks one of the labels.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    known = np.flatnonzero(np.isfinite(labels))
+    order = np.random.default_rng(seed_for(seed, "eight to two")).permutation(known)
+    held, learn = np.split(order, [len(order) // 5])
+    if len(set(labels[held])) < 2 or len(set(labels[learn])) < 2:
+        raise UserError("tumour comparison: too few labelled spots of both kinds; label more spots.")
+    rows = []
+    for size in range(1, len(parts) + 1):
+        for names in combinations(parts, size):
+            table = np.concatenate([parts[name] for name in names], axis=1).astype(np.float32)
+            forest, _ = _forest(table[learn], labels[learn], trees, seed_for(seed, *names))
+            score = _ask(forest, table[held])
+            right = (score >= 0.5) == (labels[held] == 1)
+            auroc = float(roc_auc_score(labels[held], score))
+            rows.append(
+                {
+                    "modalities": "+".join(names),
+                    "accuracy": float(right.mean()),
+                    "auroc": auroc,
+                    "n_spots": len(held),
+                }
+            )
+    return pd.DataFrame(rows)

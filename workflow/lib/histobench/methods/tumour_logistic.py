@@ -1,0 +1,88 @@
+"""Tumour by logistic regression on frozen features, the linear probe of Chen et al. 2024 (HE2Gene)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from histobench.methods.contract import Context, TrainingLog
+from histobench.methods.tumour import TumourClassifier
+from histobench.training.groups import inner_folds
+
+
+class TumourLogistic(TumourClassifier):
+    """L2-penalised logistic regression; the penalty comes from leaving out training patients.
+
+    Parameters
+    ----------
+    strengths
+        Inverse penalties C to choose from, on standardised features.
+    folds
+        Inner folds over training patients; the C with the least log loss is taken.
+    iterations
+        Most iterations of the solver.
+    """
+
+    def __init__(
+        self,
+        *,
+        strengths: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        folds: int = 4,
+        iterations: int = 1000,
+    ) -> None:
+        self.strengths = strengths
+        self.folds = folds
+        self.iterations = iterations
+
+    def learn(
+        self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
+    ) -> TrainingLog:
+        """Choose C, then fit on all labelled spots."""
+        self._centre = rows.mean(axis=0, dtype=np.float64)
+        sd = rows.std(axis=0, dtype=np.float64)
+        self._scale = np.where(sd > 0, sd, 1.0)
+        x = (rows - self._centre) / self._scale
+        strengths = sorted(float(strength) for strength in self.strengths)
+        losses = np.zeros(len(strengths))
+        scored = 0
+        for learn, held in inner_folds(groups, self.folds):
+            if len(set(labels[learn])) < 2:
+                continue  # the labels of these patients say nothing about the others
+            scored += len(held)
+            for number, strength in enumerate(strengths):
+                weight, bias = self._fit(x[learn], labels[learn], strength)
+                logits = x[held] @ weight + bias
+                losses[number] += np.logaddexp(0.0, np.where(labels[held] == 1, -logits, logits)).sum()
+        # nothing to choose by: the strongest penalty, the most cautious one
+        best = strengths[int(np.argmin(losses))] if scored else strengths[0]
+        self._weight, self._bias = self._fit(x, labels, best)
+        history: list[dict[str, float | int | str]] = [
+            {"stage": "penalty", "strength": strength, "valid_log_loss": float(loss / scored)}
+            for strength, loss in zip(strengths, losses, strict=True)
+            if scored
+        ]
+        return TrainingLog(history, {"parameters": len(self._weight) + 1, "strength": best})
+
+    def _fit(self, x: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=strength, max_iter=self.iterations).fit(x, labels)
+        return model.coef_[0], float(model.intercept_[0])
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        """Apply the regression."""
+        from scipy.special import expit
+
+        scored: np.ndarray = expit((rows - self._centre) / self._scale @ self._weight + self._bias)
+        return scored
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return coefficients and the scale of the features."""
+        bias = np.array(self._bias)
+        return {"weight": self._weight, "bias": bias, "centre": self._centre, "scale": self._scale}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` returned."""
+        self._weight, self._bias = arrays["weight"], float(arrays["bias"])
+        self._centre, self._scale = arrays["centre"], arrays["scale"]

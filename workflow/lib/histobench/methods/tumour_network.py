@@ -1,0 +1,229 @@
+"""Tumour by a network with nothing else to learn, the single-task arm of Chen et al. 2024 (HE2Gene)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.methods.patchwise import (
+    Study,
+    central_window,
+    gather,
+    identity,
+    predict_heads,
+    read_weights,
+    store_weights,
+)
+from histobench.methods.store import column_means, constant, require
+from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
+from histobench.networks.multihead import MultiHead
+from histobench.seeds import seed_for
+from histobench.training.augment import augment
+from histobench.training.checkpoint import Checkpoint
+from histobench.training.data import PatchSource
+from histobench.training.device import pick_device, usable_device
+from histobench.training.loop import Loop, Row
+from histobench.training.losses import labelled_bce
+
+
+class TumourNetwork:
+    """ResNet-50 with one logit, trained as HE2Gene is; expression is the training mean.
+
+    Parameters
+    ----------
+    backbone
+        Encoder; see :mod:`histobench.networks.backbones`.
+    window_share
+        The view as a share of the patch.
+    input_px
+        Width that the encoder takes.
+    pixel_mean, pixel_sd
+        Of each channel, on the scale 0 to 1.
+    epochs, batch_size, learning_rate, weight_decay, clip_norm, decay_every, decay_factor, patience
+        As in :class:`histobench.methods.he2gene.HE2Gene`; validation is the cross-entropy.
+    valid_folds
+        Without validation patients in the experiment, one in so many training patients is held out.
+    augmentation
+        Draw one of the eight symmetries for each patch.
+    views
+        Symmetries averaged in prediction.
+    autocast
+        Train with bfloat16 autocast.
+    checkpoint_seconds
+        Least time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "resnet50",
+        window_share: float = 2 / 3,
+        input_px: int = 224,
+        pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
+        pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
+        epochs: int = 100,
+        batch_size: int = 256,
+        learning_rate: float = 1e-5,
+        weight_decay: float = 1e-4,
+        clip_norm: float = 1.0,
+        decay_every: int = 10,
+        decay_factor: float = 0.5,
+        patience: int = 10,
+        valid_folds: int = 10,
+        augmentation: bool = True,
+        views: int = 8,
+        autocast: bool = False,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        self.backbone = backbone
+        self.window_share = window_share
+        self.input_px = input_px
+        self.pixel_mean = pixel_mean
+        self.pixel_sd = pixel_sd
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.decay_every = decay_every
+        self.decay_factor = decay_factor
+        self.patience = patience
+        self.valid_folds = valid_folds
+        self.augmentation = augmentation
+        self.views = views
+        self.autocast = autocast
+        self.checkpoint_seconds = checkpoint_seconds
+
+    def fit(
+        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
+    ) -> TrainingLog:
+        """Train on the labelled spots until the validation loss stops falling.
+
+        Raises
+        ------
+        UserError
+            ImageNet weights that cannot be had, or a training that diverges.
+        """
+        torch.set_num_threads(context.threads)
+        self._device = pick_device(context.device)
+        study = gather(train, valid, folds=self.valid_folds)
+        labels = study.stacked("labels").astype(np.float32)
+        learn = study.learn[np.isfinite(labels[study.learn])]
+        held = study.held[np.isfinite(labels[study.held])]
+        if not len(held):
+            held = learn  # nobody labelled was held out
+        self._mean = column_means(study.targets[study.learn])
+        self._field = max(array.shape[1] for array in study.patches())
+        self._network: MultiHead | None = None
+        told = TrainingLog(facts={"parameters": 0, "n_labelled": len(learn), "selection_unit": study.unit})
+        if not len(learn):
+            return told
+        self._network = self._build(context)
+        loop = self._loop(study, labels, learn, held, context)
+        told.history = list(loop.run())
+        told.facts["parameters"] = count_parameters(self._network)
+        told.facts["epochs"] = loop.best_epoch
+        told.facts["device"] = str(self._device)
+        return told
+
+    def _build(self, context: Context | None) -> MultiHead:
+        weights, seed = ("none", 0) if context is None else (context.weights, context.seed)
+        network = MultiHead(
+            PixelNorm(list(self.pixel_mean), list(self.pixel_sd)),
+            make_backbone(self.backbone, weights=weights, seed=seed, input_px=self.input_px),
+            genes=0,
+            tumour=True,
+            seed=seed_for(seed, "heads"),
+        )
+        return network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _loop(
+        self, study: Study, labels: np.ndarray, learn: np.ndarray, held: np.ndarray, context: Context
+    ) -> Loop:
+        network = self._network
+        assert network is not None
+        source = PatchSource(study.patches(), input_px=self._field, device=self._device)
+        wanted = torch.from_numpy(labels).to(self._device)
+
+        def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+            pixels = central_window(source.batch(batch), self.window_share, self.input_px)
+            logit = network.tumour_logit(
+                network.features(augment(pixels, rng) if self.augmentation else pixels)
+            )
+            return labelled_bce(logit, wanted[torch.as_tensor(batch, device=self._device)])
+
+        def score(_: int) -> Row:
+            found = self._probability(source, held, views=1).clip(1e-7, 1 - 1e-7)
+            right = np.where(labels[held] == 1, found, 1 - found)
+            return {"valid_loss": float(-np.log(right).mean()), "valid_accuracy": float((right > 0.5).mean())}
+
+        optimiser = torch.optim.Adam(
+            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        return Loop(
+            network=network,
+            optimiser=optimiser,
+            scheduler=torch.optim.lr_scheduler.StepLR(optimiser, self.decay_every, self.decay_factor),
+            step=step,
+            rows=learn,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed_for(context.seed, "training"),
+            device=self._device,
+            after_epoch=score,
+            keep_best="valid_loss",
+            patience=self.patience,
+            clip_norm=self.clip_norm,
+            autocast=self.autocast,
+            checkpoint=Checkpoint(
+                context.checkpoints,
+                "final",
+                identity(__name__, self, study, context),
+                self.checkpoint_seconds,
+            ),
+        )
+
+    def _probability(self, source: PatchSource, rows: np.ndarray, views: int) -> np.ndarray:
+        assert self._network is not None
+        found = predict_heads(
+            self._network, source, rows, width=self.input_px, shares=(self.window_share,), views=views
+        )[1]
+        assert found is not None
+        return found.astype(np.float64)
+
+    def predict(self, section: SectionData) -> Prediction:
+        """Score each patch, averaged over its symmetries; without any training label there is no score."""
+        expression = constant(self._mean, len(section))
+        if self._network is None:
+            return Prediction(expression)
+        source = PatchSource(
+            [require(section, "patches")], input_px=self._field, device=self._device, resident=False
+        )
+        probability = self._probability(source, np.arange(len(source)), self.views)
+        return Prediction(expression, tumour_probability=probability.astype(np.float32))
+
+    def save(self, folder: Path) -> None:
+        """Write weights and the training means."""
+        store_weights(
+            folder,
+            {
+                "network": None if self._network is None else dict(self._network.state_dict()),
+                "mean": torch.from_numpy(self._mean),
+                "field": self._field,
+                "device": str(self._device),
+            },
+        )
+
+    def load(self, folder: Path) -> None:
+        """Build the network and restore its weights."""
+        stored = read_weights(folder)
+        self._device, self._field = usable_device(stored["device"]), stored["field"]
+        self._mean = stored["mean"].numpy()
+        self._network = None
+        if stored["network"] is not None:
+            self._network = self._build(None)
+            self._network.load_state_dict(stored["network"])
