@@ -173,6 +173,8 @@ TIFFS = {
     "tiles": {"tile": (64, 48)},
     "strips": {"rowsperstrip": 16},
     "one strip": {},
+    "one compressed strip": {"compression": "deflate", "rowsperstrip": 330},
+    "planes in strips": {"planarconfig": "separate"},
     "deflate": {"tile": (64, 64), "compression": "deflate", "predictor": True},
     "planes": {"tile": (64, 64), "planarconfig": "separate"},
     "bigtiff": {"tile": (64, 64), "bigtiff": True},

@@ -25,6 +25,7 @@ __all__ = ["ArraySlide", "Slide", "image_size", "open_slide", "read_image"]
 Image = npt.NDArray[np.uint8]
 
 _CACHE_BYTES = 64 * 2**20  # decoded TIFF tiles kept: a few rows of tiles of a whole-slide image
+_PLAIN_ROWS = 64  # rows read at a time of a TIFF without compression, which may be one huge strip
 
 
 class Slide(ABC):
@@ -136,10 +137,14 @@ class _TiffSlide(Slide):
             raise UserError(
                 f"{path}: the TIFF holds a stack of planes; save the one RGB plane as its own file."
             )
+        self._planes = self._page.samplesperpixel if self._page.planarconfig == 2 else 1
+        # Pixels that lie in the file as they are can be read by rows, however large the strips.
+        self._plain = self._planes == 1 and self._page.dtype == np.uint8 and bool(self._page.is_memmappable)
+        if self._plain:
+            self._segment = (_PLAIN_ROWS, self.width)
         self._across = -(-self.width // self._segment[1])
         self._down = -(-self.height // self._segment[0])
-        self._planes = self._page.samplesperpixel if self._page.planarconfig == 2 else 1
-        if len(self._page.dataoffsets) < self._across * self._down * self._planes:
+        if not self._plain and len(self._page.dataoffsets) < self._across * self._down * self._planes:
             raise unreadable(path, "the TIFF lists too few tiles")
         self._cache: OrderedDict[tuple[int, int], Image] = OrderedDict()
         self._cached = 0
@@ -171,7 +176,21 @@ class _TiffSlide(Slide):
             self._cached -= self._cache.popitem(last=False)[1].nbytes
         return tile
 
+    def _read_rows(self, index: int) -> npt.NDArray[Any]:
+        """Read some rows of a TIFF without compression."""
+        page = self._page
+        rows = min(_PLAIN_ROWS, self.height - index * _PLAIN_ROWS)
+        count = rows * self.width * page.samplesperpixel
+        handle = page.parent.filehandle
+        handle.seek(page.dataoffsets[0] + index * _PLAIN_ROWS * self.width * page.samplesperpixel)
+        data = handle.read(count)
+        if len(data) != count:
+            raise unreadable(self.path, "the TIFF is truncated")
+        return np.frombuffer(data, np.uint8).reshape(rows, self.width, page.samplesperpixel)
+
     def _decode(self, index: int) -> npt.NDArray[Any]:
+        if self._plain:
+            return self._read_rows(index)
         page = self._page
         handle = page.parent.filehandle
         count = page.databytecounts[index]
