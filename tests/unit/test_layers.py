@@ -16,7 +16,7 @@ LAYERS = [
     {"evaluation"},
     {"figures"},
     {"report"},
-    {"config", "configdoc", "runtime", "cli", "__main__"},
+    {"config", "configdoc", "runtime", "cohortcheck", "cli", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -37,6 +37,22 @@ def _gdc_manifest(arguments: argparse.Namespace) -> None:
         print(f"left out: {number} files ({reason})")
 
 
+def _check_cohort(arguments: argparse.Namespace) -> int:
+    from histobench.cohortcheck import check_cohort
+
+    folder = arguments.drawings or Path(f"{arguments.file.stem}_check")
+    found = check_cohort(arguments.file, PROJECT, folder, arguments.mirror)
+    for problem in found.problems:
+        print(f"Problem: {problem}")
+    for note in found.notes:
+        print(f"Note: {note}")
+    if found.drawings:
+        print(f"Look at the spots over tissue: {len(found.drawings)} drawings in {folder}")
+    number = len(found.problems)
+    print(f"{found.n_sections} sections checked, {number or 'no'} problem{'' if number == 1 else 's'}.")
+    return 1 if found.problems else 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     main = argparse.ArgumentParser(
@@ -49,6 +65,19 @@ def parser() -> argparse.ArgumentParser:
     )
     document.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     document.set_defaults(run=_document_config)
+    cohort = commands.add_parser(
+        "check-cohort",
+        help="say everything that is wrong with a cohort of your own, and draw spots over tissue",
+    )
+    cohort.add_argument("file", type=Path, metavar="FILE", help="the cohort's YAML file (origin: local)")
+    cohort.add_argument(
+        "--drawings", type=Path, metavar="FOLDER", help="where drawings go; default: FILE's name with _check"
+    )
+    cohort.add_argument(
+        "--mirror", type=Path, action="append", default=[], metavar="FOLDER",
+        help="where files are looked for that are not beside the table; may be repeated",
+    )  # fmt: skip
+    cohort.set_defaults(run=_check_cohort)
     manifest = commands.add_parser(
         "gdc-manifest",
         help="ask the Genomic Data Commons which frozen slides have expression, and fix the list",
@@ -64,11 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; a user's mistake is one sentence and exit status 1."""
     parsed = parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        status: int = parsed.run(parsed) or 0
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ class Sheet:
     ----------
     sections
         Section -> patient, paths by kind, and ``um_per_px`` where declared. Only rows without a problem.
+    rows
+        (line, section, record) of all rows with files that can be looked into, problem or not.
     lines
         Section -> line of the table.
     problems
@@ -60,6 +62,7 @@ class Sheet:
     """
 
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
 
@@ -125,6 +128,8 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
         sheet.lines.setdefault(row["section"], line)
         if not found:
             sheet.sections[row["section"]] = record
+        if _readable(record):
+            sheet.rows.append((line, row["section"] or f"line {line}", record))
     if not sheet.lines and not sheet.problems:
         sheet.problems.append(Finding(str(path), "", "names no section; add one line for each."))
     return sheet
@@ -255,6 +260,13 @@ def _fit_layout(row: dict[str, str], record: dict[str, Any]) -> list[str]:
         if kind in record and Path(record[kind]).is_dir():
             wrong.append(f"{kind} names the folder {row[kind]}, expected a file; name the file in it.")
     return wrong
+
+
+def _readable(record: dict[str, Any]) -> bool:
+    """Whether counts and positions are there, so that a section can be looked into."""
+    counts = record.get("counts", "")
+    layout = layout_of(counts) if counts and Path(counts).is_file() else None
+    return layout is not None and (layout == ANNDATA or Path(record.get("positions", "")).is_file())
 
 
 def _find(value: str, folders: Sequence[Path]) -> Path | None:

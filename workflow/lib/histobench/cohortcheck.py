@@ -1,0 +1,169 @@
+"""``histobench check-cohort``: everything that is wrong with a user's own cohort, and a look at it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.cohorts.check import SectionCheck, check_section
+from histobench.cohorts.orientation import check_orientation
+from histobench.cohorts.sheet import FILES, Finding, read_sheet
+from histobench.cohorts.table_cohort import check_options
+from histobench.config import SYMBOLS, check_local, fill_defaults, problems, read_yaml, schema
+from histobench.errors import UserError
+from histobench.imaging.headers import image_size
+from histobench.imaging.phash import hash_pixels, same_images
+from histobench.imaging.thumbnail import thumbnail
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_SAFE = re.compile(r"[^A-Za-z0-9_.+-]")
+READER = "histobench.cohorts.table_cohort:read_section"
+
+
+@dataclass
+class CohortCheck:
+    """What was found in a cohort.
+
+    Attributes
+    ----------
+    n_sections
+        Rows of the table that could be looked into.
+    problems, notes
+        One sentence each: file, place, what, remedy. Problems must be mended.
+    drawings
+        Pictures of spots over tissue.
+    """
+
+    n_sections: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    drawings: list[Path] = field(default_factory=list)
+
+
+def check_cohort(
+    path: str | Path, project: Path, folder: str | Path, mirrors: Sequence[str | Path] = ()
+) -> CohortCheck:
+    """Check a cohort of a user's own and draw its sections.
+
+    Parameters
+    ----------
+    path
+        The cohort's YAML file, with ``origin: local`` and ``table``.
+    project
+        Root of the checkout, for schemas and gene symbols.
+    folder
+        Where the drawings go, one PNG per section.
+    mirrors
+        Folders in which files that are not beside the table are looked for.
+
+    Raises
+    ------
+    UserError
+        The YAML file is missing or no YAML; everything else is a finding.
+    """
+    path = Path(path)
+    found = CohortCheck()
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name the YAML file of your cohort.")
+    cohort = read_yaml(path)
+    rules = schema(project, "cohort")
+    found.problems += problems(cohort, rules, str(path))
+    if found.problems:
+        return found
+    fill_defaults(cohort, rules)
+    found.problems += check_local(cohort, str(path))
+    if cohort["reader"] != READER:
+        found.problems.append(f"{path}: `reader` is {cohort['reader']}, expected {READER}; correct it.")
+    try:
+        check_options(cohort["options"])
+    except UserError as error:
+        found.problems.append(f"{path}: {error}")
+    if cohort["table"] is None:
+        return found
+    table = path.parent / cohort["table"]
+    sheet = read_sheet(table, mirrors)
+    found.problems += map(str, sheet.problems)
+    if any(str(path) in problem for problem in found.problems):
+        return found  # sections cannot be read with options that mean nothing
+    symbols = project / cohort["resources"].get("symbols", SYMBOLS)
+    hashes: dict[str, str] = {}
+    for line, section, record in sheet.rows:
+        place = (str(table), f"line {line}")
+        files = {kind: record[kind] for kind in FILES if kind in record} | {"symbols": str(symbols)}
+        check = check_section(
+            section, record, files, cohort["options"],
+            pitch_um=cohort["pitch_um"], spot_um=cohort["spot_um"], declared_at=place,
+        )  # fmt: skip
+        picture, size = _look(check, files)
+        if picture is not None:
+            hashes[f"line {line}"] = hash_pixels(picture)
+        repeated = line != sheet.lines.get(section)
+        name = _SAFE.sub("_", f"{section}_line{line}" if repeated else section)
+        found.drawings += _draw(check, cohort, picture, size, Path(folder) / f"{name}.png")
+        found.problems += map(str, _unique(check.problems))
+        found.notes += map(str, _unique(check.notes))
+        found.n_sections += 1
+    for one, other, _ in same_images(hashes):
+        text = f"the image is the same as in {one}; name each section's own."
+        found.problems.append(str(Finding(str(table), other, text)))
+    return found
+
+
+def _unique(findings: Iterable[Finding]) -> list[Finding]:
+    return list(dict.fromkeys(findings))
+
+
+def _look(check: SectionCheck, files: dict[str, str]) -> tuple[npt.NDArray[np.uint8] | None, tuple[int, int]]:
+    """Decode the section's image small, and compare spots with tissue."""
+    from histobench.figures.spots_over_tissue import WIDTH
+
+    if "image" not in files:
+        return None, (0, 0)
+    try:
+        picture, size = thumbnail(files["image"], WIDTH), image_size(files["image"])
+    except UserError as error:
+        check.problems.append(Finding("", "", str(error), check.section))
+        return None, (0, 0)
+    check_orientation(check, picture, size, files["image"])
+    return picture, size
+
+
+def _draw(
+    check: SectionCheck,
+    cohort: dict[str, Any],
+    picture: npt.NDArray[np.uint8] | None,
+    size: tuple[int, int],
+    file: Path,
+) -> list[Path]:
+    """Draw a section that has spots; returns the file."""
+    from histobench.figures.spots_over_tissue import draw_spots, save_png
+
+    if check.spots is None:
+        return []
+    pitch = check.pitch_px or _typical_distance(check)
+    figure = draw_spots(
+        picture,
+        size,
+        check.spots,
+        radius_px=pitch * cohort["spot_um"] / cohort["pitch_um"] / 2,
+        title=f"{check.section}: {len(check.spots)} spots",
+        staggered=check.grid == "hexagonal",
+    )
+    save_png(figure, file)
+    return [file]
+
+
+def _typical_distance(check: SectionCheck) -> float:
+    """Median distance of spots to their nearest neighbours, where the grid does not tell the pitch."""
+    from scipy.spatial import KDTree
+
+    assert check.spots is not None
+    points = check.spots[["pixel_x", "pixel_y"]].to_numpy()
+    return float(np.median(KDTree(points).query(points, k=2)[0][:, 1])) if len(points) > 1 else 100.0

@@ -1,0 +1,363 @@
+"""Checking a section of a user's own cohort: what is wrong, what is odd, and what to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
+from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
+from histobench.cohorts.section import SectionInfo, assemble
+from histobench.cohorts.sheet import LEGACY_ST, Finding, layout_of
+from histobench.cohorts.table_cohort import (
+    anndata_parts,
+    open_anndata,
+    read_labels,
+    read_section,
+    unknown_text,
+)
+from histobench.errors import UserError
+from histobench.imaging.headers import image_size
+from histobench.imaging.scale import ScaleFit, check_declared, fit_scale
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from histobench.cohorts.types import RawSection
+
+_FAR = 0.5  # pitches from its place on the grid at which a spot is not where the grid says
+_MANY = 0.2  # share of spots above which it is not single spots that are wrong
+
+
+@dataclass
+class SectionCheck:
+    """What was found.
+
+    Attributes
+    ----------
+    section
+        Name.
+    problems, notes
+        What must be mended; what is only worth knowing.
+    spots
+        Spots to draw: ``array_x``, ``array_y``, ``pixel_x``, ``pixel_y``; None if there are none.
+    grid
+        "square" or "hexagonal".
+    pitch_px
+        Distance of neighbouring spots in pixels; None if it cannot be told.
+    """
+
+    section: str
+    problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    spots: pd.DataFrame | None = None
+    grid: str = "square"
+    pitch_px: float | None = None
+
+
+def check_section(
+    section: str,
+    record: Mapping[str, Any],
+    files: Mapping[str, str],
+    options: Mapping[str, Any],
+    *,
+    pitch_um: float,
+    spot_um: float,
+    declared_at: tuple[str, str],
+) -> SectionCheck:
+    """Check everything about one section; only its image is not decoded.
+
+    Parameters
+    ----------
+    section, record, files, options, pitch_um, spot_um
+        As the cohort's configuration says them; see :func:`histobench.cohorts.section.write_section`.
+    declared_at
+        File and place in which the section is declared, for messages.
+    """
+    check = SectionCheck(section)
+    raw = _read(check, files, options)
+    positions_file = files.get("positions", files["counts"])
+    spots, wrong = scan_positions(files, options)
+    check.problems += findings(positions_file, section, wrong)
+    check.grid = options.get("grid") or (raw.grid if raw is not None else _grid(files, options))
+    size = _image_size(check, files)
+    if spots is not None:
+        spots = spots[spots["selected"]]
+        if raw is not None:
+            _check_join(check, raw, spots, files)
+            known = spots.index.isin(raw.spots.index)
+            spots = spots[known] if known.any() else spots
+        if len(spots):
+            check.spots = spots
+            _check_outside(check, spots, size, positions_file, files)
+            scale = _check_geometry(check, spots, positions_file, pitch_um, record.get("um_per_px"))
+            _check_declared(check, scale, record.get("um_per_px"), declared_at)
+    if raw is not None and not check.problems:
+        info = SectionInfo(
+            "", section, str(record["patient"]), pitch_um, spot_um, um_per_px=record.get("um_per_px")
+        )
+        try:  # the checks of the pipeline itself have the last word
+            _, row = assemble(raw, info, files)
+        except UserError as error:
+            check.problems.append(Finding(*declared_at, str(error), section))
+        else:
+            for reason in ("zero_umi", "no_position", "no_counts", "label_no_spot", "feature_other_type"):
+                if number := row.get(f"dropped_{reason}"):
+                    text = f"{number} left out: {reason.replace('_', ' ')}."
+                    check.notes.append(Finding(files["counts"], "", text, section))
+    return check
+
+
+def _read(check: SectionCheck, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection | None:
+    """Read the section; if that fails, list everything that is wrong with its counts, genes and labels."""
+    section = check.section
+    try:
+        raw = read_section(section, files, options)
+    except UserError as error:
+        found = findings(files["counts"], section, scan_counts(files["counts"], options))
+        found += _check_genes(check, _gene_names(files["counts"], options), files, options)
+        if "labels" in files:
+            try:
+                read_labels(files["labels"])
+            except UserError as wrong:
+                found.append(Finding("", "", str(wrong), section))
+        check.problems += found
+        _, positions = scan_positions(files, options)
+        if not found and not positions:
+            check.problems.append(Finding("", "", str(error), section))
+        return None
+    names = raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index.to_series()).tolist()
+    _check_genes(check, [str(name) for name in names], files, options)
+    _check_words(check, raw, files, options)
+    return raw
+
+
+def _gene_names(path: str, options: Mapping[str, Any]) -> list[str]:
+    """Names of genes of a file that its reader refuses; none if they cannot be read."""
+    from histobench.cohorts.text import read_text
+
+    try:
+        if layout_of(path) == LEGACY_ST:
+            lines = read_text(path).split(b"\n", 2)
+            names = [name.strip().strip('"') for name in lines[0].decode("utf-8", "replace").split("\t")]
+            return names[1:] if len(lines) > 1 and len(names) == lines[1].count(b"\t") + 1 else names
+        if path.endswith(".h5ad"):
+            adata = open_anndata(path)
+            anndata_parts(adata, path, options)
+            return list(adata.var_names.astype(str))
+        from histobench.cohorts.visium import read_matrix
+
+        return list(read_matrix(path)[2].index.astype(str))
+    except UserError:
+        return []
+
+
+def _check_genes(
+    check: SectionCheck, names: list[str], files: Mapping[str, str], options: Mapping[str, Any]
+) -> list[Finding]:
+    """Return names that cannot be human genes; note those that are merely unknown."""
+    from histobench.expression.symbols import load_symbols
+
+    if not names or "symbols" not in files or options.get("genes", "human") != "human":
+        return []
+    result = check_genes(names, load_symbols(files["symbols"]))
+    line = "line 1, " if layout_of(files["counts"]) == LEGACY_ST else ""
+    wrong = [
+        (f"{line}gene number {place + 1}", f'"{names[place]}": {reason}; correct the name.')
+        for place, reason in result.impossible
+    ]
+    found = findings(files["counts"], check.section, shorten(wrong, "genes"))
+    if len(result.unknown) > MOST_UNKNOWN * len(names):
+        found.append(
+            Finding(files["counts"], line.strip(", "), unknown_text(names, result.unknown), check.section)
+        )
+    elif result.unknown:
+        first = ", ".join(names[place] for place in result.unknown[:5])
+        text = f"{len(result.unknown)} of {len(names)} gene ids are no approved symbols ({first}, ...)."
+        check.notes.append(Finding(files["counts"], "", text, check.section))
+    return found
+
+
+def _check_words(
+    check: SectionCheck, raw: RawSection, files: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    """Note labels that say neither tumour nor not."""
+    known = {*options.get("tumour", ()), *options.get("normal", ())}
+    words = sorted(set(raw.spots["label"]) - known - {""})
+    if words:
+        where = files.get("labels", files["counts"])
+        text = (
+            f"labels {', '.join(words[:8])} count as neither tumour nor normal; see options.tumour, .normal."
+        )
+        check.notes.append(Finding(where, "", text, check.section))
+
+
+def _grid(files: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Grid of a section whose reader failed."""
+    layout = layout_of(files["counts"])
+    if layout == LEGACY_ST:
+        return "square"
+    try:
+        return (
+            anndata_parts(open_anndata(files["counts"]), "", options)[2]
+            if layout == "anndata"
+            else "hexagonal"
+        )
+    except UserError:
+        return "square"
+
+
+def _image_size(check: SectionCheck, files: Mapping[str, str]) -> tuple[int, int]:
+    if "image" not in files:
+        return 0, 0
+    try:
+        return image_size(files["image"])
+    except UserError as error:
+        check.problems.append(Finding("", "", str(error), check.section))
+        return 0, 0
+
+
+def _check_join(check: SectionCheck, raw: RawSection, spots: pd.DataFrame, files: Mapping[str, str]) -> None:
+    """Compare the spots that counts and positions name."""
+    lost, joined = raw.dropped.get("no_position", 0), len(raw.spots)
+    if lost <= joined or "positions" not in files:
+        return
+    text = f"{lost} of {lost + joined} spots with counts have no position in {files['positions']}; "
+    if layout_of(files["counts"]) == LEGACY_ST:
+        from histobench.cohorts.legacy_st import read_counts
+
+        turned = ["x".join(reversed(name.split("x"))) for name in read_counts(files["counts"])[1]]
+        if spots.index.isin(turned).sum() > joined:
+            text += "x and y are swapped in one of the two files: a spot is array column, x, array row."
+            check.problems.append(Finding(files["counts"], "column 1", text, check.section))
+            return
+    text += "check that both belong to the same section and name spots alike."
+    check.problems.append(Finding(files["counts"], "", text, check.section))
+
+
+def _check_outside(
+    check: SectionCheck, spots: pd.DataFrame, size: tuple[int, int], path: str, files: Mapping[str, str]
+) -> None:
+    """Find spots outside the image."""
+    width, height = size
+    if not width:
+        return
+    x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
+    outside = np.flatnonzero((x < 0) | (y < 0) | (x >= width) | (y >= height))
+    image = f"the image of {width} x {height} pixels ({files['image']})"
+    if len(outside) > _MANY * len(spots):
+        reach = max(x.max() / width, y.max() / height)
+        remedy = "check that image and positions belong together, and that x and y are not swapped."
+        if reach > 2 or reach < 0:
+            remedy = (
+                f"positions reach {reach:.1f} times as far as the image, which looks like a reduced copy; "
+                "give the full-resolution image."
+            )
+        place = f"{spots['place'].iloc[outside[0]]} and {len(outside) - 1} more"
+        text = f"{len(outside)} of {len(spots)} spots lie outside {image}; {remedy}"
+        check.problems.append(Finding(path, place, text, check.section))
+        return
+    found = [
+        (
+            spots["place"].iloc[row],
+            f"spot {spots.index[row]} at pixel ({x[row]:g}, {y[row]:g}) lies outside {image}; "
+            + (
+                "x and y look swapped."
+                if 0 <= y[row] < width and 0 <= x[row] < height
+                else "correct or remove it."
+            ),
+        )
+        for row in outside.tolist()
+    ]
+    check.problems += findings(path, check.section, shorten(found, "spots"))
+
+
+def _check_geometry(
+    check: SectionCheck, spots: pd.DataFrame, path: str, pitch_um: float, declared: float | None
+) -> ScaleFit | None:
+    """See that pixels follow the grid: neither swapped nor flipped, every spot where the grid says."""
+    gx, gy, px, py = (spots[name].to_numpy() for name in ("array_x", "array_y", "pixel_x", "pixel_y"))
+    hexagonal = check.grid == "hexagonal"
+    try:
+        fit = fit_scale(
+            gx,
+            gy,
+            px,
+            py,
+            pitch_um,
+            declared=declared,
+            section=check.section,
+            grid=check.grid,
+            allow_flipped=hexagonal,
+        )
+    except UserError as error:
+        place = f"{spots['place'].iloc[0]} to {spots['place'].iloc[-1].split()[-1]}"
+        text = str(error).removeprefix(f"Section {check.section}: ")
+        check.problems.append(Finding(path, place, text, check.section))
+        return None
+    check.pitch_px = float(np.sqrt(fit.pitch_px_x * fit.pitch_px_y))
+    if fit.fitted:
+        check.problems += findings(path, check.section, _misplaced(spots, check.pitch_px))
+    return fit
+
+
+def _misplaced(spots: pd.DataFrame, pitch: float) -> list[tuple[str, str]]:
+    """Find spots that do not lie where the grid of the others says."""
+    gx, gy, px, py = (spots[name].to_numpy() for name in ("array_x", "array_y", "pixel_x", "pixel_y"))
+    if len(spots) < 6 or np.ptp(gx) == 0 or np.ptp(gy) == 0:
+        return []
+    lines = [_robust_line(gx, px), _robust_line(gy, py)]
+
+    def distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        off = [
+            value - (slope * at + base)
+            for (slope, base), at, value in zip(lines, (gx, gy), (x, y), strict=True)
+        ]
+        return np.hypot(*off) / pitch
+
+    away, turned = distance(px, py), distance(py, px)
+    far = np.flatnonzero(away > _FAR)
+    if len(far) > _MANY * len(spots):
+        text = (
+            f"{len(far)} of {len(spots)} spots lie more than half a pitch from where the array says; check "
+            "that array and pixel positions belong together."
+        )
+        return [(f"{spots['place'].iloc[far[0]]} and {len(far) - 1} more", text)]
+    found = [
+        (
+            spots["place"].iloc[row],
+            f"spot {spots.index[row]} lies {away[row]:.1f} pitches from where the array says; "
+            + (
+                "pixel x and y are swapped, exchange them." if turned[row] < _FAR else "correct its position."
+            ),
+        )
+        for row in far.tolist()
+    ]
+    return shorten(found, "spots")
+
+
+def _robust_line(grid: npt.NDArray[np.float64], pixel: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Fit slope and offset that single wrong spots do not move: least squares, refitted without the worst."""
+    keep = np.ones(len(grid), bool)
+    for _ in range(4):
+        slope, base = np.polyfit(grid[keep], pixel[keep], 1)
+        off = np.abs(pixel - (slope * grid + base))
+        keep = off <= max(3 * float(np.median(off)), 1e-6)
+        if np.ptp(grid[keep]) == 0:
+            break
+    return float(slope), float(base)
+
+
+def _check_declared(
+    check: SectionCheck, scale: ScaleFit | None, declared: float | None, place: tuple[str, str]
+) -> None:
+    if scale is None:
+        return
+    try:
+        check_declared(scale, declared, check.section)
+    except UserError as error:
+        check.problems.append(Finding(*place, str(error), check.section))

@@ -1,0 +1,291 @@
+"""Everything that is wrong with the files of a section, where the readers stop at the first mistake.
+
+Only files that a reader refuses are scanned, so that clean cohorts are checked as fast as they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.cohorts.legacy_st import SPOT_ID
+from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
+from histobench.cohorts.table_cohort import anndata_parts, open_anndata
+from histobench.cohorts.text import read_text, text_table
+from histobench.cohorts.visium import POSITION_COLUMNS
+from histobench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 10
+"""Findings of one kind that are listed one by one; the rest are counted."""
+
+_NUMERIC = {
+    LEGACY_ST: ("x", "y", "pixel_x", "pixel_y"),
+    "visium": POSITION_COLUMNS[1:],
+}
+_MEASURED = ("new_x", "new_y", "selected")
+
+Place = tuple[str, str]
+
+
+def shorten(found: Iterable[Place], what: str) -> list[Place]:
+    """Keep the first findings of a kind and count the others."""
+    listed = list(found)
+    if len(listed) <= SHOWN:
+        return listed
+    return [*listed[:SHOWN], ("", f"{len(listed) - SHOWN} more {what} like these.")]
+
+
+def findings(path: str | Path, section: str, found: Iterable[Place]) -> list[Finding]:
+    """Give places and texts their file and section."""
+    return [Finding(str(path), place, text, section) for place, text in found]
+
+
+# -- counts -----------------------------------------------------------------------------------------
+
+
+def scan_counts(path: str | Path, options: Mapping[str, Any]) -> list[Place]:
+    """List everything that is wrong with a file of counts, by place."""
+    layout = layout_of(str(path))
+    try:
+        if layout == LEGACY_ST:
+            return _scan_text_counts(path)
+        return _scan_matrix(*(_anndata_matrix(path, options) if layout == ANNDATA else _visium_matrix(path)))
+    except UserError as error:
+        return [("", str(error).removeprefix(f"{path}: "))]
+
+
+def _scan_text_counts(path: str | Path) -> list[Place]:
+    lines = read_text(path).decode("utf-8", "replace").rstrip("\n").split("\n")
+    if len(lines) < 2:
+        return [("", "holds a header but no spots; export the file anew.")]
+    n_fields = lines[1].count("\t") + 1
+    genes = [name.strip().strip('"') for name in lines[0].split("\t")]
+    if len(genes) == n_fields:
+        genes = genes[1:]
+    found = shorten(_gene_columns(genes), "genes")
+    rows, cells, ids = [], [], []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("\t")
+        spot = fields[0].strip('"')
+        if len(fields) != len(genes) + 1:
+            text = f"has {len(fields) - 1} counts, but the header names {len(genes)} genes; export it anew."
+            rows.append((f"line {number}", text))
+            continue
+        if not SPOT_ID.fullmatch(spot):
+            text = f'starts with "{spot}", expected a spot id such as 10x14 (array column, x, array row).'
+            ids.append((f"line {number}", text))
+        if spot in seen:
+            ids.append(
+                (f"line {number}", f"spot {spot} stands already in line {seen[spot]}; keep one of them.")
+            )
+        seen.setdefault(spot, number)
+        for column, value in enumerate(fields[1:]):
+            if not value.isdecimal() and (reason := _no_count(value)):
+                place = f"line {number}, column {column + 2}"
+                cells.append((place, f"the count of gene {genes[column]} at spot {spot} is {reason}"))
+    return [*found, *shorten(rows, "lines"), *shorten(ids, "lines"), *shorten(cells, "counts")]
+
+
+def _gene_columns(genes: list[str]) -> Iterator[Place]:
+    seen: dict[str, int] = {}
+    for column, gene in enumerate(genes, start=2):
+        if not gene:
+            yield f"line 1, column {column}", "has no gene name; name or remove the column."
+        elif gene in seen:
+            yield f"line 1, column {column}", f"gene {gene} stands already in column {seen[gene]}; keep one."
+        seen.setdefault(gene, column)
+
+
+def _no_count(value: str) -> str:
+    """Say why a field is no count; "" if it is one after all (3.0, 1e3)."""
+    try:
+        number = float(value.strip().strip('"'))
+    except ValueError:
+        return f'"{value}", expected a whole number; correct it.' if value.strip() else "empty; write 0."
+    if number < 0:
+        return f"{value}, which is negative; give raw counts."
+    return (
+        ""
+        if number.is_integer()
+        else f"{value}, which is not a whole number; give raw counts, not scaled ones."
+    )
+
+
+def _anndata_matrix(path: str | Path, options: Mapping[str, Any]) -> tuple[Any, list[str], list[str]]:
+    from scipy import sparse
+
+    adata = open_anndata(path)
+    matrix, _, _ = anndata_parts(adata, path, options)
+    if matrix is None:
+        raise UserError(f"{path}: holds no counts in X; name their layer in options.layer.")
+    return sparse.csr_matrix(matrix), list(adata.obs_names.astype(str)), list(adata.var_names.astype(str))
+
+
+def _visium_matrix(path: str | Path) -> tuple[Any, list[str], list[str]]:
+    import h5py
+    from scipy import sparse
+
+    try:
+        with h5py.File(path, "r") as stored:
+            matrix = stored["matrix"]
+            parts = tuple(matrix[name][:] for name in ("data", "indices", "indptr"))
+            barcodes = [str(value, "utf-8", "replace") for value in matrix["barcodes"][:]]
+            names = [str(value, "utf-8", "replace") for value in matrix["features"]["name"][:]]
+        return sparse.csr_matrix(parts, shape=(len(barcodes), len(names))), barcodes, names
+    except (OSError, KeyError, ValueError) as error:
+        text = f"is damaged or no feature matrix of Space Ranger ({error}); get the file again."
+        raise UserError(f"{path}: {text}") from None
+
+
+def _scan_matrix(matrix: Any, spots: list[str], genes: list[str]) -> list[Place]:
+    """Look for repeated spots and for values that are no counts in a matrix in memory."""
+    seen: dict[str, int] = {}
+    repeated = []
+    for row, spot in enumerate(spots, start=1):
+        if spot in seen:
+            repeated.append(
+                (f"row {row}", f"spot {spot} stands already in row {seen[spot]}; keep one of them.")
+            )
+        seen.setdefault(spot, row)
+    data = np.asarray(matrix.data, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(data) | (data < 0) | (data != np.rint(data)))
+    rows = np.searchsorted(matrix.indptr, bad, side="right") - 1
+    cells = [
+        (
+            f"row {row + 1}",
+            f"the count of gene {genes[matrix.indices[at]]} at spot {spots[row]} is "
+            f"{_no_count(f'{data[at]:g}')}",
+        )
+        for at, row in zip(bad.tolist(), rows.tolist(), strict=True)
+    ]
+    return [*shorten(repeated, "rows"), *shorten(cells, "counts")]
+
+
+# -- positions --------------------------------------------------------------------------------------
+
+
+def scan_positions(
+    files: Mapping[str, str], options: Mapping[str, Any]
+) -> tuple[pd.DataFrame | None, list[Place]]:
+    """Read positions leniently.
+
+    Returns
+    -------
+    spots, found
+        Spots that can be read, by name: ``place`` ("line 7"), ``array_x``, ``array_y``, ``pixel_x``,
+        ``pixel_y``, ``selected``; None if there are no columns to read. And what is wrong.
+    """
+    layout = layout_of(files["counts"])
+    try:
+        if layout == ANNDATA:
+            return _anndata_positions(files["counts"], options)
+        return _text_positions(files["positions"], "visium" if layout != LEGACY_ST else LEGACY_ST)
+    except UserError as error:
+        return None, [("", str(error).removeprefix(f"{files.get('positions', files['counts'])}: "))]
+
+
+def _anndata_positions(path: str, options: Mapping[str, Any]) -> tuple[pd.DataFrame, list[Place]]:
+    adata = open_anndata(path)
+    _, spots, _ = anndata_parts(adata, path, options)
+    spots["place"] = [f"row {row}" for row in range(1, len(spots) + 1)]
+    spots["selected"] = (
+        adata.obs["in_tissue"].to_numpy().astype(float) != 0 if "in_tissue" in adata.obs else True
+    )
+    missing = ~np.isfinite(spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy()).all(axis=1)
+    found = [
+        (
+            spots["place"].iloc[row],
+            f"the position of spot {spots.index[row]} is missing; give it or leave it out.",
+        )
+        for row in np.flatnonzero(missing).tolist()
+    ]
+    return spots[~missing & ~spots.index.duplicated()], shorten(found, "spots")
+
+
+def _text_positions(path: str, layout: str) -> tuple[pd.DataFrame | None, list[Place]]:
+    import pandas as pd
+
+    visium = layout != LEGACY_ST
+    header = None
+    if visium:
+        second = read_text(path).split(b"\n", 1)[0].split(b",")[1:2]
+        header = POSITION_COLUMNS if second and second[0].strip().isdigit() else None
+    table = text_table(path, sep="," if visium else "\t", names=header)
+    required = [*(("barcode",) if visium else ()), *_NUMERIC[layout]]
+    missing = [name for name in required if name not in table]
+    if missing:
+        known = ", ".join(map(str, table.columns))
+        return None, [
+            ("line 1", f"column {name} is missing (the header says {known}); add it.") for name in missing
+        ]
+    wanted = [*_NUMERIC[layout], *(name for name in _MEASURED if name in table and not visium)]
+    values = table[wanted].apply(pd.to_numeric, errors="coerce")
+    found = []
+    for row, column in np.argwhere(~np.isfinite(values.to_numpy(dtype=np.float64))).tolist():
+        given = table[wanted[column]].iloc[row]
+        shown = f'"{given}"' if given else "nothing"
+        text = f"expected a number, found {shown}; correct it or remove the line."
+        found.append((f"line {table.index[row]}, column {wanted[column]}", text))
+    good = np.isfinite(values.to_numpy(dtype=np.float64)).all(axis=1)
+    table, values = table[good], values[good]
+    places = pd.Series([f"line {line}" for line in table.index], dtype=object)
+    if visium:
+        names = table["barcode"].str.strip()
+        grid, pixels = ("array_col", "array_row"), ("pxl_col_in_fullres", "pxl_row_in_fullres")
+        selected = values["in_tissue"].to_numpy() != 0
+    else:
+        found += shorten(_odd_names(values), "lines")
+        names = (
+            values["x"].round().astype(int).astype(str) + "x" + values["y"].round().astype(int).astype(str)
+        )
+        grid = ("new_x" if "new_x" in values else "x", "new_y" if "new_y" in values else "y")
+        pixels = ("pixel_x", "pixel_y")
+        selected = values["selected"].to_numpy() != 0 if "selected" in values else np.ones(len(values), bool)
+    spots = pd.DataFrame(
+        {
+            "place": places.to_numpy(),
+            "array_x": values[grid[0]].to_numpy(dtype=np.float64),
+            "array_y": values[grid[1]].to_numpy(dtype=np.float64),
+            "pixel_x": values[pixels[0]].to_numpy(dtype=np.float64),
+            "pixel_y": values[pixels[1]].to_numpy(dtype=np.float64),
+            "selected": selected,
+        },
+        index=pd.Index(names.to_numpy(dtype=object), name="spot"),
+    )
+    again = spots.index.duplicated()
+    twice = []
+    for row in np.flatnonzero(again).tolist():
+        first = spots.loc[[spots.index[row]], "place"].iloc[0]
+        twice.append(
+            (spots["place"].iloc[row], f"spot {spots.index[row]} stands already in {first}; keep one.")
+        )
+    return spots[~again], [*shorten(found, "values"), *shorten(twice, "lines")]
+
+
+def _odd_names(values: pd.DataFrame) -> Iterator[Place]:
+    """Find lines whose x and y are no array position, or not the one that was measured."""
+    integers = values[["x", "y"]].to_numpy()
+    unround = (integers != np.rint(integers)).any(axis=1) | (integers < 0).any(axis=1)
+    for row in np.flatnonzero(unround).tolist():
+        given = f"{integers[row, 0]:g} and {integers[row, 1]:g}"
+        text = f"x and y name a spot and must be whole numbers, found {given}."
+        yield f"line {values.index[row]}", text
+    if not {"new_x", "new_y"} <= set(values):
+        return
+    measured = values[["new_x", "new_y"]].to_numpy()
+    far = np.abs(measured - integers).max(axis=1) >= 1
+    for row in np.flatnonzero(far & ~unround).tolist():
+        swapped = np.abs(measured[row, ::-1] - integers[row]).max() < 1
+        remedy = "x and y are swapped; exchange them." if swapped else "correct one of them."
+        text = (
+            f"new_x, new_y ({measured[row, 0]:g}, {measured[row, 1]:g}) is not near x, y "
+            f"({integers[row, 0]:g}, {integers[row, 1]:g}); {remedy}"
+        )
+        yield f"line {values.index[row]}", text
