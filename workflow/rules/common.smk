@@ -726,6 +726,7 @@ def experiment_facts(name):
         "n_sections": len(patients),
         "panel": dict(sorted(experiment["panel"].items())),
         "pitch_um": cohort["pitch_um"],
+        "qc": experiment["qc"],
         "seeds": experiment["seeds"],
         "titles": {
             arm: method["title"]
@@ -792,7 +793,6 @@ def report_manifest():
             "settings": {
                 **experiment_facts(name),
                 "description": experiment["description"],
-                "qc": experiment["qc"],
                 "title": experiment["title"],
                 "weights": experiment["weights"],
             },
