@@ -92,7 +92,9 @@ def test_every_rule_hashes_what_its_script_imports(project):
             assert found, f"{script.name}: its rule has no code hash"
             named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', found.group(1)))
             if not named:  # a function of the wildcards, in common.smk
-                function = re.search(rf"def {found.group(1).strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S)
+                function = re.search(
+                    rf"def {found.group(1).strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S
+                )
                 named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', function.group(0)))
             covered = set().union(*(codehash.closure(module) for module in named))
             assert imported <= covered, f"{script.name} imports {imported - covered} behind its rule's back"

@@ -59,7 +59,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_the_full_device_of_the_system_is_recognised():
-    with pytest.raises(OSError) as caught, open("/dev/full", "w") as stream:
+    with pytest.raises(OSError) as caught, Path("/dev/full").open("w") as stream:
         stream.write("x")
         stream.flush()
     assert isinstance(files.explain_storage_error(caught.value, Path("x")), UserError)

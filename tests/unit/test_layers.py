@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 
-
 from histobench import codehash
 
 # Lower layers first; a module may import from its own layer and from lower ones.

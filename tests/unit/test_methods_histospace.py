@@ -218,7 +218,7 @@ def test_a_finished_autoencoder_is_not_trained_again(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_it_finds_planted_genes_of_an_unseen_patient() -> None:
-    params = {"input_px": 64, "autoencoder_epochs": 4, "autoencoder_batch_size": 32, "epochs": 12}
+    params = {"input_px": 64, "autoencoder_epochs": 2, "autoencoder_batch_size": 32, "epochs": 6}
     params |= {"autoencoder_learning_rate": 1e-3, "learning_rate": 1e-3}
     method, told = simulated_study.fit(ENTRY, params)
     planted, null = simulated_study.planted_and_null(method)

@@ -110,7 +110,10 @@ def check_cohort(
         found.problems += map(str, _unique(check.problems))
         found.notes += map(str, _unique(check.notes))
         found.n_sections += 1
+    twins: dict[str, str] = {}
     for one, other, _ in same_images(hashes):
+        twins.setdefault(other, one)
+    for other, one in twins.items():
         text = f"the image is the same as in {one}; name each section's own."
         found.problems.append(str(Finding(str(table), other, text)))
     return found

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
+from histobench.cohorts.placement import distances
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
 from histobench.cohorts.section import SectionInfo, assemble
-from histobench.cohorts.sheet import LEGACY_ST, Finding, layout_of
+from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
 from histobench.cohorts.table_cohort import (
     anndata_parts,
     open_anndata,
@@ -24,7 +25,6 @@ from histobench.imaging.headers import image_size
 from histobench.imaging.scale import ScaleFit, check_declared, fit_scale
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
 
     from histobench.cohorts.types import RawSection
@@ -130,6 +130,8 @@ def _read(check: SectionCheck, files: Mapping[str, str], options: Mapping[str, A
         if not found and not positions:
             check.problems.append(Finding("", "", str(error), section))
         return None
+    if layout_of(files["counts"]) == ANNDATA:  # whose reader leaves it to the common checks
+        check.problems += findings(files["counts"], section, scan_counts(files["counts"], options))
     names = raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index.to_series()).tolist()
     _check_genes(check, [str(name) for name in names], files, options)
     _check_words(check, raw, files, options)
@@ -203,9 +205,7 @@ def _grid(files: Mapping[str, str], options: Mapping[str, Any]) -> str:
         return "square"
     try:
         return (
-            anndata_parts(open_anndata(files["counts"]), "", options)[2]
-            if layout == "anndata"
-            else "hexagonal"
+            anndata_parts(open_anndata(files["counts"]), "", options)[2] if layout == ANNDATA else "hexagonal"
         )
     except UserError:
         return "square"
@@ -279,20 +279,25 @@ def _check_outside(
 def _check_geometry(
     check: SectionCheck, spots: pd.DataFrame, path: str, pitch_um: float, declared: float | None
 ) -> ScaleFit | None:
-    """See that pixels follow the grid: neither swapped nor flipped, every spot where the grid says."""
-    gx, gy, px, py = (spots[name].to_numpy() for name in ("array_x", "array_y", "pixel_x", "pixel_y"))
-    hexagonal = check.grid == "hexagonal"
+    """See that pixels follow the grid: neither swapped nor flipped, every spot where the grid says.
+
+    Single spots that do not are named and left out of the scale.
+    """
+    away, turned = distances(spots)
+    far = away > _FAR
+    few = far.sum() <= _MANY * len(spots)
+    usual = spots[~far] if few else spots
     try:
         fit = fit_scale(
-            gx,
-            gy,
-            px,
-            py,
+            usual["array_x"],
+            usual["array_y"],
+            usual["pixel_x"],
+            usual["pixel_y"],
             pitch_um,
             declared=declared,
             section=check.section,
             grid=check.grid,
-            allow_flipped=hexagonal,
+            allow_flipped=check.grid == "hexagonal",
         )
     except UserError as error:
         place = f"{spots['place'].iloc[0]} to {spots['place'].iloc[-1].split()[-1]}"
@@ -300,33 +305,15 @@ def _check_geometry(
         check.problems.append(Finding(path, place, text, check.section))
         return None
     check.pitch_px = float(np.sqrt(fit.pitch_px_x * fit.pitch_px_y))
-    if fit.fitted:
-        check.problems += findings(path, check.section, _misplaced(spots, check.pitch_px))
-    return fit
-
-
-def _misplaced(spots: pd.DataFrame, pitch: float) -> list[tuple[str, str]]:
-    """Find spots that do not lie where the grid of the others says."""
-    gx, gy, px, py = (spots[name].to_numpy() for name in ("array_x", "array_y", "pixel_x", "pixel_y"))
-    if len(spots) < 6 or np.ptp(gx) == 0 or np.ptp(gy) == 0:
-        return []
-    lines = [_robust_line(gx, px), _robust_line(gy, py)]
-
-    def distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        off = [
-            value - (slope * at + base)
-            for (slope, base), at, value in zip(lines, (gx, gy), (x, y), strict=True)
-        ]
-        return np.hypot(*off) / pitch
-
-    away, turned = distance(px, py), distance(py, px)
-    far = np.flatnonzero(away > _FAR)
-    if len(far) > _MANY * len(spots):
+    rows = np.flatnonzero(far).tolist()
+    if not few:
         text = (
-            f"{len(far)} of {len(spots)} spots lie more than half a pitch from where the array says; check "
+            f"{len(rows)} of {len(spots)} spots lie more than half a pitch from where the array says; check "
             "that array and pixel positions belong together."
         )
-        return [(f"{spots['place'].iloc[far[0]]} and {len(far) - 1} more", text)]
+        place = f"{spots['place'].iloc[rows[0]]} and {len(rows) - 1} more"
+        check.problems.append(Finding(path, place, text, check.section))
+        return fit
     found = [
         (
             spots["place"].iloc[row],
@@ -335,21 +322,10 @@ def _misplaced(spots: pd.DataFrame, pitch: float) -> list[tuple[str, str]]:
                 "pixel x and y are swapped, exchange them." if turned[row] < _FAR else "correct its position."
             ),
         )
-        for row in far.tolist()
+        for row in rows
     ]
-    return shorten(found, "spots")
-
-
-def _robust_line(grid: npt.NDArray[np.float64], pixel: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Fit slope and offset that single wrong spots do not move: least squares, refitted without the worst."""
-    keep = np.ones(len(grid), bool)
-    for _ in range(4):
-        slope, base = np.polyfit(grid[keep], pixel[keep], 1)
-        off = np.abs(pixel - (slope * grid + base))
-        keep = off <= max(3 * float(np.median(off)), 1e-6)
-        if np.ptp(grid[keep]) == 0:
-            break
-    return float(slope), float(base)
+    check.problems += findings(path, check.section, shorten(found, "spots"))
+    return fit
 
 
 def _check_declared(

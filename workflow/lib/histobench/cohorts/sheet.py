@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -272,7 +273,8 @@ def _readable(record: dict[str, Any]) -> bool:
 def _find(value: str, folders: Sequence[Path]) -> Path | None:
     """Return the absolute path of a file or folder that the table names."""
     places = [Path(value)] if Path(value).is_absolute() else [folder / value for folder in folders]
-    return next((Path(place).absolute() for place in places if place.exists()), None)
+    place = next((place for place in places if place.exists()), None)
+    return Path(os.path.normpath(place.absolute())) if place is not None else None
 
 
 def _number(value: str) -> float | None:

@@ -26,6 +26,7 @@ from histobench.methods.patchwise import (
     Study,
     gather,
     identity,
+    on_device,
     predict_heads,
     read_weights,
     store_weights,
@@ -239,7 +240,7 @@ class BrSTNet:
             chosen = wanted[torch.as_tensor(batch, device=device)]
             loss = functional.mse_loss(network.primary(features).float(), chosen)  # type: ignore[misc]
             if network.auxiliary is not None and further is not None:
-                others = torch.from_numpy(further.batch(batch)).to(device)
+                others = on_device(further.batch(batch), device)
                 error = functional.mse_loss(network.auxiliary(features).float(), others)
                 loss = loss + self.auxiliary_weight * error
             return loss

@@ -26,6 +26,7 @@ from histobench.methods.patchwise import (
     central_window,
     gather,
     identity,
+    on_device,
     predict_heads,
     read_weights,
     store_weights,
@@ -230,7 +231,7 @@ class HE2Gene:
             predicted = network.expression(features)
             loss = functional.mse_loss(predicted, wanted[chosen])
             if network.auxiliary is not None and further is not None:
-                others = torch.from_numpy(further.batch(batch)).to(device)
+                others = on_device(further.batch(batch), device)
                 error = functional.mse_loss(network.auxiliary(features).float(), others)
                 loss = loss + self.auxiliary_weight * error
             if network.tumour is not None:

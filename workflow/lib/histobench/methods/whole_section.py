@@ -203,13 +203,12 @@ class WholeSectionMethod:
             },
         )
 
-    def _source(self, sections: Sequence[SectionData], resident: bool | None = None) -> PatchSource:
-        return PatchSource(
-            [require(section, "patches") for section in sections],
-            input_px=self.input_px,
-            device=self._device,
-            resident=resident,
-        )
+    def _source(self, sections: Sequence[SectionData]) -> PatchSource:
+        arrays = [require(section, "patches") for section in sections]
+        resized = self.input_px is not None and any(array.shape[1] != self.input_px for array in arrays)
+        # on a CPU, resizing again in every epoch would cost more than the network
+        keep = True if resized and self._device.type == "cpu" else None
+        return PatchSource(arrays, input_px=self.input_px, device=self._device, resident=keep)
 
     def _prepare(
         self, sections: Sequence[SectionData], context: Context
