@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -46,10 +47,22 @@ def hardware(device: str = "cpu") -> str:
     return line
 
 
+def _host_peak_mb() -> float:
+    """Largest memory in MB that this process has held since it began to run its program.
+
+    On Linux ``ru_maxrss`` does not measure that: a new program inherits the peak of the process that started
+    it, so that a small job of a large parent would report the parent.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def peak_memory() -> dict[str, float]:
     """Return peak memory of this process in MB: host, and device where torch used one."""
-    scale = 1 / 2**20 if sys.platform == "darwin" else 1 / 2**10
-    peak = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
+    peak = {"peak_memory_mb": _host_peak_mb()}
     torch = sys.modules.get("torch")
     used = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
     peak["device_peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20 if torch and used else 0.0
