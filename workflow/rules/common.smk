@@ -13,6 +13,7 @@ from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.errors import UserError
 from histobench.expression.qc import PROFILES
+from histobench.figures.catalogue import catalogue
 
 PROJECT = Path(workflow.basedir)
 
@@ -616,31 +617,16 @@ def table_settings(wildcards):
 
 
 def experiment_figures(name):
-    """Figures that an experiment can have: no maps without patches, no detection without a planted truth."""
-    experiment = BENCH.experiments[name]
-    figures = [
-        "leaderboard",
-        "consistency_curve",
-        "per_patient",
-        "cohort_overview",
-        "qc_dropped",
-        "expression_maps",
-    ]
-    if len(experiment["methods"]) > 1:
-        figures.append("method_scatter")
-    if curve_methods(experiment):
-        figures.append("learning_curves")
-    if experiment["cohort"] in simulated_cohorts():
-        figures.append("detection")
-    return figures
+    """Figures that an experiment can have, as they declare it."""
+    values = figure_values(name)
+    return [name for name, entry in catalogue().items() if not entry.left_out(values)]
 
 
-def curve_methods(experiment):
-    return [
-        arm
-        for arm, method in experiment["methods"].items()
-        if method["family"] == "deep"
-    ]
+def figures_left_out(name):
+    """Why an experiment has no such figure, by figure."""
+    values = figure_values(name)
+    reasons = {figure: entry.left_out(values) for figure, entry in catalogue().items()}
+    return {figure: reason for figure, reason in reasons.items() if reason}
 
 
 def map_section(experiment):
@@ -661,51 +647,122 @@ def map_methods(experiment):
     )
 
 
-def figure_input(wildcards):
-    """What each figure is drawn from."""
-    experiment = experiment_of(wildcards)
-    name = wildcards.experiment
-    cohort = experiment["cohort"]
-    tables = f"results/{name}/tables"
-    if wildcards.figure == "expression_maps":
-        section = map_section(experiment)
-        fold = next(
-            fold.name
-            for fold in experiment["folds"]["made"].values()
-            if section in fold.test
-        )
-        files = {
-            "predictions": expand(
-                "results/{experiment}/predictions/{method}/{fold}",
-                experiment=name,
-                method=map_methods(experiment),
-                fold=fold,
-            )
-        }
-        if experiment["patches"]:
-            files["image"] = section_raw(cohort, section)["image"]
-        return files
-    if wildcards.figure == "learning_curves":
+def arms_with(experiment, families=None, entries=None, needs=()):
+    """Methods of an experiment of certain families, entry modules and needs."""
+    return [
+        arm
+        for arm, method in experiment["methods"].items()
+        if (families is None or method["family"] in families)
+        and (entries is None or method["entry"].split(":")[0].split(".")[-1] in entries)
+        and all(method["needs"].get(need) for need in needs)
+    ]
+
+
+def repeats(name, key):
+    """Other experiments of this run on the same sections that differ in one respect, and perhaps the name."""
+    own = BENCH.experiments[name]
+
+    def design(experiment):
+        patches = experiment["patches"] or {}
         return {
-            "histories": expand(
-                "results/{experiment}/models/{method}/{fold}/history.tsv",
-                experiment=name,
-                method=curve_methods(experiment),
-                fold=list(experiment["folds"]["made"]),
-            )
+            "folds": experiment["folds"]["scheme"],
+            "transform": experiment["transform"],
+            "stain": patches.get("stain"),
+            "window": (patches.get("um_per_px"), patches.get("width_px")),
+            "weights": experiment["weights"],
         }
+
+    def differ(other):
+        mine, theirs = design(own), design(other)
+        return [part for part in mine if mine[part] != theirs[part]]
+
+    return [
+        other
+        for other, experiment in BENCH.experiments.items()
+        if other != name
+        and experiment["cohort"] == own["cohort"]
+        and key in differ(experiment)
+        and (key == "folds" or differ(experiment) == [key])
+    ]
+
+
+@functools.cache
+def figure_values(name):
+    """What an experiment has for each placeholder of the figures' inputs; a name, or a list of names."""
+    experiment = BENCH.experiments[name]
+    cohort = experiment["cohort"]
+    records = BENCH.cohorts[cohort]["sections"]
+    methods = list(experiment["methods"])
+    section = map_section(experiment)
+    folds = experiment["folds"]["made"].values()
+    deep = arms_with(experiment, families=("deep",))
+    single = ("stnet", "brstnet", "he2gene", "histospace")
+    labelled = arms_with(experiment, needs=("labels", "features"))
+    labelled += arms_with(experiment, needs=("labels", "patches"))
+    patients = sorted(
+        {records[section]["patient"] for section in experiment["sections"]}
+    )
+    used_entries = [method["entry"] for method in experiment["methods"].values()]
+    has_image = experiment["patches"] and "image" in section_raw(cohort, section)
     return {
-        "leaderboard": {"leaderboard": f"{tables}/leaderboard.tsv"},
-        "consistency_curve": {"curve": f"{tables}/consistency_curve.tsv"},
-        "per_patient": {"patients": f"{tables}/patients.tsv"},
-        "method_scatter": {"genes": f"{tables}/genes.tsv"},
-        "detection": {
-            "planted": f"{tables}/planted.tsv",
-            "planted_genes": f"{tables}/planted_genes.tsv",
-        },
-        "cohort_overview": {"sections": f"results/data/{cohort}/sections.tsv"},
-        "qc_dropped": {"summaries": [f"results/{name}/qc/summary.tsv"]},
-    }[wildcards.figure]
+        "experiment": name,
+        "cohort": cohort,
+        "fold": [fold.name for fold in folds],
+        "method": methods,
+        "run": list(BENCH.arms(name)),
+        "pair": methods[:2] if len(methods) > 1 else [],
+        "patients": patients if len(patients) > 1 else [],
+        "leader": (map_methods(experiment)[-1:] + [""])[0],
+        "deep": deep,
+        "latent": (
+            arms_with(experiment, families=("deep",), needs=("patches",)) + [""]
+        )[0],
+        "baseline": arms_with(
+            experiment, entries=("tumour_label", "nuclei_forest", "nmf_composition")
+        ),
+        "tumour_method": labelled,
+        "ablation": [
+            arm
+            for arm, method in experiment["methods"].items()
+            if used_entries.count(method["entry"]) > 1
+        ],
+        "attributed": (
+            arms_with(experiment, families=("deep",), entries=single) + [""]
+        )[0],
+        "autoencoder": (arms_with(experiment, entries=("histospace",)) + [""])[0],
+        "map_method": map_methods(experiment),
+        "map_section": section,
+        "map_fold": next((fold.name for fold in folds if section in fold.test), ""),
+        "map_image": section_raw(cohort, section)["image"] if has_image else "",
+        "section": experiment["sections"],
+        "stained": (
+            [s for s in experiment["sections"] if "image" in section_raw(cohort, s)]
+            if experiment["patches"]
+            else []
+        ),
+        "patches": patch_variant(experiment) if experiment["patches"] else "",
+        "truth": "planted" if cohort in simulated_cohorts() else "",
+        "external": [other["cohort"] for other in experiment["external"]],
+        "section_wise": (
+            [
+                other
+                for other in repeats(name, "folds")
+                if BENCH.experiments[other]["folds"]["scheme"]
+                == "leave_one_section_out"
+            ]
+            if experiment["folds"]["scheme"] != "leave_one_section_out"
+            else []
+        ),
+        "other_transform": repeats(name, "transform"),
+        "other_stain": repeats(name, "stain"),
+        "other_window": repeats(name, "window"),
+        "other_weights": repeats(name, "weights"),
+    }
+
+
+def figure_input(wildcards):
+    """What a figure is drawn from."""
+    return catalogue()[wildcards.figure].files(figure_values(wildcards.experiment))
 
 
 def experiment_facts(name):
@@ -737,14 +794,23 @@ def experiment_facts(name):
 
 
 def figure_settings(wildcards):
+    """What captions say of the experiment, and what the figure declares besides."""
     experiment = experiment_of(wildcards)
-    settings = experiment_facts(wildcards.experiment)
-    if wildcards.figure == "expression_maps":
-        settings["section"] = map_section(experiment)
-        settings["genes"] = experiment["maps"].get("genes", [])
-    if wildcards.figure == "method_scatter":
-        settings["pair"] = experiment.get("scatter", [])
-    return settings
+    values = figure_values(wildcards.experiment)
+    further = {
+        "entries": {
+            arm: method["entry"] for arm, method in experiment["methods"].items()
+        },
+        "genes": experiment["maps"].get("genes", []),
+        "leader": values["leader"],
+        "pair": experiment.get("scatter", []),
+        "section": map_section(experiment),
+    }
+    declared = catalogue()[wildcards.figure].settings
+    return {
+        **experiment_facts(wildcards.experiment),
+        **{key: further[key] for key in declared},
+    }
 
 
 # -- report -----------------------------------------------------------------------------------------
@@ -782,8 +848,14 @@ def report_manifest():
                     "png": f"results/{name}/figures/{figure}.png",
                     "svg": f"results/{name}/figures/{figure}.svg",
                     "table": f"results/{name}/tables/figures/{figure}.tsv",
+                    "title": catalogue()[figure].title,
+                    "group": catalogue()[figure].group,
                 }
                 for figure in experiment_figures(name)
+            },
+            "figures_left_out": {
+                catalogue()[figure].title: reason
+                for figure, reason in figures_left_out(name).items()
             },
             "folds": f"results/{name}/folds.tsv",
             "methods": {
@@ -833,9 +905,9 @@ def report_files():
     for name, experiment in report_manifest()["experiments"].items():
         files += [experiment["audit"], experiment["folds"]]
         files += [
-            file
+            figure[kind]
             for figure in experiment["figures"].values()
-            for file in figure.values()
+            for kind in ("caption", "png", "svg", "table")
         ]
         files += expand(
             "results/{experiment}/tables/{table}.tsv", experiment=name, table=TABLES

@@ -18,6 +18,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Spots, depth and genes of every section",
+    "group": "cohort",
+    "inputs": {"sections": "results/data/{cohort}/sections.tsv"},
+}
+
 # Two neutral tones tell neighbouring patients apart; they are no code for anything else.
 _TONES = ("#4477AA", "#88B0D4")
 _QUANTITIES = (

@@ -30,6 +30,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Genes positive in at least k patients",
+    "group": "genes",
+    "inputs": {"curve": "results/{experiment}/tables/consistency_curve.tsv"},
+}
+
 COLUMNS = ("method", "k", "n_genes", "n_expected", "envelope_low", "envelope_high")
 
 

@@ -27,6 +27,16 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Planted and null genes found",
+    "group": "genes",
+    "inputs": {
+        "planted": "results/{experiment}/tables/planted.tsv",
+        "planted_genes": "results/{experiment}/tables/planted_genes.tsv",
+    },
+    "when": ["truth"],
+}
+
 LEVEL = 0.05
 COLUMNS = ["method", "metric", "kind", "strength", "n_genes", "n_found", "rate", "rate_low", "rate_high"]
 _METRICS = {"pearson": "by r", "pearson_partial_depth": "by r given depth"}

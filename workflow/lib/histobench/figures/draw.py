@@ -8,20 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from histobench.errors import UserError
-from histobench.figures.style import RC, save_figure
+from histobench.figures.catalogue import catalogue
+from histobench.figures.style import NOT_DRAWN, RC, NothingToDraw, empty_figure, save_figure
 from histobench.files import atomic_path
-
-FIGURES = (
-    "leaderboard",
-    "consistency_curve",
-    "method_scatter",
-    "per_patient",
-    "expression_maps",
-    "learning_curves",
-    "detection",
-    "cohort_overview",
-    "qc_dropped",
-)
 
 
 def draw(
@@ -38,7 +27,7 @@ def draw(
     Parameters
     ----------
     name
-        A module of this package with ``draw(inputs, settings)`` and ``caption(table, settings)``.
+        A figure of :func:`histobench.figures.catalogue.catalogue`.
     inputs
         Result files by name; a path or a list of paths. Each figure's module says which it reads.
     settings
@@ -48,6 +37,7 @@ def draw(
         Where to write the figure and its table.
     caption
         Where to write the caption as plain text (what is plotted, n, test, correction); None for nowhere.
+        Where the results themselves give nothing to draw it starts with :data:`NOT_DRAWN` and the reason.
 
     Raises
     ------
@@ -55,13 +45,21 @@ def draw(
         There is no figure of that name.
     """
     import matplotlib as mpl
+    import pandas as pd
 
-    if name not in FIGURES:
-        raise UserError(f"figure '{name}' does not exist: expected one of {', '.join(FIGURES)}.")
+    if name not in catalogue():
+        raise UserError(f"figure '{name}' does not exist: expected one of {', '.join(catalogue())}.")
     module = importlib.import_module(f"histobench.figures.{name}")
     with mpl.rc_context(RC):
-        figure, table = module.draw(inputs, settings)
-        text = module.caption(table, settings)
+        try:
+            figure, table = module.draw(inputs, settings)
+            text = module.caption(table, settings)
+        except NothingToDraw as reason:
+            figure, table, text = (
+                empty_figure(str(reason)),
+                pd.DataFrame({"not_drawn": [str(reason)]}),
+                f"{NOT_DRAWN} {reason}",
+            )
         save_figure(figure, svg, png, table, tsv, title=f"{name.replace('_', ' ')}: {text.split('. ')[0]}")
     if caption is not None:
         with atomic_path(caption) as temporary:

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+FIGURE = {
+    "title": "Measured and predicted expression on the tissue",
+    "group": "maps",
+    "inputs": {"predictions": "results/{experiment}/predictions/{map_method}/{map_fold}"},
+    "optional": {"image": "{map_image}"},
+    "when": ["map_section"],
+    "settings": ["section", "genes"],
+}
+
 MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")
 TRUTH = "measured"
 _THUMBNAIL_PX = 900

@@ -30,6 +30,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Leader board",
+    "group": "scores",
+    "inputs": {"leaderboard": "results/{experiment}/tables/leaderboard.tsv"},
+}
+
 
 def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Return one row per method, best first: method, family, pearson, interval, ceiling, positive genes.

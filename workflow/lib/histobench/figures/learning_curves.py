@@ -27,6 +27,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Learning curves",
+    "group": "training",
+    "inputs": {"histories": "results/{experiment}/models/{deep}/{fold}/history.tsv"},
+}
+
 # Which columns share an axis, and its label. Anything else in a history is bookkeeping (seconds, rates).
 _AXES = (("pearson", "Pearson r"), ("loss", "loss"), ("mse", "mean squared error"))
 _DASHES = (0, (3, 1.5))

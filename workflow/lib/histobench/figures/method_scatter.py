@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+FIGURE = {
+    "title": "Two methods, gene by gene",
+    "group": "comparisons",
+    "inputs": {"genes": "results/{experiment}/tables/genes.tsv"},
+    "when": ["pair"],
+    "settings": ["pair"],
+}
+
 # Where the counts are printed, as shares of the axes: left, bottom, right, top.
 _CORNERS = ((0.0, 0.9, 0.6, 1.0), (0.4, 0.0, 1.0, 0.09))
 MARKER_GENES = ("GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2")

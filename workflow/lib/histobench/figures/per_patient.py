@@ -25,6 +25,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Score by patient",
+    "group": "scores",
+    "inputs": {"patients": "results/{experiment}/tables/patients.tsv"},
+}
+
 
 def tidy_per_patient(patients: pd.DataFrame) -> pd.DataFrame:
     """Return method, patient, pearson; patients by name, methods by mean score, best first."""

@@ -19,6 +19,12 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURE = {
+    "title": "Spots that quality control dropped",
+    "group": "cohort",
+    "inputs": {"summaries": "results/{experiment}/qc/summary.tsv"},
+}
+
 # A white patch teaches nothing, but its spot is still predicted and scored.
 _REASONS = {"white_patch": "white patch (training only)"}
 # Tol's "bright", which keeps neighbours apart for colour-blind readers.

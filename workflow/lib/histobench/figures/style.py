@@ -63,6 +63,9 @@ DIVERGING = "RdBu_r"
 REFERENCE_COLOUR = "#222222"
 QUIET_COLOUR = "#8a8a8a"
 
+# How the caption of a figure begins for which the results have no material.
+NOT_DRAWN = "Not drawn:"
+
 # Trained methods first: the order of legends and panels. Tables sort by score instead.
 FAMILIES = ("deep", "classical", "control", "oracle")
 FAMILY_TITLES = {
@@ -115,6 +118,10 @@ _TITLES = {
     "linear_probe": "linear probe",
     "ridge_probe": "ridge probe",
 }
+
+
+class NothingToDraw(Exception):
+    """The results have no material for a figure; the message is a sentence that says what is lacking."""
 
 
 class MethodStyle(NamedTuple):

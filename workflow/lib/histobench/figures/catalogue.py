@@ -1,0 +1,134 @@
+"""What each figure is and what it is drawn from, as its module declares.
+
+A figure is a module of this package with a literal ``FIGURE``, ``draw(inputs, settings)`` and
+``caption(table, settings)``. The literal is read without importing the module, so that planning a run loads
+no plotting library. Its keys:
+
+``title``, ``group``
+    What heads it, and which of :data:`GROUPS` it belongs to.
+``inputs``
+    Path by name. A placeholder in braces stands for what the experiment has of that kind
+    (:data:`PLACEHOLDERS`); where it has several, the input is a list of files.
+``optional``
+    Further inputs, given where the experiment has everything that their paths stand for.
+``when``
+    Placeholders without a place in a path that the experiment must have, too.
+``settings``
+    Names of settings beyond those that every caption needs.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+GROUPS = (
+    "cohort", "scores", "comparisons", "genes", "maps", "tumour", "latent space", "training", "cost",
+    "protocols",
+)  # fmt: skip
+
+# Placeholder -> why a figure that needs it is left out of an experiment that has nothing of the kind.
+PLACEHOLDERS = {
+    "experiment": "there is no experiment",
+    "cohort": "there is no cohort",
+    "fold": "there is no fold",
+    "method": "no method is configured",
+    "run": "no method is configured",
+    "pair": "it compares methods, and only one is configured",
+    "patients": "it needs several patients",
+    "leader": "no trained method is configured that could be shown",
+    "deep": "no deep network is configured",
+    "latent": "no configured method has a latent space",
+    "baseline": "neither tumour_label nor nuclei_forest nor nmf_composition is configured",
+    "tumour_method": "no configured method predicts tumour",
+    "ablation": "no two configured methods are variants of one class",
+    "attributed": "no configured method is a network on single patches",
+    "autoencoder": "no configured method has an autoencoder",
+    "map_method": "no method is configured for maps",
+    "map_section": "no section is configured for maps",
+    "map_fold": "no fold tests the section of the maps",
+    "map_image": "the section of the maps has no image, or no patches are cut",
+    "section": "there is no section",
+    "stained": "no section with an image takes part",
+    "patches": "no patches are cut",
+    "truth": "the cohort is not simulated: nothing is known to be planted",
+    "external": "no external cohort is configured",
+    "section_wise": "no experiment of this run repeats it with section-wise folds",
+    "other_transform": "no experiment of this run repeats it with another target transform",
+    "other_stain": "no experiment of this run repeats it with another stain treatment",
+    "other_window": "no experiment of this run repeats it with another patch size or scale",
+    "other_weights": "no experiment of this run repeats it with other initial weights",
+}
+_BRACES = re.compile(r"\{(\w+)\}")
+_HERE = Path(__file__).parent
+Values = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A figure as declared; attributes are the keys of the literal, see the module."""
+
+    name: str
+    title: str
+    group: str
+    inputs: Mapping[str, str]
+    optional: Mapping[str, str] = field(default_factory=dict)
+    when: Sequence[str] = ()
+    settings: Sequence[str] = ()
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """Everything that an experiment must have for this figure, each once."""
+        return tuple(dict.fromkeys([*self.when, *_names(self.inputs.values())]))
+
+    def left_out(self, values: Values) -> str:
+        """Return why an experiment cannot have this figure, or nothing."""
+        return next((PLACEHOLDERS[name] for name in self.placeholders if not values.get(name)), "")
+
+    def files(self, values: Values) -> dict[str, str | list[str]]:
+        """Return the input files; a list wherever a placeholder stands for a list."""
+        had = {
+            name: path for name, path in self.optional.items() if all(values.get(n) for n in _names([path]))
+        }
+        return {name: _expand(path, values) for name, path in {**self.inputs, **had}.items()}
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name for path in paths for name in _BRACES.findall(path)))
+
+
+def _expand(path: str, values: Values) -> str | list[str]:
+    names = _names([path])
+    choices = [[value] if isinstance(value := values[name], str) else list(value) for name in names]
+    files = [path.format(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*choices)]
+    return files[0] if all(isinstance(values[name], str) for name in names) else files
+
+
+@functools.cache
+def catalogue() -> dict[str, FigureEntry]:
+    """Return every figure by name, in the order of groups, then as named."""
+    found = []
+    for file in sorted(_HERE.glob("*.py")):
+        literal = _literal(file)
+        if literal is not None:
+            found.append(FigureEntry(name=file.stem, **literal))
+    found.sort(key=lambda entry: GROUPS.index(entry.group))
+    return {entry.name: entry for entry in found}
+
+
+def _literal(file: Path) -> dict[str, Any] | None:
+    """Return the literal ``FIGURE`` of a module, or None where there is none."""
+    text = file.read_text(encoding="utf-8")
+    if "\nFIGURE = " not in text:
+        return None
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FIGURE":
+            value: dict[str, Any] = ast.literal_eval(node.value)
+            return value
+    return None
