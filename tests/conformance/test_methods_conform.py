@@ -1,4 +1,4 @@
-"""Every method of config/methods passes every check of the contract."""
+"""Every method of config/methods, and every arm of it, passes every check of the contract."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from unit import described as files
 
 from histobench.methods.conformance import CHECKS, Case
 from histobench.methods.entry import method_class
@@ -25,6 +26,29 @@ def case_of(file: Path) -> Case:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_method_conforms(file: Path, check) -> None:
     check(case_of(file))
+
+
+@functools.cache
+def case_of_arm(name: str, arm: str) -> Case:
+    return Case(*files.tiny(name, arm), files.method(name, arm).get("needs"))
+
+
+def different_arms() -> list[tuple[str, str]]:
+    """Arms that differ from their method, and from each other, at the size of these tests."""
+    seen = {name.stem: [files.tiny(name.stem)] for name in FILES}
+    found = []
+    for name, arm in files.arms():
+        if files.tiny(name, arm) not in seen[name]:
+            seen[name].append(files.tiny(name, arm))
+            found.append((name, arm))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "arm"), different_arms(), ids="_".join)
+def test_arm_conforms(name: str, arm: str, check) -> None:
+    check(case_of_arm(name, arm))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -66,6 +66,46 @@ def test_a_second_arm_of_a_method(project, tmp_path):
     assert (arm["method"], arm["title"], arm["params"]["k"]) == ("knn", "nine", 9)
 
 
+def test_an_arm_is_named_like_a_method(project, tmp_path):
+    bench = load(
+        project,
+        tmp_path,
+        "run: [demo]\n"
+        "methods:\n"
+        "  stnet: {params: {epochs: 7}, arms: {wide: {title: Wide, params: {views: 2}, window: {px: 60}}}}\n"
+        "  thitogene_as_released: {params: {epochs: 2}}\n"
+        "experiments:\n"
+        "  demo:\n"
+        "    methods:\n"
+        "      stnet_wide: {params: {batch_size: 4}}\n"
+        "      thitogene_as_released:\n"
+        "      mine: {method: he2gene_spat, params: {spatial: pairwise}}\n",
+    )
+    methods = bench.experiments["demo"]["methods"]
+    wide = methods["stnet_wide"]
+    assert (wide["title"], wide["window"]) == ("Wide", {"px": 60})
+    # the experiment over the arm over the configuration over the file (the demo's changes of stnet are its own)
+    assert [wide["params"][key] for key in ("batch_size", "views", "epochs", "momentum")] == [4, 2, 7, 0.9]
+    released = methods["thitogene_as_released"]
+    assert (released["params"]["graph_attention"], released["params"]["epochs"]) == ("as_released", 2)
+    assert released["family"] == "deep" and released["resources"]["mem_mb"] == 8000
+    plain = read_yaml(project / "config/methods/thitogene.yaml")
+    assert released["deviations"][: len(plain["deviations"])] == plain["deviations"]
+    assert len(released["deviations"]) == len(plain["deviations"]) + 1
+    assert (methods["mine"]["params"]["auxiliary_weight"], methods["mine"]["params"]["spatial"]) == (
+        100.0,
+        "pairwise",
+    )
+    assert not any("arms" in method for method in methods.values())
+
+
+def test_every_shipped_arm_is_valid(project):
+    bench = Benchmark({"run": ["demo"]}, project)
+    for file in (project / "config/methods").glob("*.yaml"):
+        for arm in read_yaml(file).get("arms", {}):
+            assert bench.method(f"{file.stem}_{arm}", "test")["title"]
+
+
 def test_a_whole_experiment_in_the_users_own_file(project, tmp_path):
     bench = load(
         project,
@@ -107,6 +147,14 @@ WRONG = {
     "an unknown method": (
         "run: [demo]\nexperiments: {demo: {methods: {stnett: {}}}}",
         r"names the method `stnett`, .* did you mean `stnet`\?",
+    ),
+    "an unknown arm": (
+        "run: [demo]\nexperiments: {demo: {methods: {brstnet_b9: {}}}}",
+        r"names the method `brstnet_b9`, .* did you mean `brstnet_b\d`\?",
+    ),
+    "a misspelt key of an arm": (
+        "run: [demo]\nmethods: {stnet: {arms: {wide: {windw: {px: 9}}}}}",
+        r"methods\.stnet: unknown key `windw` in `arms\.wide`; did you mean `window`\?",
     ),
     "an unknown cohort": (
         "run: [demo]\nexperiments: {demo: {cohort: simulatd}}",

@@ -1,34 +1,44 @@
-"""Arms that a method's YAML file lists are parameters that its class knows."""
+"""Arms that a method's YAML file lists are parameters that its class knows, under names that mean one thing."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
+from unit import described
 
 from histobench.methods.entry import build_method
 
-METHODS = Path(__file__).parents[2] / "config" / "methods"
+ARMS = described.arms()
+IDS = [f"{name}_{arm}" for name, arm in ARMS]
 
 
-def arms():
-    for file in sorted(METHODS.glob("*.yaml")):
-        described = yaml.safe_load(file.read_text())
-        for name, arm in described.get("published", {}).get("arms", {}).items():
-            params = arm[0] if isinstance(arm, list) else arm  # with parameter counts behind
-            yield pytest.param(described, params, id=f"{file.stem}-{name}")
+@pytest.mark.parametrize(("name", "arm"), ARMS, ids=IDS)
+def test_an_arm_changes_known_parameters_only(name, arm) -> None:
+    params = described.method(name)["arms"][arm].get("params", {})
+    settings = described.method(name, arm)
+    assert set(params) <= set(described.method(name)["params"])
+    method = build_method(settings["entry"], settings["params"])
+    for key, value in params.items():
+        assert getattr(method, key) == value
+    build_method(*described.tiny(name, arm))
 
 
-@pytest.mark.parametrize(("described", "params"), list(arms()))
-def test_an_arm_changes_known_parameters_only(described, params) -> None:
-    assert set(params) <= set(described["params"])
-    method = build_method(described["entry"], {**described["params"], **params})
-    for name, value in params.items():
-        assert getattr(method, name) == value
+def test_a_name_means_one_method_or_one_arm() -> None:
+    files = {file.stem for file in described.METHODS.glob("*.yaml")}
+    assert len(set(IDS)) == len(IDS)
+    assert not files & set(IDS)
+    titles = [described.method(name, arm)["title"] for name, arm in ARMS]
+    assert len(set(titles)) == len(titles)
 
 
-def test_brstnet_has_twenty_arms_and_he2gene_six() -> None:
-    listed = [param.values[0]["title"] for param in arms()]
-    assert 2 * listed.count("BrST-Net") == 20  # each with and without AuxNet
-    assert listed.count("HE2Gene") == 6
+def test_the_arms_of_the_papers_are_all_there() -> None:
+    backbones = {described.method(*pair)["params"]["backbone"] for pair in described.arms("brstnet")}
+    assert len(backbones) == 10
+    for name in backbones:
+        found = {
+            described.method(*pair)["params"]["auxiliary"]
+            for pair in described.arms("brstnet")
+            if described.method(*pair)["params"]["backbone"] == name
+        }
+        assert found == {True, False}
+    assert {"prim", "aux", "tmr", "spat_only", "base", "spat"} <= set(described.method("he2gene")["arms"])
+    assert {"ae1", "ae2", "ae3", "huber", "as_released"} <= set(described.method("histospace")["arms"])

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
-from unit import simulated_study
+from unit import described, simulated_study
 
 from histobench.errors import UserError
 from histobench.expression.transforms import TRANSFORMS, transform_counts
@@ -23,9 +21,6 @@ from histobench.training.data import PatchSource
 
 ENTRY = "histobench.methods.brstnet:BrSTNet"
 TINY = {"backbone": "small_cnn", "input_px": 32, "epochs": 3, "learning_rate": 0.01, "auxiliary_weight": 1.0}
-ARMS = yaml.safe_load((Path(__file__).parents[2] / "config/methods/brstnet.yaml").read_text())["published"][
-    "arms"
-]
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
 # width of the features and parameters of the ten networks without their own classifier
 PUBLISHED = {
@@ -58,10 +53,14 @@ def test_all_twenty_arms_have_the_published_number_of_parameters(name) -> None:
     assert with_auxnet - plain == 5693 * (dimension + 1)  # one linear layer
 
 
-def test_the_configuration_lists_the_ten_networks_and_their_counts() -> None:
-    assert {params["backbone"]: (plain, more) for params, plain, more in ARMS.values()} == {
-        name: counts[1:] for name, counts in PUBLISHED.items()
-    }
+def test_the_configuration_states_these_counts() -> None:
+    for arm in described.arms("brstnet"):
+        settings = described.method(*arm)
+        _, plain, more = PUBLISHED[settings["params"]["backbone"]]
+        stated = settings["parameters"]
+        assert stated["genes"] == 250
+        assert stated["auxiliary"] == (5693 if settings["params"]["auxiliary"] else None)
+        assert stated["count"] == (more if settings["params"]["auxiliary"] else plain)
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "efficientnet_b0", "efficientnet_b3", "efficientnet_b4"])

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from unit import simulated_study
+from unit import described, simulated_study
 
 from histobench.errors import UserError
 from histobench.methods.conformance import make_study
@@ -25,9 +23,7 @@ ENTRY = "histobench.methods.he2gene:HE2Gene"
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
 TINY = {"backbone": "small_cnn", "input_px": 32, "epochs": 2, "batch_size": 8, "learning_rate": 0.01}
 TINY |= {"auxiliary_weight": 1.0}
-ARMS = yaml.safe_load((Path(__file__).parents[2] / "config/methods/he2gene.yaml").read_text())["published"][
-    "arms"
-]
+ARMS = described.method("he2gene")["arms"]
 COUNTS = {
     "prim": 24_020_282,
     "aux": 64_383_533,
@@ -40,8 +36,10 @@ COUNTS = {
 
 @pytest.mark.parametrize("arm", COUNTS)
 def test_every_arm_has_the_published_number_of_parameters(arm) -> None:
-    params, count = ARMS[arm]
-    method = HE2Gene(**params)
+    settings = described.method("he2gene", arm)
+    method = HE2Gene(**settings["params"])
+    stated = settings["parameters"]
+    assert stated["auxiliary"] == (19_699 if method.auxiliary else None)
     with torch.device("meta"):
         network = MultiHead(
             PixelNorm(),
@@ -50,7 +48,7 @@ def test_every_arm_has_the_published_number_of_parameters(arm) -> None:
             auxiliary=19_699 if method.auxiliary else 0,
             tumour=method.tumour,
         )
-    assert count_parameters(network) == count == COUNTS[arm]
+    assert count_parameters(network) == stated["count"] == COUNTS[arm]
 
 
 def brute_force(centre, neighbours, valid, form):
@@ -265,7 +263,7 @@ def test_without_labels_there_is_no_tumour_probability_and_no_penalty() -> None:
 @pytest.mark.parametrize("arm", COUNTS)
 def test_every_arm_trains_repeatably(arm) -> None:
     train, test = make_study()
-    params = {**ARMS[arm][0], **TINY}
+    params = {**ARMS[arm]["params"], **TINY}
     first, second = HE2Gene(**params), HE2Gene(**params)
     history = first.fit(train, [], CONTEXT).history
     second.fit(train[::-1], [], CONTEXT)
@@ -294,7 +292,7 @@ def test_training_under_bfloat16_autocast_stays_finite() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["base", "spat"])
 def test_it_finds_planted_genes_and_tumour_of_an_unseen_patient(arm) -> None:
-    params = {**ARMS[arm][0], **TINY, "input_px": 64, "window_share": 1.0, "grid_shares": [1.0]}
+    params = {**ARMS[arm]["params"], **TINY, "input_px": 64, "window_share": 1.0, "grid_shares": [1.0]}
     params |= {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3}
     method, told = simulated_study.fit(ENTRY, params)
     planted, null = simulated_study.planted_and_null(method)

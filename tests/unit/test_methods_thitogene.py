@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-import yaml
+from unit import described
 
 from histobench.errors import UserError
+from histobench.methods.entry import build_method
 from histobench.methods.thitogene import GraphEncoder, PlainEncoder, THItoGeneNetwork
 from histobench.networks.backbones import count_parameters
 from histobench.networks.capsule import AttentionRouting
 from histobench.networks.dynamic_conv import DynamicConv2d
 from histobench.networks.graph import nearest_neighbours
 
-CONFIG = Path(__file__).parents[2] / "config" / "methods"
 SMALL = {
     "stem_channels": 4, "kernels": 2, "capsule_channels": [8, 8, 8, 16], "primary_width": 4, "n_capsules": 4,
     "capsule_width": 8, "depth": 1, "heads": 2, "head_width": 8, "hidden": 32, "graph_heads": 2, "graph_width": 8,
@@ -85,23 +83,26 @@ def test_shapes():
     assert features.shape == (5, 512)
 
 
-@pytest.mark.parametrize("file", sorted(CONFIG.glob("thitogene_*.yaml")), ids=lambda file: file.stem)
-def test_each_arm_differs_from_the_method_in_one_parameter(file):
-    full = yaml.safe_load((CONFIG / "thitogene.yaml").read_text())["params"]
-    arm = yaml.safe_load(file.read_text())
-    different = {key: value for key, value in arm["params"].items() if value != full[key]}
+def test_the_ablations_and_the_released_form_differ_from_the_method_in_one_parameter():
     expected = {
-        "thitogene_as_released": {"graph_attention": "as_released"},
-        "thitogene_no_dynamic_conv": {"dynamic_conv": False},
-        "thitogene_no_capsules_weak": {"capsules": "pooled"},
-        "thitogene_no_capsules_strong": {"capsules": "flattened"},
-        "thitogene_no_transformer": {"depth": 0},
-        "thitogene_no_graph_attention": {"graph_attention": "none"},
+        "as_released": {"graph_attention": "as_released"},
+        "no_dynamic_conv": {"dynamic_conv": False},
+        "no_capsules_weak": {"capsules": "pooled"},
+        "no_capsules_strong": {"capsules": "flattened"},
+        "no_transformer": {"depth": 0},
+        "no_graph_attention": {"graph_attention": "none"},
     }
-    assert different == expected[file.stem]
-    tiny = {**arm["params"], **arm["conformance"]}
-    assert tiny["graph_attention"] == arm["params"]["graph_attention"]
-    assert bool(tiny["depth"]) == bool(arm["params"]["depth"])
+    arms = described.method("thitogene")["arms"]
+    assert {name: arms[name]["params"] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("name", "arm"), described.arms("thitogene"))
+def test_each_arm_states_the_size_of_its_network(name, arm):
+    settings = described.method(name, arm)
+    method = build_method(settings["entry"], settings["params"])
+    with torch.device("meta"):
+        network = method._network(112, settings["parameters"]["genes"])
+    assert count_parameters(network) == settings["parameters"]["count"]
 
 
 def small(**changes):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from unit import simulated_study
+from unit import described, simulated_study
 
 from histobench.errors import UserError
 from histobench.methods.conformance import ALL_GENES, GENES, make_section, make_study, permute
@@ -17,16 +15,13 @@ from histobench.methods.contract import Context
 from histobench.methods.entry import build_method
 from histobench.methods.whole_section import Section, grid_positions, scaled_pixels
 
-METHODS = ("histogene", "hist2st", "thitogene", "thitogene_as_released")
-CONFIG = Path(__file__).parents[2] / "config" / "methods"
+METHODS = ("histogene", "hist2st", "thitogene", "thitogene/as_released")
 CONTEXT = Context(genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1)
 
 
 def tiny(name, **changes):
     """The method at the size of its conformance checks, for a few epochs."""
-    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
-    params = {**described["params"], **described["conformance"], "epochs": 2, **changes}
-    return build_method(described["entry"], params)
+    return build_method(*described.tiny(*name.split("/"), **{"epochs": 2, **changes}))
 
 
 def fitted(name, context=CONTEXT, train=None, valid=(), **changes):
@@ -195,7 +190,7 @@ def test_bfloat16_trains(name):
 
 def step_bytes(name, **changes):
     """Bytes that one training step at full size keeps for its backward pass, from shapes alone."""
-    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    settings = described.method(*name.split("/"))
     n, genes = 712, 785
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -205,7 +200,7 @@ def step_bytes(name, **changes):
         return tensor
 
     with torch.device("meta"):
-        method = build_method(described["entry"], {**described["params"], **changes})
+        method = build_method(settings["entry"], {**settings["params"], **changes})
         network = method._network(112, genes).train()
         graph = torch.empty((n, n)) if "hist2st" in name else torch.empty((n, n), dtype=torch.bool)
         extra = {"counts": torch.empty(n, genes), "size_factor": torch.empty(n)}
@@ -221,13 +216,13 @@ def step_bytes(name, **changes):
     return state, sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
-@pytest.mark.parametrize("name", [*METHODS, "thitogene_no_capsules_strong"])
+@pytest.mark.parametrize("name", [*METHODS, "thitogene/no_capsules_strong"])
 def test_a_step_at_full_size_fits_into_12_gb(name):
     state, activations = step_bytes(name)
     assert activations > 1e8
-    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    settings = described.method(*name.split("/"))
     # 1.5 GB for the process and what operators need for a moment
-    assert state + activations + 1.5e9 < 1e6 * described["resources"]["mem_mb"] <= 12e9
+    assert state + activations + 1.5e9 < 1e6 * settings["resources"]["mem_mb"] <= 12e9
 
 
 def test_recomputing_copies_saves_most_of_their_memory():
@@ -256,8 +251,8 @@ LEARNING = {
 @pytest.mark.parametrize("name", LEARNING)
 def test_training_brings_the_loss_down(name):
     """That they fit, not that they generalise: with a few small sections they do not beat chance yet."""
-    described = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
-    params = {**described["params"], **LEARNING[name], "pixel_divisor": 255, "learning_rate": 1e-3}
-    _, told = simulated_study.fit(described["entry"], {**params, "epochs": 6})
+    settings = described.method(*name.split("/"))
+    params = {**settings["params"], **LEARNING[name], "pixel_divisor": 255, "learning_rate": 1e-3}
+    _, told = simulated_study.fit(settings["entry"], {**params, "epochs": 6})
     losses = [row["loss"] for row in told.history]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -242,6 +242,25 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def with_arm(method: Mapping[str, Any], arm: str) -> dict[str, Any]:
+    """Return a method's settings as one of its ``arms``.
+
+    Keys with values merge, the window is replaced, deviations are added to those of the method. Its
+    parameters also count at the tiny size of the conformance tests, unless its own ``conformance`` differs.
+    """
+    change = method["arms"][arm]
+    value = merge({key: item for key, item in method.items() if key != "arms"}, change)
+    value["title"] = change.get("title", f"{method['title']} ({arm.replace('_', ' ')})")
+    value["window"] = change.get("window", method.get("window"))
+    value["deviations"] = [*method.get("deviations", []), *change.get("deviations", [])]
+    value["conformance"] = {
+        **method.get("conformance", {}),
+        **change.get("params", {}),
+        **change.get("conformance", {}),
+    }
+    return value
+
+
 def _check_entry(entry: str, key: str, where: str) -> None:
     """Refuse an entry whose module does not exist; its code could be neither hashed nor run."""
     module = entry.partition(":")[0]
@@ -369,6 +388,32 @@ class Benchmark:
             _check_entry(locate, "archives.locate", where)
         return fill_defaults(value, rules)
 
+    def method(self, name: str, asked_by: str) -> dict[str, Any]:
+        """Return a method's complete settings; a name METHOD_ARM is one of the ``arms`` of its file."""
+        if self._is_method(name):
+            value = self._definition("method", name, asked_by)
+            value.pop("arms")
+            return value
+        for stem in (name[:place] for place, letter in enumerate(name) if letter == "_"):
+            if self._is_method(stem):
+                method = self._definition("method", stem, asked_by)
+                arm = name[len(stem) + 1 :]
+                if arm in method["arms"]:
+                    value = merge(with_arm(method, arm), self.config["methods"].get(name) or {})
+                    value.pop("arms", None)
+                    check(value, schema(self.project, "method"), f"{self.origin}: methods.{name}")
+                    return value
+        known = {file.stem for file in (self.project / "config/methods").glob("*.yaml")}
+        known |= {each for each, change in self.config["methods"].items() if "entry" in (change or {})}
+        for each in sorted(known):
+            known |= {f"{each}_{arm}" for arm in self._definition("method", each, asked_by)["arms"]}
+        raise UserError(f"{asked_by} names the method `{name}`, which does not exist; {near(name, known)}")
+
+    def _is_method(self, name: str) -> bool:
+        """Whether a name has a file, or is defined from scratch in the configuration."""
+        file = self.project / "config/methods" / f"{name}.yaml"
+        return file.exists() or "entry" in (self.config["methods"].get(name) or {})
+
     def cohort(self, name: str, asked_by: str = "") -> dict[str, Any]:
         """Return a cohort's complete settings; a simulated cohort's sections are named here."""
         if name not in self.cohorts:
@@ -464,7 +509,7 @@ class Benchmark:
     ) -> dict[str, Any]:
         """Return one compared method with the experiment's changes merged in."""
         name = change.get("method", arm)
-        method = self._definition("method", name, f"{where}: `methods`")
+        method = self.method(name, f"{where}: `methods`")
         laid_over = {key: change[key] for key in ("title", "params", "resources") if key in change}
         method = merge(method, laid_over)
         if "window" in change:

@@ -45,6 +45,7 @@ experiments:
     methods:
       knn:
       knn_20: {method: knn, title: k-NN with k = 20, params: {k: 20}}
+      thitogene_as_released:          # the arm `as_released` of config/methods/thitogene.yaml
 ```
 
 Everything is checked before the first job: an unknown key, a wrong type or settings that mean nothing together stop the run
