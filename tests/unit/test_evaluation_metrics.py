@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from scipy.spatial.distance import jensenshannon
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import mean_absolute_error, roc_auc_score, root_mean_squared_error
+from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
-from histobench.evaluation.metrics import METRICS, gene_metrics
+from histobench.evaluation.metrics import METRICS, MOMENTS, gene_metrics, gene_moments
+from histobench.evaluation.spatial import SPATIAL_METRICS, spatial_metrics
 from histobench.expression.transforms import log_depth
 
 
@@ -41,6 +43,41 @@ def test_correlations_and_errors_equal_scipy_and_sklearn():
         assert ours["mean_prediction"][g] == pytest.approx(f.mean())
         assert ours["sd_truth"][g] == pytest.approx(y.std())
         assert ours["sd_prediction"][g] == pytest.approx(f.std())
+
+
+def test_relative_error_spread_and_divergence_equal_sklearn_and_scipy():
+    truth, prediction, _ = tied_data(seed=4)
+    prediction[:, 3] -= 100  # no share at all: counts as uniform
+    for shift in (0.0, -10.3):  # targets of He et al. 2020 are negative
+        y_all, f_all = truth + np.float32(shift), prediction + np.float32(shift)
+        ours = gene_metrics(y_all, f_all)
+        for g in range(truth.shape[1]):
+            y, f = y_all[:, g].astype(float), f_all[:, g].astype(float)
+            if np.ptp(y) == 0:
+                assert np.isnan(
+                    [ours[name][g] for name in ("mse_to_section_mean", "sd_ratio", "js_divergence")]
+                ).all()
+                continue
+            assert ours["mse_to_section_mean"][g] == pytest.approx(1 - r2_score(y, f))
+            assert ours["sd_ratio"][g] == pytest.approx(f.std() / y.std())
+            low = min(y.min(), 0)
+            share = np.clip(f - low, 0, None)
+            share = share if share.any() else np.ones(len(f))
+            expected = jensenshannon(y - low, share, base=2) ** 2
+            assert ours["js_divergence"][g] == pytest.approx(expected, abs=1e-6)
+    assert (gene_metrics(truth, truth)["js_divergence"][:1] == 0).all()
+    disjoint = np.array([[1, 0], [0, 1.0]])
+    assert gene_metrics(disjoint, 1 - disjoint)["js_divergence"] == pytest.approx([1, 1])
+
+
+def test_moments_are_those_of_all_metrics():
+    truth, prediction, _ = tied_data()
+    truth[1, 2] = np.nan
+    everything, moments = gene_metrics(truth, prediction), gene_moments(truth, prediction)
+    assert tuple(moments) == MOMENTS
+    for name in MOMENTS:
+        np.testing.assert_allclose(moments[name], everything[name], rtol=1e-12)
+    assert all(np.isnan(v).all() for v in gene_moments(truth[:0], prediction[:0]).values())
 
 
 def test_pearson_equals_torchmetrics():
@@ -194,10 +231,16 @@ def test_moments_pool_to_the_exact_correlation():
 
 
 @pytest.mark.slow
-def test_speed_goal_and_a_plain_scipy_loop_in_the_same_run():
-    """250 genes x 30,000 spots x 23 patients: all metrics in under two seconds of processor time."""
+def test_speed_goals_beside_a_plain_scipy_loop_of_the_same_run():
+    """All metrics of 30,000 spots of 23 patients: 250 genes under 2 s, 20,000 under a minute on two cores.
+
+    Processor time is divided by the two cores. Genes are worked on in blocks of a fixed size, so time is
+    proportional to their number, and 20,000 are 80 times 250. A crowded machine slows everything; a loop of
+    two scipy functions over a fifth of the genes, extrapolated to all, tells how much.
+    """
+    n_genes, some = 250, 50
     rng = np.random.default_rng(0)
-    truth = np.log1p(rng.poisson(1.5, (30_000, 250))).astype(np.float32)
+    truth = np.log1p(rng.poisson(1.5, (30_000, n_genes))).astype(np.float32)
     prediction = (0.2 * truth + rng.normal(size=truth.shape)).astype(np.float32)
     total = rng.integers(100, 9000, 30_000)
     bounds = np.linspace(0, 30_000, 24).astype(int)
@@ -205,24 +248,33 @@ def test_speed_goal_and_a_plain_scipy_loop_in_the_same_run():
 
     def all_metrics():
         for rows in patients:
-            about = {"total_counts": total[rows], "smoothed_truth": truth[rows]}
-            gene_metrics(truth[rows], prediction[rows], **about)
+            y, f = truth[rows], prediction[rows]
+            gene_metrics(y, f, total_counts=total[rows], smoothed_truth=y, threads=2)
+            place = np.arange(len(y))
+            spatial_metrics(y, f, place % 40, place // 40, threads=2)
 
     def scipy_loop():
         for rows in patients:
-            for g in range(250):
+            for g in range(some):
                 stats.pearsonr(truth[rows, g], prediction[rows, g])
+                stats.spearmanr(truth[rows, g], prediction[rows, g])
 
-    ours, loop = (_processor_seconds(work) for work in (all_metrics, scipy_loop))
-    print(f"all metrics {ours:.2f} s, a loop of scipy.pearsonr alone {loop:.2f} s")
-    # A crowded machine slows both; the loop of the same run tells how much.
-    assert ours < 2.0 * max(1.0, loop / 1.5)
+    ours = _processor_seconds(all_metrics) / 2
+    loop = _processor_seconds(scipy_loop) * n_genes / some / 2
+    print(
+        f"{len(METRICS) + len(SPATIAL_METRICS)} metrics on two cores: 250 genes {ours:.2f} s, 20,000 genes "
+        f"{80 * ours:.0f} s; scipy.pearsonr and spearmanr in a loop {loop:.2f} s and {80 * loop:.0f} s"
+    )
+    crowded = max(1.0, loop / 2.5)
+    assert ours < 2.0 * crowded
+    assert 80 * ours < 60.0 * crowded
+    assert loop / ours > 2.0, "all metrics together take less than half of two of them in a loop"
 
 
 def _processor_seconds(work):
-    """Least processor time of three runs: steadier than the clock on a machine that others use."""
+    """Least processor time of two runs: steadier than the clock on a machine that others use."""
     seconds = []
-    for _ in range(3):
+    for _ in range(2):
         start = time.process_time()
         work()
         seconds.append(time.process_time() - start)

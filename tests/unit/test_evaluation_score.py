@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from histobench.errors import UserError
 from histobench.evaluation.metrics import METRICS
-from histobench.evaluation.score import POOLED, write_metrics
+from histobench.evaluation.score import POOLED, SPOT_COLUMNS, write_metrics
+from histobench.evaluation.spatial import SPATIAL_METRICS
 from histobench.expression.transforms import transform_counts
 
 GENES = ["G1", "G2", "CONST"]
@@ -56,7 +57,7 @@ def scored(tmp_path):
         "P1b": prediction_file(folder, "P1b", "P1", seed=2, tumour=True),
         "P2a": prediction_file(folder, "P2a", "P2", seed=3),
     }
-    write_metrics(folder, tmp_path / "m.parquet")
+    write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
     return data, pd.read_parquet(tmp_path / "m.parquet")
 
 
@@ -72,9 +73,10 @@ def test_table_has_every_metric_once_per_section_and_gene(scored):
     _, table = scored
     assert list(table.columns) == ["patient", "section", "gene", "metric", "value", "n_spots"]
     assert not table.duplicated(["patient", "section", "gene", "metric"]).any()
-    genewise = table[table.gene != ""]
-    assert len(genewise) == 5 * len(GENES) * len(METRICS)  # three sections, two pooled patients
-    assert set(genewise.metric) == set(METRICS)
+    genewise = table[(table.gene != "") & ~table.metric.str.contains("@|importance")]
+    # three sections with maps, two pooled patients without
+    assert len(genewise) == 5 * len(GENES) * len(METRICS) + 3 * len(GENES) * len(SPATIAL_METRICS)
+    assert set(genewise.metric) == {*METRICS, *SPATIAL_METRICS}
 
 
 def test_section_and_pooled_patient_correlations_are_those_of_scipy(scored):
@@ -118,12 +120,50 @@ def test_tumour_metrics_use_labelled_spots_only(scored):
     assert value(table, "P1a", "", "tumour_brier") == pytest.approx(brier_score_loss(label, score), abs=1e-6)
     assert value(table, "P1a", "", "tumour_accuracy") == pytest.approx(((score >= 0.5) == label).mean())
     assert value(table, "P1a", "", "tumour_n_labelled") == len(obs)
-    assert table[(table.section == "P2a") & (table.gene == "")].empty
+    assert list(table[(table.section == "P2a") & (table.gene == "")].metric) == ["pearson_per_spot"]
+
+
+def test_tumour_spots_and_the_others_are_scored_apart(scored):
+    data, table = scored
+    cells = data["P1a"]
+    tumour = (cells.obs["tumour"] == 1).to_numpy()
+    assert 0 < tumour.sum() < (cells.obs["tumour"] == 0).sum() + 3
+    for suffix, chosen in (("tumour", tumour), ("normal", (cells.obs["tumour"] == 0).to_numpy())):
+        y, f = cells.layers["truth"][chosen, 0], cells.X[chosen, 0]
+        found = value(table, "P1a", "G1", f"pearson@{suffix}")
+        assert found == pytest.approx(stats.pearsonr(y, f).statistic, abs=1e-6)
+        assert value(table, "P1a", "G1", f"mean_truth@{suffix}") == pytest.approx(y.mean(), abs=1e-6)
+        rows = table[(table.section == "P1a") & (table.metric == f"pearson@{suffix}")]
+        assert (rows.n_spots == chosen.sum()).all()
+    assert not table[table.section == "P2a"].metric.str.contains("@").any(), "no label, no row"
+
+
+def test_spot_table_has_every_spot_once_and_clusters_where_there_are_labels(scored, tmp_path):
+    data, _ = scored
+    spots = pd.read_parquet(tmp_path / "s.parquet")
+    assert tuple(spots.columns) == SPOT_COLUMNS and len(spots) == 90
+    assert not spots.duplicated(["section", "spot"]).any()
+    first = spots[spots.section == "P1a"]
+    np.testing.assert_array_equal(first["tumour"], data["P1a"].obs["tumour"])
+    np.testing.assert_allclose(first["tumour_probability"], data["P1a"].obs["tumour_probability"])
+    known = first["tumour"].notna()
+    assert set(first.loc[known, "cluster_prediction"]) == {0.0, 1.0}
+    assert first.loc[~known, "cluster_prediction"].isna().all()
+    assert spots.loc[spots.section == "P2a", "cluster_truth"].isna().all()
+    assert spots["cluster_embedding"].isna().all(), "these predictions have no latent space"
+
+
+def test_correlation_over_genes_of_a_spot_is_that_of_scipy(scored):
+    data, table = scored
+    cells = data["P2a"]
+    each = [stats.pearsonr(y, f).statistic for y, f in zip(cells.layers["truth"], cells.X, strict=True)]
+    assert value(table, "P2a", "", "pearson_per_spot") == pytest.approx(np.mean(each), abs=1e-6)
 
 
 def test_scoring_twice_gives_the_same_bytes(scored, tmp_path):
-    write_metrics(tmp_path / "predictions", tmp_path / "again.parquet")
+    write_metrics(tmp_path / "predictions", tmp_path / "again.parquet", tmp_path / "spots.parquet")
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "m.parquet").read_bytes()
+    assert (tmp_path / "spots.parquet").read_bytes() == (tmp_path / "s.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("transform", ["stnet", "log1p", "log10_cp10k", "log10_cp10k_panel"])
@@ -131,7 +171,7 @@ def test_every_transform_can_be_scored(tmp_path, transform):
     folder = tmp_path / "predictions"
     folder.mkdir()
     prediction_file(folder, "S", "P", seed=0, transform=transform)
-    write_metrics(folder, tmp_path / "m.parquet")
+    write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
     table = pd.read_parquet(tmp_path / "m.parquet")
     assert np.isfinite(value(table, "S", "G1", "pearson_smoothed"))
 
@@ -140,10 +180,10 @@ def test_empty_folder_and_incomplete_file_are_one_sentence(tmp_path):
     folder = tmp_path / "predictions"
     folder.mkdir()
     with pytest.raises(UserError, match="no prediction"):
-        write_metrics(folder, tmp_path / "m.parquet")
+        write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
     data = prediction_file(folder, "S", "P", seed=0)
     del data.layers["truth"]
     data.write_h5ad(folder / "S.h5ad")
     with pytest.raises(UserError, match=r"S\.h5ad: layers lacks truth"):
-        write_metrics(folder, tmp_path / "m.parquet")
+        write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
     assert not (tmp_path / "m.parquet").exists()

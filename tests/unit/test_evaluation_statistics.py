@@ -10,6 +10,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from histobench.evaluation.dependence import (
+    dependence_note,
+    gene_test,
+    shared_binomial_p,
+    shared_training,
+)
 from histobench.evaluation.statistics import (
     adjust,
     binomial_p,
@@ -18,13 +24,11 @@ from histobench.evaluation.statistics import (
     compare_methods,
     consistency,
     consistency_from_counts,
-    gene_test,
     genes_needed_bh,
     mean_score,
     patients_needed,
     positive_gene_curve,
     power_statement,
-    shared_training,
     sign_flips,
     smallest_p,
     wilson_interval,
@@ -263,6 +267,29 @@ def test_cross_validated_null_genes_are_found_at_the_nominal_rate_only_with_the_
     assert 0.025 < corrected <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 6000)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_patients", [8, 12])
+def test_cross_validated_null_counts_follow_the_shared_binomial_and_not_the_plain_one(n_patients):
+    """The level of the consistency test, at every threshold between 20 % and 0.5 %."""
+    rng = np.random.default_rng(100 + n_patients)
+    r = cross_validated_null(rng, n_patients, 12_000)
+    positive = (r > 0).sum(axis=0)
+    k = np.arange(n_patients + 1)
+    seen = np.array([(positive >= step).mean() for step in k])
+    plain, shared = binomial_p(k, n_patients), shared_binomial_p(k, n_patients, 1 / (n_patients - 1))
+    tested = (shared < 0.2) & (shared > 0.005)
+    print(
+        n_patients,
+        "patients: k, seen, binomial, shared",
+        *zip(k[tested], seen[tested], plain[tested], shared[tested], strict=True),
+    )
+    assert tested.sum() >= 2
+    assert (seen[tested] > plain[tested] + 3 * np.sqrt(plain[tested] / 12_000)).all()
+    # As for the t-test: sums of products are not quite normal, so a little conservative.
+    assert (seen[tested] <= shared[tested] + 3 * np.sqrt(shared[tested] / 12_000)).all()
+    assert (seen[tested] > 0.6 * shared[tested]).all()
+
+
 def test_shared_training_of_fold_schemes():
     assert shared_training([({"a"}, {"b"})]) == 0
     assert shared_training([({"a", "b"}, {"c", "d"})]) == 0, "one fold: models are the same but share no test"
@@ -279,3 +306,24 @@ def test_gene_test_equals_scipy_and_survives_awkward_scores():
     awkward = np.array([[0.0, 0.2, np.nan, 0.1], [0.0, 0.2, np.nan, np.nan]])
     p = gene_test(awkward)
     assert p[0] == 1 and p[1] == 0 and np.isnan(p[2]) and np.isnan(p[3])
+
+
+def test_shared_training_widens_the_binomial_test():
+    """With correlation 0 the binomial; with 1 a single coin; between them the exact orthant probabilities."""
+    k = np.arange(24)
+    np.testing.assert_allclose(shared_binomial_p(k, 23, 0.0), binomial_p(k, 23))
+    assert shared_binomial_p(np.array([0, 1, 5]), 5, 1.0).tolist() == [1.0, 0.5, 0.5]
+    assert np.isnan(shared_binomial_p(np.array([0]), 0, 0.3)).all()
+    # Both of two positive: 1/4 + asin(rho) / (2 pi); all three: 1/8 + 3 asin(rho) / (4 pi).
+    for rho in (0.05, 0.2, 0.5):
+        two = shared_binomial_p(np.array([2]), 2, rho)[0]
+        assert two == pytest.approx(0.25 + np.arcsin(rho) / (2 * np.pi), abs=1e-9)
+        three = shared_binomial_p(np.array([3]), np.array([3]), rho)[0]
+        assert three == pytest.approx(0.125 + 3 * np.arcsin(rho) / (4 * np.pi), abs=1e-9)
+    rng = np.random.default_rng(0)
+    rho, draws = 1 / 22, 400_000
+    scores = np.sqrt(rho) * rng.normal(size=(draws, 1)) + np.sqrt(1 - rho) * rng.normal(size=(draws, 23))
+    seen = ((scores > 0).sum(axis=1) >= 18).mean()
+    assert seen > 2 * binomial_p(np.array([18]), 23)[0]
+    assert shared_binomial_p(np.array([18]), 23, rho)[0] == pytest.approx(seen, abs=4 * np.sqrt(seen / draws))
+    assert "0.045" in dependence_note(rho) and "agree" in dependence_note(0.0)

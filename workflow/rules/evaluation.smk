@@ -2,11 +2,12 @@
 
 
 rule score_fold:
-    """Compute every metric of one method on the tested sections of one fold."""
+    """Compute every metric of one method on the tested sections of one fold, and clusters of their spots."""
     input:
         "results/{experiment}/predictions/{method}/{fold}",
     output:
-        "results/{experiment}/metrics/{method}/{fold}.parquet",
+        metrics="results/{experiment}/metrics/{method}/{fold}.parquet",
+        spots="results/{experiment}/metrics/{method}/{fold}.spots.parquet",
     log:
         "results/logs/score_fold/{experiment}/{method}/{fold}.log",
     conda:

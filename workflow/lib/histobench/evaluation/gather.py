@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from histobench.evaluation.dependence import shared_training
 from histobench.evaluation.results import (
     SectionScores,
     aligned,
@@ -18,7 +19,7 @@ from histobench.evaluation.results import (
     read_scores,
     split_seed,
 )
-from histobench.evaluation.statistics import Consistency, consistency, shared_training
+from histobench.evaluation.statistics import Consistency, consistency
 from histobench.files import read_json
 
 NO_METRICS = "the metric table is missing"

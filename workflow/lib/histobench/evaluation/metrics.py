@@ -20,6 +20,15 @@ auroc_quartiles
     (He et al. 2020). Quarters are taken by rank, ties in the order of the spots.
 auroc_quartiles_strict
     The same, NaN for genes whose two quarters share a value, where the order of tied spots would decide.
+mse_to_section_mean
+    Mean squared error over that of the section's own mean, the variance: below 1 the prediction beats an
+    oracle that knows the mean.
+sd_ratio
+    Standard deviation of the prediction over that of the observation: below 1 it is over-smoothed.
+js_divergence
+    Jensen-Shannon divergence, base 2, of the two distributions of a gene over the spots (Li et al. 2022):
+    0 for equal shares, 1 for disjoint ones. Values below zero (of the observation: shifted to start at zero)
+    have no share; a prediction without any share counts as uniform.
 mean_truth, mean_prediction, sd_truth, sd_prediction
     Population moments (division by n). With n and r they are sufficient to pool correlations exactly.
 """
@@ -41,11 +50,17 @@ METRICS = (
     "mae",
     "auroc_quartiles",
     "auroc_quartiles_strict",
+    "mse_to_section_mean",
+    "sd_ratio",
+    "js_divergence",
     "mean_truth",
     "mean_prediction",
     "sd_truth",
     "sd_prediction",
 )
+
+# With n, enough to pool correlations exactly.
+MOMENTS = ("pearson", "mean_truth", "mean_prediction", "sd_truth", "sd_prediction")
 
 # A float32 column whose spread is within a few rounding errors of its magnitude is constant.
 _ROUNDING = 1e-6
@@ -111,6 +126,27 @@ def gene_metrics(
     else:
         parts = [work(block) for block in blocks]
     return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in METRICS}
+
+
+def gene_moments(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute only :data:`MOMENTS` of every gene, arguments as for :func:`gene_metrics`."""
+    truth, prediction = _as_matrix(truth), _as_matrix(prediction)
+    if len(truth) == 0:
+        return {name: np.full(truth.shape[1], np.nan) for name in MOMENTS}
+    missing = ~np.isfinite(truth).all(axis=0)
+    observed, predicted = _Moments(np.where(missing, np.float32(0), truth).T), _Moments(prediction.T)
+    result = _moment_metrics(observed, predicted, _correlation(observed, predicted))
+    return {name: np.where(missing, np.nan, values) for name, values in result.items()}
+
+
+def _moment_metrics(observed: _Moments, predicted: _Moments, r: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "pearson": r,
+        "mean_truth": observed.mean,
+        "mean_prediction": predicted.mean,
+        "sd_truth": observed.sd,
+        "sd_prediction": predicted.sd,
+    }
 
 
 def _as_matrix(values: np.ndarray) -> np.ndarray:
@@ -250,6 +286,29 @@ def _auroc_sorted(side: np.ndarray, starts: np.ndarray, quarter: int) -> np.ndar
     return np.einsum("gn,gn->g", below, (side == 1).astype(np.float64)) / quarter**2
 
 
+def _of_varying(top: np.ndarray, bottom: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """Quotient for genes that vary, NaN for the others."""
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=varies & (bottom > 0))
+
+
+def _divergence(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence of the shares of spots, rows (genes, spots); NaN without observed share."""
+    floor = np.minimum(truth.min(axis=1, keepdims=True), 0)
+    y, f = (np.maximum(values - floor, 0).astype(np.float64) for values in (truth, prediction))
+    sums = [values.sum(axis=1, keepdims=True) for values in (y, f)]
+    f[sums[1][:, 0] <= 0] = 1.0
+    sums[1][sums[1] <= 0] = truth.shape[1]
+    y /= np.where(sums[0] > 0, sums[0], 1.0)
+    f /= sums[1]
+    divergence = _entropy((y + f) / 2) - (_entropy(y) + _entropy(f)) / 2
+    return np.where(sums[0][:, 0] > 0, np.clip(divergence, 0.0, 1.0), np.nan)
+
+
+def _entropy(shares: np.ndarray) -> np.ndarray:
+    logs = np.log2(np.maximum(shares, np.finfo(np.float64).tiny))
+    return -np.einsum("gn,gn->g", shares, logs)
+
+
 def _block_metrics(
     truth: np.ndarray, prediction: np.ndarray, depth: np.ndarray | None, smoothed: np.ndarray | None
 ) -> dict[str, np.ndarray]:
@@ -264,21 +323,22 @@ def _block_metrics(
     spearman, auroc, shared = _rank_metrics(truth, prediction)
     spearman[predicted.constant] = 0.0
     difference = np.subtract(truth, prediction, dtype=np.float64)
+    square = np.einsum("gn,gn->g", difference, difference)
+    varies = ~observed.constant
     result = {
-        "pearson": r,
         "spearman": np.where(observed.constant, np.nan, spearman),
         "pearson_smoothed": np.full_like(r, np.nan)
         if smoothed is None
         else _correlation(_Moments(np.where(missing[:, None], np.float32(0), smoothed)), predicted),
         "pearson_partial_depth": _partial(observed, predicted, r, depth),
-        "rmse": np.sqrt(np.einsum("gn,gn->g", difference, difference) / truth.shape[1]),
+        "rmse": np.sqrt(square / truth.shape[1]),
         "mae": np.abs(difference, out=difference).mean(axis=1),
         "auroc_quartiles": np.where(observed.constant, np.nan, auroc),
         "auroc_quartiles_strict": np.where(observed.constant | shared, np.nan, auroc),
-        "mean_truth": observed.mean,
-        "mean_prediction": predicted.mean,
-        "sd_truth": observed.sd,
-        "sd_prediction": predicted.sd,
+        "mse_to_section_mean": _of_varying(square, observed.square, varies),
+        "sd_ratio": _of_varying(predicted.sd, observed.sd, varies),
+        "js_divergence": np.where(varies, _divergence(truth, prediction), np.nan),
+        **_moment_metrics(observed, predicted, r),
     }
     for values in result.values():
         values[missing] = np.nan

@@ -1,7 +1,7 @@
 """Known truth: how many planted genes are found, and how many null genes.
 
 A gene counts as found when the mean of its correlation over patients is above zero by a one-sided t-test
-that allows for the training patients that folds share (see :func:`statistics.gene_test`). Rates are given
+that allows for the training patients that folds share (see :func:`dependence.gene_test`). Rates are given
 at the nominal level of each single test, where null genes must be found at that rate, and after
 Benjamini-Hochberg over all genes. The same is done with depth partialled out, which tells genes that follow
 the tissue from genes that follow sequencing depth.
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.evaluation.dependence import gene_test
 from histobench.evaluation.gather import ScoredMethod
-from histobench.evaluation.statistics import ALPHA, adjust, gene_means, gene_test, wilson_interval
+from histobench.evaluation.statistics import ALPHA, adjust, gene_means, wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd

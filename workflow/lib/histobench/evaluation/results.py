@@ -10,12 +10,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histobench.errors import UserError
 from histobench.evaluation.score import POOLED
 from histobench.evaluation.statistics import gene_means
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SEED = re.compile(r"(?P<method>.+)\.seed(?P<seed>\d+)")
 # Spread below a few rounding errors of single precision counts as none (see evaluation.metrics).
@@ -114,15 +119,22 @@ class SectionScores:
         return np.where(flat["truth"] | (total == 0), np.nan, r)
 
 
-def read_scores(paths: Iterable[str | Path]) -> SectionScores:
-    """Read the long metric tables of all folds of one run; pooled and tumour rows are left out.
+def read_scores(paths: Iterable[str | Path], subset: str = "") -> SectionScores:
+    """Read the long metric tables of all folds of one run, without rows about patients and whole sections.
+
+    Parameters
+    ----------
+    paths
+        Metric tables.
+    subset
+        "" for the metrics over all spots of a section, "tumour" or "normal" for those over such spots only.
 
     Raises
     ------
     UserError
         A file cannot be read, or a section was tested in two folds.
     """
-    tables = [_read_long(path) for path in paths]
+    tables = [_read_long(path, subset) for path in paths]
     sections = sorted({key for table in tables for key in table.sections})
     if len(sections) != sum(len(table.sections) for table in tables):
         raise UserError("metrics: a section was tested in two folds; make the folds again.")
@@ -140,6 +152,8 @@ def read_scores(paths: Iterable[str | Path]) -> SectionScores:
         n_spots[at[0]] = table.n_spots
         for code, metric in enumerate(table.metrics):
             chosen = table.metric_of == code
+            if not chosen.any():  # a metric of other rows of the file
+                continue
             target = values.setdefault(metric, np.full(shape, np.nan))
             target[at[0][chosen], at[1][chosen]] = table.value[chosen]
     patients, names = zip(*sections, strict=True) if sections else ((), ())
@@ -160,7 +174,18 @@ class _Long:
     n_spots: np.ndarray
 
 
-def _read_long(path: str | Path) -> _Long:
+def read_scalars(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read the rows without a gene: patient, section ("*": the patient's pooled sections), metric, value."""
+    import pandas as pd
+
+    tables = [read_table(path, filters=[("gene", "==", "")]) for path in paths]
+    columns = ["patient", "section", "metric", "value", "n_spots"]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _read_long(path: str | Path, subset: str) -> _Long:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -178,7 +203,9 @@ def _read_long(path: str | Path) -> _Long:
         codes[name] = column.indices.to_numpy(zero_copy_only=False)
         labels[name] = [str(label) for label in column.dictionary.to_pylist()]
     section, gene = (np.array(labels[name], dtype=object)[codes[name]] for name in ("section", "gene"))
-    wanted = (section != POOLED) & (gene != "")
+    names_of = [label.partition("@") for label in labels["metric"]]
+    of_subset = np.array([suffix == subset for _, _, suffix in names_of], dtype=bool)
+    wanted = (section != POOLED) & (gene != "") & of_subset[codes["metric"]]
     codes = {name: code[wanted] for name, code in codes.items()}
     pair, section_of = np.unique(
         codes["patient"].astype(np.int64) * len(labels["section"]) + codes["section"], return_inverse=True
@@ -188,7 +215,7 @@ def _read_long(path: str | Path) -> _Long:
     return _Long(
         sections=[(labels["patient"][p], labels["section"][s]) for p, s in keys],
         genes=[labels["gene"][code] for code in used],
-        metrics=labels["metric"],
+        metrics=[name for name, _, _ in names_of],
         section_of=section_of,
         gene_of=gene_of,
         metric_of=codes["metric"],

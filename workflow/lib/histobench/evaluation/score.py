@@ -1,4 +1,9 @@
-"""From prediction files to the long metric table of one method and fold."""
+"""From prediction files to the long metric table and the spot table of one method and fold.
+
+Rows of the metric table without a gene ("") are about a whole section, those of section "*" about the pooled
+sections of a patient. A metric that ends in "@tumour" or "@normal" was computed on these spots only, whose
+number is n_spots.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.errors import UserError
-from histobench.evaluation.metrics import gene_metrics
+from histobench.evaluation.colocation import colocation
+from histobench.evaluation.domains import latent_neighbours, section_domains, two_clusters
+from histobench.evaluation.metrics import gene_metrics, gene_moments
+from histobench.evaluation.spatial import spatial_metrics
+from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import transform_counts
 from histobench.files import write_table
+from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +31,20 @@ if TYPE_CHECKING:
 # Section name of the rows in which the sections of a patient are pooled.
 POOLED = "*"
 COLUMNS = ("patient", "section", "gene", "metric", "value", "n_spots")
+# Values of obs["tumour"] behind the subsets of spots.
+SUBSETS: Mapping[str, float] = {"tumour": 1.0, "normal": 0.0}
+SPOT_COLUMNS = (
+    "patient", "section", "spot", "array_x", "array_y", "label", "tumour", "tumour_probability",
+    "domain_truth", "domain_prediction", "cluster_truth", "cluster_prediction", "cluster_embedding",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ScoredSection:
     """What scoring needs of one predicted section; rows are spots, columns the panel.
 
-    ``tumour`` holds 1, 0 or NaN (unknown) and ``tumour_probability`` the prediction, where there is one.
+    ``tumour`` holds 1, 0 or NaN (unknown), ``tumour_probability`` and ``embedding`` (spots, dimensions) what
+    the method gave, ``label`` the pathologist's words. What is None is not scored.
     """
 
     patient: str
@@ -39,6 +56,11 @@ class ScoredSection:
     total_counts: np.ndarray
     tumour: np.ndarray | None = None
     tumour_probability: np.ndarray | None = None
+    spots: np.ndarray | None = None
+    array_x: np.ndarray | None = None
+    array_y: np.ndarray | None = None
+    label: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
 
 def read_scored_section(path: str | Path) -> ScoredSection:
@@ -62,27 +84,38 @@ def read_scored_section(path: str | Path) -> ScoredSection:
                 f"{path}: {place} lacks {', '.join(lacking)}, which scoring needs; run the prediction again."
             )
     obs = data.obs
+    # a section of which quality control left no spot still has its names in uns
+    about = obs.iloc[0] if len(obs) else data.uns
     # anndata stubs type X as a union of array kinds; predictions are stored dense.
     prediction: Any = data.X
-    with_tumour = "tumour_probability" in obs and "tumour" in obs
+
+    def column(name: str) -> np.ndarray | None:
+        return obs[name].to_numpy(dtype=np.float64) if name in obs else None
+
     total = obs["total_counts"].to_numpy(dtype=np.float64)
+    x, y = (obs[name].to_numpy(dtype=np.float64) for name in ("array_x", "array_y"))
     return ScoredSection(
-        patient=str(obs["patient"].iloc[0]),
-        section=str(obs["section"].iloc[0]),
+        patient=str(about["patient"]),
+        section=str(about["section"]),
         genes=tuple(str(gene) for gene in data.var_names),
         truth=np.asarray(data.layers["truth"], dtype=np.float32),
         prediction=np.asarray(prediction, dtype=np.float32),
         smoothed=smoothed_truth(
             data.layers["counts"],
             total,
-            obs["array_x"].to_numpy(),
-            obs["array_y"].to_numpy(),
+            x,
+            y,
             transform=str(data.uns["transform"]),
             n_genes=int(data.uns["n_genes_measured"]),
         ),
         total_counts=total,
-        tumour=obs["tumour"].to_numpy(dtype=np.float64) if with_tumour else None,
-        tumour_probability=obs["tumour_probability"].to_numpy(dtype=np.float64) if with_tumour else None,
+        tumour=column("tumour"),
+        tumour_probability=column("tumour_probability"),
+        spots=np.asarray(data.obs_names, dtype=object),
+        array_x=x,
+        array_y=y,
+        label=obs["label"].astype(str).to_numpy(dtype=object) if "label" in obs else None,
+        embedding=np.asarray(data.obsm["embedding"]) if "embedding" in data.obsm else None,
     )
 
 
@@ -105,93 +138,201 @@ def smoothed_truth(
     return transform_counts(transform, mean_counts, average @ np.asarray(total), n_genes=n_genes)
 
 
-def section_table(
-    sections: Sequence[ScoredSection], *, name: str | None = None, threads: int = 1
-) -> pd.DataFrame:
-    """Score sections pooled into one (a single section is the ordinary case).
-
-    Parameters
-    ----------
-    sections
-        Sections of one patient with the same genes.
-    name
-        What to call them in the section column; the section's own name by default.
+def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Score one section.
 
     Returns
     -------
-    pandas.DataFrame
+    metrics : pandas.DataFrame
         Columns :data:`COLUMNS`.
+    spots : dict
+        Columns of the spot table that scoring finds.
     """
     import pandas as pd
 
-    def stacked(attribute: str) -> np.ndarray:
-        parts = [getattr(section, attribute) for section in sections]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    truth, prediction = section.truth, section.prediction
+    seed = seed_for("evaluation", section.section)
+    values = _gene_values([section], threads)
+    if section.array_x is not None and section.array_y is not None:
+        values |= spatial_metrics(truth, prediction, section.array_x, section.array_y, threads=threads)
+        if section.embedding is not None:
+            values |= latent_neighbours(truth, section.embedding, section.array_x, section.array_y)
+    scalars = {"pearson_per_spot": _per_spot(truth, prediction), **_tumour_scalars([section])}
+    for side, array in (("truth", truth), ("prediction", prediction)):
+        found = colocation(array, section.genes)
+        scalars |= {f"colocation_{name}_{side}": value for name, value in found.items()}
+    spots: dict[str, np.ndarray] = {}
+    if section.label is not None:
+        domains, spots = section_domains(truth, prediction, section.label, seed)
+        scalars |= domains
+    tables = []
+    if section.tumour is not None:
+        both = {"truth": truth, "prediction": prediction}
+        purities, clusters = two_clusters(both, section.tumour, seed)
+        scalars, spots = {**scalars, **purities}, {**spots, **clusters}
+        if purities:  # both classes are there
+            values |= {
+                f"importance_{side}": importances(array, section.tumour, seed) for side, array in both.items()
+            }
+        for subset, code in SUBSETS.items():
+            chosen = section.tumour == code
+            if chosen.any():
+                part = gene_moments(truth[chosen], prediction[chosen])
+                part = {f"{name}@{subset}": value for name, value in part.items()}
+                tables.append(_long(section, section.section, part, {}, int(chosen.sum())))
+    tables.insert(0, _long(section, section.section, values, scalars, len(truth)))
+    return pd.concat(tables, ignore_index=True), spots
 
-    values = gene_metrics(
-        stacked("truth"),
-        stacked("prediction"),
-        total_counts=stacked("total_counts"),
-        smoothed_truth=stacked("smoothed"),
+
+def patient_table(
+    sections: Sequence[ScoredSection], *, threads: int = 1
+) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
+    """Score the pooled sections of one patient, which have the same genes (section "*").
+
+    Returns
+    -------
+    metrics : pandas.DataFrame
+        Columns :data:`COLUMNS`.
+    spots : list of dict
+        For each section, columns of the spot table.
+    """
+    values = _gene_values(sections, threads)
+    scalars = _tumour_scalars(sections)
+    spots: list[dict[str, np.ndarray]] = [{} for _ in sections]
+    if all(s.tumour is not None and s.embedding is not None for s in sections):
+        seed = seed_for("evaluation", sections[0].patient)
+        embedding = {"embedding": _stacked(sections, "embedding")}
+        purities, found = two_clusters(embedding, _stacked(sections, "tumour"), seed)
+        # of the patient, whose sections share a latent space; the sections' own are of their expression
+        scalars |= purities
+        bounds = np.cumsum([len(section.truth) for section in sections])[:-1]
+        for name, column in found.items():
+            for place, part in zip(spots, np.split(column, bounds), strict=True):
+                place[name] = part
+    n_spots = sum(len(section.truth) for section in sections)
+    return _long(sections[0], POOLED, values, scalars, n_spots), spots
+
+
+def _stacked(sections: Sequence[ScoredSection], attribute: str) -> np.ndarray:
+    parts = [getattr(section, attribute) for section in sections]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _gene_values(sections: Sequence[ScoredSection], threads: int) -> dict[str, np.ndarray]:
+    return gene_metrics(
+        _stacked(sections, "truth"),
+        _stacked(sections, "prediction"),
+        total_counts=_stacked(sections, "total_counts"),
+        smoothed_truth=_stacked(sections, "smoothed"),
         threads=threads,
     )
-    genes = np.array(sections[0].genes, dtype=object)
-    tumour: Mapping[str, float] = {}
-    if all(section.tumour_probability is not None for section in sections):
-        tumour = tumour_metrics(stacked("tumour"), stacked("tumour_probability"))
+
+
+def _tumour_scalars(sections: Sequence[ScoredSection]) -> dict[str, float]:
+    if any(s.tumour is None or s.tumour_probability is None for s in sections):
+        return {}
+    return tumour_metrics(_stacked(sections, "tumour"), _stacked(sections, "tumour_probability"))
+
+
+def _per_spot(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Correlation over the genes of a spot, averaged over spots (Kumar & Chatterjee 2024).
+
+    Genes differ so much in their means that a constant profile scores high: read it beside train_mean.
+    """
+    measured = np.isfinite(truth).all(axis=0)
+    if not len(truth) or not measured.any():
+        return np.nan
+    r = gene_moments(truth[:, measured].T, prediction[:, measured].T)["pearson"]
+    return float(np.nanmean(r)) if np.isfinite(r).any() else np.nan
+
+
+def _long(
+    about: ScoredSection,
+    name: str,
+    values: Mapping[str, np.ndarray],
+    scalars: Mapping[str, float],
+    n_spots: int,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    genes = np.array(about.genes, dtype=object)
     table = pd.DataFrame(
         {
-            "gene": np.concatenate([np.tile(genes, len(values)), [""] * len(tumour)]),
-            "metric": np.concatenate([np.repeat(list(values), len(genes)), list(tumour)]),
-            "value": np.concatenate([*values.values(), list(tumour.values())]),
+            "gene": np.concatenate([np.tile(genes, len(values)), [""] * len(scalars)]),
+            "metric": np.concatenate([np.repeat(list(values), len(genes)), list(scalars)]),
+            "value": np.concatenate([*values.values(), list(scalars.values())]),
         }
     )
-    table.insert(0, "section", sections[0].section if name is None else name)
-    table.insert(0, "patient", sections[0].patient)
-    table["n_spots"] = sum(len(section.truth) for section in sections)
+    table.insert(0, "section", name)
+    table.insert(0, "patient", about.patient)
+    table["n_spots"] = n_spots
     return table
-
-
-def tumour_metrics(tumour: np.ndarray, probability: np.ndarray) -> Mapping[str, float]:
-    """Score tumour probabilities on the spots with a label.
-
-    Returns accuracy at 0.5, AUROC, AUPRC, the Brier score and the number of labelled spots; AUROC and
-    AUPRC are NaN where only one class is present. Without any label nothing is returned.
-    """
-    known = np.isfinite(tumour)
-    if not known.any():
-        return {}
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    label, score = tumour[known].astype(int), probability[known]
-    both = 0 < label.sum() < len(label)
-    return {
-        "tumour_accuracy": float(np.mean((score >= 0.5) == (label == 1))),
-        "tumour_auroc": float(roc_auc_score(label, score)) if both else np.nan,
-        "tumour_auprc": float(average_precision_score(label, score)) if both else np.nan,
-        "tumour_brier": float(np.mean((score - label) ** 2)),
-        "tumour_n_labelled": float(len(label)),
-    }
 
 
 def score_sections(sections: Sequence[ScoredSection], *, threads: int = 1) -> pd.DataFrame:
     """Score every section, and the pooled sections of every patient (section "*")."""
+    return score_and_describe(sections, threads=threads)[0]
+
+
+def score_and_describe(
+    sections: Sequence[ScoredSection], *, threads: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the metric table (:data:`COLUMNS`) and the spot table (:data:`SPOT_COLUMNS`) of sections."""
     import pandas as pd
 
-    tables = [section_table([section], threads=threads) for section in sections]
+    found = [section_table(section, threads=threads) for section in sections]
+    tables, columns = [table for table, _ in found], [spots for _, spots in found]
     for patient in dict.fromkeys(section.patient for section in sections):
-        own = [section for section in sections if section.patient == patient]
-        if len({section.genes for section in own}) > 1:
+        own = [i for i, section in enumerate(sections) if section.patient == patient]
+        if len({sections[i].genes for i in own}) > 1:
             raise ValueError(f"sections of patient {patient} were predicted for different genes")
-        tables.append(section_table(own, name=POOLED, threads=threads))
-    return pd.concat(tables, ignore_index=True)
+        table, spots = patient_table([sections[i] for i in own], threads=threads)
+        tables.append(table)
+        for i, part in zip(own, spots, strict=True):
+            columns[i] |= part
+    spots_of = [_spot_table(section, part) for section, part in zip(sections, columns, strict=True)]
+    return pd.concat(tables, ignore_index=True), pd.concat(spots_of, ignore_index=True)
 
 
-def write_metrics(predictions_folder: str | Path, output_parquet: str | Path, *, threads: int = 1) -> None:
-    """Score all predictions of one method and fold and write the long metric table.
+def _spot_table(section: ScoredSection, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
 
-    Columns: patient, section ("*" where a patient's sections are pooled), gene ("" where a metric is not
-    about a gene), metric, value, n_spots.
+    n = len(section.truth)
+    given = {
+        "patient": section.patient,
+        "section": section.section,
+        "spot": np.arange(n).astype(str) if section.spots is None else section.spots,
+        "label": np.full(n, "") if section.label is None else section.label,
+    }
+    numbers = {
+        name: getattr(section, name, None) if name not in columns else columns[name]
+        for name in SPOT_COLUMNS
+        if name not in given
+    }
+    filled = {name: np.full(n, np.nan) if value is None else value for name, value in numbers.items()}
+    return pd.DataFrame({**given, **filled}, index=range(n))[list(SPOT_COLUMNS)]
+
+
+def write_metrics(
+    predictions_folder: str | Path,
+    output_metrics: str | Path,
+    output_spots: str | Path,
+    *,
+    threads: int = 1,
+) -> None:
+    """Score all predictions of one method and fold.
+
+    Parameters
+    ----------
+    predictions_folder
+        Holds one ``{section}.h5ad`` per tested section.
+    output_metrics
+        Long table: patient, section ("*" where a patient's sections are pooled), gene ("" where a metric is
+        not about a gene), metric, value, n_spots.
+    output_spots
+        One row per spot: position, label, tumour probability and clusters (:data:`SPOT_COLUMNS`).
+    threads
+        Threads that work on blocks of genes.
 
     Raises
     ------
@@ -203,5 +344,6 @@ def write_metrics(predictions_folder: str | Path, output_parquet: str | Path, *,
         raise UserError(
             f"{predictions_folder}: there is no prediction (*.h5ad) to score; run the prediction again."
         )
-    sections = [read_scored_section(path) for path in paths]
-    write_table(score_sections(sections, threads=threads), output_parquet)
+    metrics, spots = score_and_describe([read_scored_section(path) for path in paths], threads=threads)
+    write_table(spots, output_spots)
+    write_table(metrics, output_metrics)

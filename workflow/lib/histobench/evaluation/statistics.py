@@ -6,7 +6,7 @@ Arrays of scores are (patients, genes); NaN marks a score that is not defined (c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -75,7 +75,8 @@ def consistency(r: np.ndarray) -> Consistency:
     """Count patients with r > 0 among those in which r is defined, and test the counts.
 
     The test takes patients as independent. In cross-validation their models share training patients, which
-    correlates the scores of a gene without signal a little; :func:`shared_training` says how much.
+    correlates the scores of a gene without signal; :mod:`histobench.evaluation.dependence` says how much,
+    and what that does to p.
     """
     known = np.isfinite(r)
     return consistency_from_counts((known & (r > 0)).sum(axis=0), known.sum(axis=0))
@@ -289,64 +290,3 @@ def positive_gene_curve(
 def _tail(k: int, trials: np.ndarray) -> np.ndarray:
     """P(at least k of the trials), 1 for k = 0 whatever the trials."""
     return np.ones(len(trials)) if k == 0 else np.nan_to_num(binomial_p(np.full(len(trials), k), trials))
-
-
-def shared_training(training: Sequence[tuple[set[str], set[str]]]) -> float:
-    """Mean correlation, without signal, between the scores of two tested patients in cross-validation.
-
-    Patient p is scored by a model trained on T(p). For a learner that is linear in its targets with a
-    symmetric kernel, the score of a gene without signal is a sum over q in T(p) of terms u_p . u_q. When p
-    also trains the model of q, both scores contain u_p . u_q, which correlates them by
-    1 / sqrt(|T(p)| |T(q)|): 1 / (n - 1) under leave-one-patient-out. Nadeau and Bengio (2003) correct the
-    t-test for the same effect with a similar factor.
-
-    Parameters
-    ----------
-    training
-        One entry per fold: tested patients and training patients.
-
-    Returns
-    -------
-    float
-        Mean over all pairs of tested patients; 0 for fewer than two.
-    """
-    model = {patient: trained for tested, trained in training for patient in tested}
-    shares = [
-        1.0 / math.sqrt(len(model[p]) * len(model[q])) if q in model[p] and p in model[q] else 0.0
-        for p, q in combinations(sorted(model), 2)
-    ]
-    return float(np.mean(shares)) if shares else 0.0
-
-
-def gene_test(r: np.ndarray, *, shared: float = 0.0) -> np.ndarray:
-    """One-sided t-test per gene that the mean score over patients is above zero.
-
-    Parameters
-    ----------
-    r
-        (patients, genes).
-    shared
-        Correlation between the scores of two patients without signal (:func:`shared_training`). The
-        variance of their mean is s^2 (1/n + shared / (1 - shared)).
-
-    Returns
-    -------
-    numpy.ndarray
-        p, (genes,); NaN with fewer than two patients; 0.5 where ``shared`` leaves no information and 1
-        where every score is the same and not positive.
-    """
-    from scipy import stats
-
-    known = np.isfinite(r)
-    n = known.sum(axis=0)
-    mean = gene_means(r)
-    squares = np.where(known, (r - mean) ** 2, 0.0).sum(axis=0)
-    variance = np.divide(squares, n - 1, out=np.full(len(n), np.nan), where=n > 1)
-    if shared >= 1:
-        return np.where(n > 1, 0.5, np.nan)
-    inflation = np.divide(1.0, n, out=np.full(len(n), np.nan), where=n > 0) + shared / (1.0 - shared)
-    error = np.sqrt(variance * inflation)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = stats.t.sf(mean / error, np.maximum(n - 1, 1))
-    p = np.where(error == 0, np.where(mean > 0, 0.0, 1.0), p)
-    return np.where(n > 1, p, np.nan)

@@ -1,0 +1,57 @@
+"""Whether tumour genes and immune genes keep to themselves (He et al. 2020).
+
+Within a section, genes of one group rise and fall together; between the groups less so where tumour and
+immune cells are apart. Correlations over spots of pairs within a group are set against those of pairs
+between the groups, in the observation and in the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+# Tumour and immune genes of He et al. 2020.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "tumour": ("AEBP1", "BGN", "P4HB"),
+    "immune": ("PABPC1", "TAGLN2", "HLA-B"),
+}
+
+
+def colocation(
+    values: np.ndarray, genes: Sequence[str], groups: Mapping[str, Sequence[str]] = GROUPS
+) -> dict[str, float]:
+    """Mean correlation over spots of gene pairs within and between two groups.
+
+    Parameters
+    ----------
+    values
+        (spots, genes) of one section.
+    genes
+        Names of the columns; genes of the groups that are not among them are left out.
+    groups
+        Two groups of genes.
+
+    Returns
+    -------
+    dict
+        ``within`` (pairs of either group) and ``between``, NaN where no pair varies; empty unless both
+        groups have a gene in the panel and one has two.
+    """
+    place = {gene: column for column, gene in enumerate(genes)}
+    first, second = ([place[gene] for gene in group if gene in place] for group in groups.values())
+    if not first or not second or len(first) + len(second) < 3 or len(values) < 3:
+        return {}
+    chosen = np.asarray(values, dtype=np.float64)[:, [*first, *second]]
+    centred = chosen - chosen.mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=0))
+    varying = length > 1e-6 * np.abs(chosen).max(axis=0) * np.sqrt(len(chosen))
+    unit = np.where(varying, centred / np.where(varying, length, 1.0), np.nan)
+    r = unit.T @ unit
+    of_first = np.arange(len(r)) < len(first)
+    same = of_first[:, None] == of_first[None, :]
+    upper = np.triu(np.ones(r.shape, dtype=bool), 1) & np.isfinite(r)
+    return {
+        name: float(r[upper & mask].mean()) if (upper & mask).any() else np.nan
+        for name, mask in (("within", same), ("between", ~same))
+    }
