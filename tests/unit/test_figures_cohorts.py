@@ -32,8 +32,11 @@ def test_cohort_overview_has_one_bar_per_section_and_quantity(sections):
         assert [bar.get_height() for bar in axes.patches] == list(table[column])
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == list(table["section"])
     assert "median UMIs per spot\n(log scale)" in texts(figure)  # depths span more than a decade
-    tones = {tuple(bar.get_facecolor()) for bar, patient in zip(figure.axes[0].patches, table["patient"], strict=True)
-             if patient == "A"}  # fmt: skip
+    tones = {
+        tuple(bar.get_facecolor())
+        for bar, patient in zip(figure.axes[0].patches, table["patient"], strict=True)
+        if patient == "A"
+    }
     assert len(tones) == 1
     spots = f"{sections['n_spots_kept'].sum():,} spots"
     assert "8 patients, 36 sections" in cohort_overview.caption(table) and spots in cohort_overview.caption(

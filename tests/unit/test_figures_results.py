@@ -52,8 +52,14 @@ def test_drawing_twice_gives_the_same_files_and_a_full_caption(run, tmp_path, na
     assert len(read_table(paths[2])) > 0
     caption = paths[3].read_text()
     # What is plotted, n, the test and its correction, or that there is none.
-    assert any(f"{number} {noun}" in caption for number in (1, 2, 3, 8, 30, 36, 234)
-               for noun in ("patient", "gene", "spot", "fold", "method", "section")) or "spots" in caption  # fmt: skip
+    assert (
+        any(
+            f"{number} {noun}" in caption
+            for number in (1, 2, 3, 8, 30, 36, 234)
+            for noun in ("patient", "gene", "spot", "fold", "method", "section")
+        )
+        or "spots" in caption
+    )
     assert any(word in caption.lower() for word in ("no test", "interval", "envelope", "correction"))
     assert "nan" not in caption.lower().split()
 

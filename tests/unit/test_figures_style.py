@@ -10,7 +10,8 @@ import pytest
 
 from histobench.errors import UserError
 from histobench.figures import style
-from histobench.figures.draw import FIGURES, draw
+from histobench.figures.catalogue import catalogue
+from histobench.figures.draw import draw
 
 KNOWN = [name for names in style._KNOWN.values() for name in names]
 
@@ -89,7 +90,7 @@ def test_files_are_whole_and_repeatable(tmp_path):
 
 
 def test_a_failing_drawing_leaves_nothing_behind(tmp_path):
-    class Broken:
+    class Broken(style.Figure):
         def savefig(self, *_, **__):
             raise ValueError("no")
 
@@ -103,15 +104,15 @@ def test_a_failing_drawing_leaves_nothing_behind(tmp_path):
 def test_every_listed_figure_is_a_module_with_draw_and_caption(project):
     folder = project / "workflow" / "lib" / "histobench" / "figures"
     modules = {path.stem for path in folder.glob("*.py") if "def caption(" in path.read_text()}
-    assert modules == set(FIGURES)
-    for name in FIGURES:
+    assert modules == set(catalogue())
+    for name in catalogue():
         source = (folder / f"{name}.py").read_text()
         assert "def draw(" in source and "def caption(" in source
-        others = set(FIGURES) - {name}
+        others = set(catalogue()) - {name}
         # One figure's edit must redraw one figure.
         assert not any(f"histobench.figures.{other}" in source for other in others)
 
 
 def test_an_unknown_figure_is_named_in_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="figure 'pie' does not exist: expected one of leaderboard"):
+    with pytest.raises(UserError, match="figure 'pie' does not exist: expected one of cohort_overview"):
         draw("pie", {}, {}, tmp_path / "a.svg", tmp_path / "a.png", tmp_path / "a.tsv")

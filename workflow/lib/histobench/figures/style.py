@@ -249,6 +249,8 @@ def save_figure(
     title
         Stored in the SVG for screen readers and search.
     """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not for each format anew
     with atomic_path(svg) as temporary:
         metadata = {"Date": None, "Creator": None, "Title": title or None}
         figure.savefig(

@@ -1,0 +1,117 @@
+"""Accuracy against what it costs: training time, memory and parameters.
+
+Inputs: ``leaderboard`` (leaderboard.tsv: pearson with interval, train_seconds, peak_memory_mb, parameters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import (
+    by_family,
+    family_legend,
+    label_points,
+    log_axis,
+    method_marker,
+    require_rows,
+)
+from histobench.figures.style import DOUBLE, method_family, method_style, method_title, new_figure, styled
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Accuracy against cost",
+    "group": "cost",
+    "inputs": {"leaderboard": "results/{experiment}/tables/leaderboard.tsv"},
+    "when": ["pair"],
+}
+# Cost -> (axis, smallest value that is told apart on the logarithmic axis).
+COSTS = {
+    "train_seconds": ("seconds of one training", 0.01),
+    "peak_memory_mb": ("peak host memory (MiB)", 1.0),
+    "parameters": ("fitted parameters", 1.0),
+}
+
+
+def tidy_cost(leaderboard: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return method, pearson with interval, cost, value; costs below what is told apart are raised to it.
+
+    Oracles are left out: what they cost buys nothing that could be had without the test measurements.
+    """
+    import pandas as pd
+
+    known = [method_family(method, settings) != "oracle" for method in leaderboard["method"]]
+    leaderboard = leaderboard[known]
+    blocks = []
+    for cost, (_, least) in COSTS.items():
+        own = leaderboard[["method", "pearson", "pearson_low", "pearson_high"]].copy()
+        values = leaderboard[cost].astype(float)
+        blocks.append(own.assign(cost=cost, value=values.clip(lower=least)))
+    table = pd.concat(blocks, ignore_index=True)
+    return table[table["value"].notna() & table["pearson"].notna()].reset_index(drop=True)
+
+
+@styled
+def plot_cost(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw one panel per cost on a logarithmic axis."""
+    settings = settings or {}
+    costs = [cost for cost in COSTS if cost in set(table["cost"])]
+    figure = new_figure(DOUBLE, 3.4)
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    entry: Any
+    for axes, cost in zip(panels, costs, strict=True):
+        own = table[table["cost"] == cost]
+        for entry in own.itertuples():
+            style = method_style(entry.method, settings)
+            axes.plot(
+                [entry.value] * 2,
+                [entry.pearson_low, entry.pearson_high],
+                color=style.colour,
+                lw=0.9,
+                alpha=0.6,
+            )
+            method_marker(axes, entry.value, entry.pearson, entry.method, settings)
+        axes.set_xscale("log")
+        low, high = own["value"].min(), own["value"].max()
+        axes.set_xlim(low / (high / low * 10) ** 0.12, high * (high / low * 10) ** 0.18)
+        log_axis(axes.xaxis)
+        axes.set_xlabel(COSTS[cost][0])
+        axes.grid()
+    panels[0].set_ylabel("Pearson r, mean over genes and patients")
+    family_legend(figure, by_family(table["method"], settings), lines=False)
+    figure.draw_without_rendering()
+    for axes, cost in zip(panels, costs, strict=True):
+        own = table[table["cost"] == cost]
+        label_points(axes, [
+            (e.value, e.pearson, method_title(e.method, settings), method_style(e.method, settings).colour)
+            for e in _rows(own)
+        ], size=5.8)  # fmt: skip
+    return figure
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    return list(table.itertuples())
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what the costs are and on what they were measured."""
+    return (
+        f"Leader-board score of {count(table['method'].nunique(), 'method')} with its 95 % bootstrap "
+        "interval over patients, against the wall time of one training (mean over folds and seeds), the "
+        "largest peak memory of the process and the number of fitted parameters; logarithmic axes, on which "
+        "less than 0.01 s and no parameter are drawn at the lower end. Oracles are left out. Times hold for "
+        "the hardware in the provenance and count neither patches nor frozen features. Descriptive; no "
+        "test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the leader board and draw its costs."""
+    table = require_rows(tidy_cost(read_table(inputs["leaderboard"]), settings), "no method has been scored.")
+    return plot_cost(table, settings), table

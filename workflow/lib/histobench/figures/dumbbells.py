@@ -1,0 +1,61 @@
+"""One score of every method before and after one change, as dumbbells; shared by several figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from histobench.figures.parts import by_family, family_legend, method_marker, method_rows
+from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure
+from histobench.figures.text import signed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def tidy_dumbbells(genes: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
+    """Return method, before, after, change: means over the genes that have both, highest ``before`` first."""
+    both = genes[genes[before].notna() & genes[after].notna()]
+    means = both.groupby("method", sort=False)[[before, after]].mean().set_axis(["before", "after"], axis=1)
+    table = means.assign(change=means["after"] - means["before"], n_genes=both.groupby("method").size())
+    order = table.reset_index().sort_values(["before", "method"], ascending=[False, True], kind="stable")
+    return order.reset_index(drop=True)
+
+
+def plot_dumbbells(table: pd.DataFrame, settings: Mapping[str, Any], label: str, shift: str) -> Figure:
+    """Draw an arrow from before to after per method, and print the change."""
+    figure = new_figure(DOUBLE, 0.95 + 0.23 * len(table))
+    axes = figure.subplots()
+    entry: Any
+    for row, entry in enumerate(table.itertuples()):
+        style = method_style(entry.method, settings)
+        axes.annotate(
+            "",
+            (entry.after, row),
+            (entry.before, row),
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": style.colour,
+                "lw": 1.1,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "mutation_scale": 8,
+            },
+        )
+        method_marker(axes, entry.before, row, entry.method, settings)
+        axes.plot(entry.after, row, "", alpha=0)
+        axes.annotate(signed(entry.change, 3), (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                      textcoords="offset points", va="center", fontsize=7, annotation_clip=False)  # fmt: skip
+    values = table[["before", "after"]].to_numpy(float)
+    margin = 0.06 * (float(values.max() - values.min()) or 0.1)
+    axes.set_xlim(min(0.0, values.min()) - margin, values.max() + margin)
+    axes.axvline(0, color=REFERENCE_COLOUR, lw=0.7)
+    axes.annotate(shift, (1.0, 1.0), xycoords="axes fraction", xytext=(6, 3), textcoords="offset points",
+                  fontsize=7, weight="bold", annotation_clip=False)  # fmt: skip
+    method_rows(axes, list(table["method"]), settings)
+    axes.set_xlabel(label)
+    axes.grid(axis="x")
+    family_legend(figure, by_family(table["method"], settings), lines=False)
+    return figure

@@ -1,0 +1,51 @@
+"""What smoothing the measurement does to every method's correlation (He et al. 2020).
+
+Inputs: ``genes`` (genes.tsv: method, gene, mean_pearson, pearson_smoothed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.dumbbells import plot_dumbbells, tidy_dumbbells
+from histobench.figures.parts import require_rows
+from histobench.figures.style import styled
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Effect of smoothing the measurement",
+    "group": "scores",
+    "inputs": {"genes": "results/{experiment}/tables/genes.tsv"},
+}
+
+
+@styled
+def plot_smoothing(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw an arrow from r to r with the smoothed measurement per method."""
+    label = "Pearson r with the measurement (marker) and with its 3 x 3 average (arrow head)"
+    return plot_dumbbells(table, settings or {}, label, "change")
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what the arrow is."""
+    return (
+        "From the correlation with the measurement of each spot (marker) to that with the measurement "
+        "averaged over the 3 x 3 block around it, raw counts first (arrow head); means over sections, "
+        f"patients and genes (n = {count(int(table['n_genes'].max()), 'gene')}). Smoothing removes sampling "
+        "noise and detail alike, so a smooth prediction gains by it. Predictions are the same in both; an "
+        "oracle that averages neighbours is part of what it is compared with. Descriptive; no "
+        "test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the genes and draw the change."""
+    table = tidy_dumbbells(read_table(inputs["genes"]), "mean_pearson", "pearson_smoothed")
+    return plot_smoothing(require_rows(table, "no gene could be scored."), settings), table
