@@ -14,18 +14,19 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 
 def _document_config(arguments: argparse.Namespace) -> None:
-    from histobench.configdoc import document
+    from histobench import configdoc, methodsdoc
     from histobench.files import atomic_path
 
-    path = PROJECT / "config" / "README.md"
-    text = document(PROJECT)
-    if arguments.check:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            raise UserError(f"{path} does not match the schemas; run `make docs`.")
-        return
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(f"wrote {path}")
+    pages = {"config/README.md": configdoc.document, "docs/methods.md": methodsdoc.document}
+    for name, document in pages.items():
+        path, text = PROJECT / name, document(PROJECT)
+        if arguments.check:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                raise UserError(f"{path} does not match what it is made from; run `make docs`.")
+            continue
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
 
 
 def _gdc_manifest(arguments: argparse.Namespace) -> None:
@@ -61,9 +62,10 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(
-        "document-config", help="write config/README.md from the schemas in workflow/schemas"
+        "document-config",
+        help="write config/README.md from the schemas, and docs/methods.md from config/methods",
     )
-    document.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    document.add_argument("--check", action="store_true", help="only say whether the pages are up to date")
     document.set_defaults(run=_document_config)
     cohort = commands.add_parser(
         "check-cohort",
