@@ -40,6 +40,13 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    # By default Snakemake starts at most 100 jobs a second, and to do so plans anew every second, once more for every job
+    # that has ended: after some hundred jobs the planning fills a core. The limit serves nobody here.
+    if getattr(workflow, "scheduler", None):
+        workflow.scheduler.job_rate_limiter = None
+
+
 rule all:
     """The report, which needs everything else."""
     default_target: True

@@ -51,6 +51,7 @@ class Checkout:
         cores: int = 2,
         check: bool = False,
         timeout: int = 600,
+        extra: dict[str, str] | None = None,
     ):
         """Run Snakemake; returns the finished process with stdout and stderr together."""
         command = [str(Path(sys.executable).with_name("snakemake")), "--cores", str(cores), *arguments]
@@ -63,7 +64,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})},
         )
         if check and done.returncode:
             raise AssertionError(done.stdout[-6000:])

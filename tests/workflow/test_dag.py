@@ -27,7 +27,8 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
         len(bench.arms(experiment)) * len(settings["folds"]["made"])
         for experiment, settings in bench.experiments.items()
     )
-    assert numbers["train_method"] == numbers["predict_fold"] == numbers["score_fold"] == trainings
+    assert numbers["train_method"] == numbers["predict_fold"] == trainings
+    assert numbers["score_method"] == sum(len(bench.arms(experiment)) for experiment in bench.experiments)
     assert numbers["tabulate_results"] == len(bench.experiments)
     assert numbers["write_report"] == 1
     assert not (checkout.folder / "results").exists()
@@ -79,3 +80,24 @@ def test_help_and_readme_agree_with_what_exists(project):
     ):
         if "mine" not in path:
             assert (project / path).exists(), path
+
+
+def test_the_engine_does_not_plan_by_the_clock(fresh):
+    """Its limit of jobs per second starts a timer after every job, and each timer lives to the end of the run."""
+    checkout = fresh("timers")
+    spy = checkout.folder / "spy"
+    spy.mkdir()
+    (spy / "sitecustomize.py").write_text(
+        "import os, threading\n"
+        "before = threading.Timer.__init__\n"
+        "def noted(self, *arguments, **named):\n"
+        "    with open(os.environ['SPY'], 'a') as stream:\n"
+        "        stream.write(f'{arguments[0]}\\n')\n"
+        "    before(self, *arguments, **named)\n"
+        "threading.Timer.__init__ = noted\n"
+    )
+    seen = checkout.folder / "timers.txt"
+    extra = {"PYTHONPATH": str(spy), "SPY": str(seen)}
+    checkout.snakemake("results/tiny/folds.tsv", check=True, extra=extra)
+    assert (checkout.folder / "results/tiny/folds.tsv").exists()
+    assert not seen.exists()

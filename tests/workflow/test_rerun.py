@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TRAINING = {"train_method", "predict_fold", "score_fold"}
+TRAINING = {"train_method", "predict_fold", "score_method"}
 AFTERWARDS = {"tabulate_results", "draw_figure", "write_report", "write_provenance"}
 
 
@@ -67,7 +67,7 @@ def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
     module = "workflow/lib/histobench/evaluation/metrics.py"
     with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
         jobs = finished.jobs()
-    assert "score_fold" in rules(jobs)
+    assert "score_method" in rules(jobs)
     assert not rules(jobs) & {"train_method", "predict_fold", "cut_patches"}
 
 

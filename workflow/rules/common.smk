@@ -29,11 +29,6 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# By default Snakemake starts at most 100 jobs a second, and to do so plans anew every second, once more for every job
-# that has ended: after a thousand jobs the planning fills a core. Jobs here take seconds, so the limit serves nobody.
-if workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
 for cohort in BENCH.cohorts.values():
     if cohort["origin"] == "slides":  # their manifests say what a lock says
@@ -585,10 +580,21 @@ TABLES = [
 ]
 
 
+def predicted_folds(wildcards):
+    return expand(
+        "results/{experiment}/predictions/{method}/{fold}",
+        experiment=wildcards.experiment,
+        method=wildcards.method,
+        fold=list(experiment_of(wildcards)["folds"]["made"]),
+    )
+
+
 def table_input(wildcards):
     return {
-        "metrics": all_results(
-            "results/{experiment}/metrics/{method}/{fold}.parquet", wildcards
+        "metrics": expand(
+            "results/{experiment}/metrics/{method}",
+            experiment=wildcards.experiment,
+            method=list(BENCH.arms(wildcards.experiment)),
         ),
         "runs": all_results(
             "results/{experiment}/models/{method}/{fold}/run.json", wildcards

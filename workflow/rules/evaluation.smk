@@ -1,21 +1,22 @@
 """From predictions to tables."""
 
 
-rule score_fold:
-    """Compute every metric of one method on the tested sections of one fold, and clusters of their spots."""
+rule score_method:
+    """Compute every metric of one method on the tested sections of every fold, and clusters of their spots."""
     input:
-        "results/{experiment}/predictions/{method}/{fold}",
+        predicted_folds,
     output:
-        metrics="results/{experiment}/metrics/{method}/{fold}.parquet",
-        spots="results/{experiment}/metrics/{method}/{fold}.spots.parquet",
+        # folders with a table per fold, together because a fold takes less time than starting a job
+        metrics=directory("results/{experiment}/metrics/{method}"),
+        spots=directory("results/{experiment}/spots/{method}"),
     log:
-        "results/logs/score_fold/{experiment}/{method}/{fold}.log",
+        "results/logs/score_method/{experiment}/{method}.log",
     conda:
         "../../envs/data.yaml"
     params:
         code=code_hash("histobench.evaluation.score"),
     script:
-        "../scripts/score_fold.py"
+        "../scripts/score_method.py"
 
 
 rule estimate_ceiling:

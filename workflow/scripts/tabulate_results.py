@@ -8,7 +8,9 @@ from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
     write_tables(
-        metrics=by_folder(snakemake.input.metrics),
+        metrics={
+            Path(folder).name: sorted(Path(folder).glob("*.parquet")) for folder in snakemake.input.metrics
+        },
         runs=by_folder(snakemake.input.runs, level=1),
         ceilings=snakemake.input.ceilings,
         truth=next(iter(snakemake.input.truth), None),

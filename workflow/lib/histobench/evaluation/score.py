@@ -22,7 +22,7 @@ from histobench.evaluation.spatial import spatial_metrics
 from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import transform_counts
-from histobench.files import write_table
+from histobench.files import atomic_folder, write_table
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -347,3 +347,16 @@ def write_metrics(
     metrics, spots = score_and_describe([read_scored_section(path) for path in paths], threads=threads)
     write_table(spots, output_spots)
     write_table(metrics, output_metrics)
+
+
+def score_method(
+    prediction_folders: Sequence[str | Path], metrics_folder: str | Path, spots_folder: str | Path
+) -> None:
+    """Score all folds of one method: a metric and a spot table for each folder of predictions, named after it.
+
+    The folders of tables appear when all are written; see :func:`write_metrics` for what is in them.
+    """
+    with atomic_folder(metrics_folder) as metrics, atomic_folder(spots_folder) as spots:
+        for predictions in prediction_folders:
+            name = f"{Path(predictions).name}.parquet"
+            write_metrics(predictions, metrics / name, spots / name)
