@@ -7,7 +7,6 @@
 Rules are in workflow/rules, one file per stage in the order of the pipeline; what they do is in workflow/lib/histobench.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,13 +14,8 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# The library behind the scripts; plain, conda and SLURM jobs all inherit this path. Snakemake appends it to that of a
-# job, where a copy installed from another checkout would come first; a job's environment does not let that happen.
-LIBRARY = str(Path(workflow.basedir, "workflow", "lib"))
-sys.path.insert(0, LIBRARY)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])
-)
+# The library behind the scripts; plain, conda and SLURM jobs all inherit this path.
+sys.path.insert(0, str(Path(workflow.basedir, "workflow", "lib")))
 
 
 configfile: str(Path(workflow.basedir, "config", "config.yaml"))

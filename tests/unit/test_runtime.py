@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,20 @@ def test_the_command_line_works(command):
         assert caught.value.code == 0
     else:
         assert main(command) == 0
+
+
+def test_jobs_import_this_library_before_an_installed_one(monkeypatch, tmp_path):
+    other = tmp_path / "other" / "histobench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    runtime.prefer_this_library()
+    runtime.prefer_this_library()
+    done = subprocess.run(
+        [sys.executable, "-c", "import histobench.runtime; print(histobench.runtime.__file__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()) == Path(runtime.__file__).resolve()
+    assert os.environ["PYTHONPATH"].split(os.pathsep)[1:] == [str(other.parent)]

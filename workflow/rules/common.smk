@@ -13,9 +13,11 @@ from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.errors import UserError
 from histobench.expression.qc import PROFILES
+from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
 
 PROJECT = Path(workflow.basedir)
+prefer_this_library()
 
 # The user's own files come last, as they do in the merge; errors name the last one.
 CONFIG_FILES = [Path(file) for file in workflow.configfiles]

@@ -27,6 +27,18 @@ def prune_foreign_packages() -> None:
     ]
 
 
+def prefer_this_library() -> None:
+    """Let jobs started from here import the library that this process imported.
+
+    Snakemake appends its path to that of a job, so that a copy installed from another checkout would come
+    first, and jobs would run other code than the one whose hash is recorded.
+    """
+    own = str(Path(__file__).resolve().parents[1])
+    inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if own not in inherited[:1]:
+        os.environ["PYTHONPATH"] = os.pathsep.join([own, *inherited])
+
+
 @contextlib.contextmanager
 def job_log(path: str | Path) -> Iterator[None]:
     """Send everything a job prints to its log file, also from C code and child processes.

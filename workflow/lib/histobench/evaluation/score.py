@@ -352,7 +352,7 @@ def write_metrics(
 def score_method(
     prediction_folders: Sequence[str | Path], metrics_folder: str | Path, spots_folder: str | Path
 ) -> None:
-    """Score all folds of one method: a metric and a spot table for each folder of predictions, named after it.
+    """Score all folds of one method: a metric and a spot table per folder of predictions, named after it.
 
     The folders of tables appear when all are written; see :func:`write_metrics` for what is in them.
     """
