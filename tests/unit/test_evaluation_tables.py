@@ -208,11 +208,13 @@ def test_curve_and_power(tables):
     assert list(curve.index) == list(range(7))
     assert curve.loc[0, "n_genes"] == 18 and curve["n_genes"].is_monotonic_decreasing
     assert (curve["envelope_low"] <= curve["envelope_high"]).all()
-    power = tables["power"].set_index("n_tests")
-    assert power.loc[18, "smallest_p"] == 2.0**-6
-    assert not power.loc[18, "can_reject_holm"] and power.loc[18, "patients_needed_holm"] == 9
-    assert "can never reject (it needs 9 patients)" in power.loc[18, "statement"]
-    assert power.loc[6, "smallest_p"] == 2.0**-5
+    genes, shared, pairs = (row for _, row in tables["power"].iterrows())
+    assert (genes["n_tests"], genes["smallest_p"]) == (18, 2.0**-6)
+    assert not genes["can_reject_holm"] and genes["patients_needed_holm"] == 9
+    assert "can never reject (it needs 9 patients)" in genes["statement"]
+    assert shared["smallest_p"] > 2 * genes["smallest_p"] and shared["patients_needed_holm"] > 9
+    assert "correlate by 0.2 without signal" in shared["statement"]
+    assert (pairs["n_tests"], pairs["smallest_p"]) == (6, 2.0**-5)
 
 
 def test_planted_genes_are_found_and_null_genes_are_not(tables):
@@ -232,8 +234,12 @@ def test_planted_genes_are_found_and_null_genes_are_not(tables):
 
 def test_nothing_failed_and_everything_is_there(tables):
     assert tables["failures"].empty
-    assert set(tables) == {"leaderboard", "genes", "patients", "sections", "comparisons", "consistency_curve",
-                           "power", "planted", "planted_genes", "failures"}  # fmt: skip
+    assert set(tables) == {
+        "leaderboard", "metrics", "ranks", "variance", "genes", "patients", "sections", "comparisons",
+        "consistency", "consistency_summary", "consistency_curve", "power", "tumour", "tumour_curves",
+        "tumour_genes", "informative_genes", "colocation", "domains", "confusion", "latent_neighbours",
+        "planted", "planted_genes", "failures",
+    }  # fmt: skip
 
 
 def test_missing_results_are_listed_and_the_rest_is_still_tabulated(files, tmp_path):

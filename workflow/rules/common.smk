@@ -570,12 +570,25 @@ def ceiling_settings(wildcards):
 
 TABLES = [
     "leaderboard",
+    "metrics",
+    "ranks",
+    "variance",
     "genes",
     "patients",
     "sections",
     "comparisons",
+    "consistency",
+    "consistency_summary",
     "consistency_curve",
     "power",
+    "tumour",
+    "tumour_curves",
+    "tumour_genes",
+    "informative_genes",
+    "colocation",
+    "domains",
+    "confusion",
+    "latent_neighbours",
     "planted",
     "planted_genes",
     "failures",
@@ -598,6 +611,9 @@ def table_input(wildcards):
             experiment=wildcards.experiment,
             method=list(BENCH.arms(wildcards.experiment)),
         ),
+        "spots": all_results(
+            "results/{experiment}/metrics/{method}/{fold}.spots.parquet", wildcards
+        ),
         "runs": all_results(
             "results/{experiment}/models/{method}/{fold}/run.json", wildcards
         ),
@@ -618,6 +634,7 @@ def table_settings(wildcards):
             arm: method["family"] for arm, method in experiment["methods"].items()
         },
         "folds": list(experiment["folds"]["made"]),
+        "transform": experiment["transform"],
     }
 
 

@@ -44,6 +44,7 @@ rule tabulate_results:
         unpack(table_input),
     output:
         expand("results/{{experiment}}/tables/{name}.tsv", name=TABLES),
+        spots="results/{experiment}/tables/spots.parquet",
     log:
         "results/logs/tabulate_results/{experiment}.log",
     conda:

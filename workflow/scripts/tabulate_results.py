@@ -12,6 +12,7 @@ with job_log(snakemake.log[0]):
             Path(folder).name: sorted(Path(folder).glob("*.parquet")) for folder in snakemake.input.metrics
         },
         runs=by_folder(snakemake.input.runs, level=1),
+        spots=by_folder(snakemake.input.spots),
         ceilings=snakemake.input.ceilings,
         truth=next(iter(snakemake.input.truth), None),
         output_folder=Path(snakemake.output[0]).parent,

@@ -15,14 +15,14 @@ from itertools import combinations
 
 import numpy as np
 
-from histobench.evaluation.statistics import binomial_p, gene_means
+from histobench.evaluation.statistics import ALPHA, binomial_p, gene_means
 
 # Nodes of the Gauss-Hermite rule; 64 give four digits up to 100 patients.
 _NODES = 64
 NOTE = (
     "Patients' scores of a gene without signal correlate by {shared:.2g}, because their models share "
-    "training patients. p_binomial and the sign-flip envelope take them as independent and reject too often; p_shared "
-    "allows for the correlation."
+    "training patients. p_binomial and the sign-flip envelope take them as independent and reject too often; "
+    "p_shared allows for the correlation."
 )
 INDEPENDENT = "No two tested patients train each other's model: p_binomial and p_shared agree."
 
@@ -66,6 +66,17 @@ def shared_binomial_p(n_positive: np.ndarray, n_trials: np.ndarray | int, shared
     tails = stats.binom.sf(pairs[0][:, None] - 1, pairs[1][:, None], chance)
     p = np.clip(tails @ (weights / weights.sum()), 0.0, 1.0)[place.ravel()].reshape(positive.shape)
     return np.where(trials > 0, p, np.nan)
+
+
+def smallest_p_shared(n_patients: int, shared: float) -> float:
+    """Smallest p of the consistency test when patients' scores are correlated: all patients positive."""
+    return float(shared_binomial_p(np.array([n_patients]), n_patients, shared)[0]) if n_patients else 1.0
+
+
+def patients_needed_shared(n_genes: int, alpha: float = ALPHA, most: int = 500) -> int | None:
+    """Patients from which on Holm can reject under leave-one-patient-out; None: not with ``most``."""
+    needed = (n for n in range(3, most) if n_genes * smallest_p_shared(n, 1 / (n - 1)) <= alpha)
+    return next(needed, None)
 
 
 def shared_training(training: Sequence[tuple[set[str], set[str]]]) -> float:

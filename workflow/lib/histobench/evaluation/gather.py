@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,16 @@ from histobench.evaluation.results import (
     aligned,
     average_seeds,
     mean_of,
+    read_scalars,
     read_scores,
     split_seed,
 )
+from histobench.evaluation.score import POOLED, SUBSETS
 from histobench.evaluation.statistics import Consistency, consistency
 from histobench.files import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_METRICS = "the metric table is missing"
 
@@ -39,6 +44,14 @@ class ScoredMethod:
         Contents of the run.json files, over folds and seeds.
     n_folds
         Folds with results.
+    subsets
+        "tumour" and "normal" -> scores per seed over such spots only.
+    scalars
+        Per seed, what is scored per section or patient and not per gene (:func:`results.read_scalars`).
+    fold_of
+        (patient, section) -> fold that tests it.
+    spots
+        Spot tables of the first seed.
     """
 
     name: str
@@ -46,6 +59,10 @@ class ScoredMethod:
     runs: list[SectionScores]
     facts: list[Mapping[str, Any]]
     n_folds: int
+    subsets: Mapping[str, Sequence[SectionScores]] = field(default_factory=dict)
+    scalars: Sequence[pd.DataFrame] = ()
+    fold_of: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    spots: Sequence[Path] = ()
 
     @cached_property
     def scores(self) -> SectionScores:
@@ -70,23 +87,41 @@ class ScoredMethod:
     @cached_property
     def pooled_by_patient(self) -> np.ndarray:
         """Pearson over each patient's pooled sections, averaged over seeds; (patients, genes)."""
-        return self._over_seeds(
-            [(run.patient_names, run.pooled_by_patient()) for run in self.runs], self.patients
-        )
+        return self._pooled_over_seeds(self.runs)
+
+    def pooled_on(self, spots: str) -> np.ndarray:
+        """Return the same over the spots of a subset; NaN for patients without such spots.
+
+        Parameters
+        ----------
+        spots
+            "all", or a name of :data:`score.SUBSETS`.
+        """
+        return self.pooled_by_patient if spots == "all" else self._pooled_over_seeds(self.subsets[spots])
 
     @cached_property
     def pooled(self) -> np.ndarray:
         """Pearson over all spots of all sections, averaged over seeds; (genes,)."""
-        return self._over_seeds([(("all",), run.pooled()[None]) for run in self.runs], ("all",))[0]
+        each = [aligned(run.pooled()[None], ("all",), run.genes, ("all",), self.genes) for run in self.runs]
+        return mean_of(each)[0]
 
-    def _over_seeds(
-        self, values: Sequence[tuple[Sequence[str], np.ndarray]], rows: Sequence[str]
-    ) -> np.ndarray:
-        brought = [
-            aligned(array, own, run.genes, rows, self.genes)
-            for (own, array), run in zip(values, self.runs, strict=True)
-        ]
-        return mean_of(brought)
+    def _pooled_over_seeds(self, runs: Sequence[SectionScores]) -> np.ndarray:
+        return mean_of(
+            [
+                aligned(run.pooled_by_patient(), run.patient_names, run.genes, self.patients, self.genes)
+                for run in runs
+            ]
+        )
+
+    @cached_property
+    def scalar_scores(self) -> pd.DataFrame:
+        """Scores of sections and patients averaged over seeds: patient, section, metric, value, n_spots."""
+        import pandas as pd
+
+        keys = ["patient", "section", "metric"]
+        if not self.scalars:
+            return pd.DataFrame(columns=[*keys, "value", "n_spots"])
+        return pd.concat(self.scalars).groupby(keys, as_index=False)[["value", "n_spots"]].mean()
 
     @cached_property
     def consistency(self) -> Consistency:
@@ -140,6 +175,7 @@ def gather(
     runs: Mapping[str, Sequence[str | Path]],
     families: Mapping[str, str],
     folds: Sequence[str] | None = None,
+    spots: Mapping[str, Sequence[str | Path]] | None = None,
 ) -> Gathered:
     """Read the results of all methods.
 
@@ -152,6 +188,8 @@ def gather(
         Configured methods -> family. A configured method without results is reported.
     folds
         Names of the experiment's folds, each expected of every run; None expects nothing.
+    spots
+        Result folder -> spot tables; those that exist are kept for the tables that need them.
     """
     gathered = Gathered()
     by_method: dict[str, list[str]] = {name: [] for name in families}
@@ -160,6 +198,9 @@ def gather(
     for name, folders in by_method.items():
         scored: list[SectionScores] = []
         facts: list[Mapping[str, Any]] = []
+        subsets: dict[str, list[SectionScores]] = {subset: [] for subset in SUBSETS}
+        scalars: list[pd.DataFrame] = []
+        fold_of: dict[tuple[str, str], str] = {}
         seen: set[str] = set()
         for folder in folders:
             present = [Path(path) for path in metrics[folder] if Path(path).is_file()]
@@ -169,9 +210,27 @@ def gather(
             seen |= {path.stem for path in present}
             if present:
                 scored.append(read_scores(present))
+                for subset, runs_on in subsets.items():
+                    runs_on.append(read_scores(present, subset))
+                scalars.append(read_scalars(present))
+                fold_of |= {key: path.stem for path in present for key in _sections(path)}
                 facts += _facts(runs.get(folder, ()), present)
         if scored:
-            gathered.methods.append(ScoredMethod(name, families.get(name, ""), scored, facts, len(seen)))
+            first = next(folder for folder in folders if metrics[folder])
+            described = [Path(path) for path in (spots or {}).get(first, ()) if Path(path).is_file()]
+            gathered.methods.append(
+                ScoredMethod(
+                    name,
+                    families.get(name, ""),
+                    scored,
+                    facts,
+                    len(seen),
+                    subsets,
+                    scalars,
+                    fold_of,
+                    described,
+                )
+            )
         elif not folders or not any(metrics[folder] for folder in folders):
             gathered.failures.append(_failure(name, name, "", "no result is there"))
     return gathered
@@ -198,6 +257,12 @@ def _facts(paths: Sequence[str | Path], metrics: Sequence[Path]) -> list[Mapping
 
 
 def _patients(path: Path) -> list[str]:
+    return sorted({patient for patient, _ in _sections(path)})
+
+
+def _sections(path: Path) -> list[tuple[str, str]]:
+    """Return the tested (patient, section) of a metric table."""
     import pyarrow.parquet as pq
 
-    return [str(name) for name in pq.read_table(path, columns=["patient"])["patient"].unique().to_pylist()]
+    keys = pq.read_table(path, columns=["patient", "section"]).group_by(["patient", "section"]).aggregate([])
+    return sorted((row["patient"], row["section"]) for row in keys.to_pylist() if row["section"] != POOLED)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.evaluation.dependence import shared_binomial_p
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.results import SectionScores, aligned
-from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, mean_score
+from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, gene_medians, mean_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,8 @@ LEADERBOARD_COLUMNS = (
 )  # fmt: skip
 GENE_COLUMNS = (
     "method", "gene", "median_pearson", "mean_pearson", "n_patients", "n_positive", "p_binomial", "p_holm",
-    "q_bh", "ceiling", "pearson_pooled", "spearman", "pearson_smoothed", "pearson_partial_depth", "rmse",
-    "mae", "auroc_quartiles", "n_undefined",
+    "q_bh", "p_shared", "neg_log10_p", "ceiling", "pearson_pooled", "spearman", "pearson_smoothed",
+    "pearson_partial_depth", "rmse", "mae", "auroc_quartiles", "n_undefined",
 )  # fmt: skip
 _DETAILS = ("spearman", "pearson_smoothed", "pearson_partial_depth", "rmse", "mae", "auroc_quartiles")
 PATIENT_COLUMNS = (
@@ -41,6 +42,31 @@ def ceiling_like(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:
     own = list(zip(ceiling.patients, ceiling.sections, strict=True))
     known = aligned(ceiling["ceiling"], own, ceiling.genes, rows, scores.genes)
     return np.where(np.isnan(scores["pearson"]), np.nan, known)
+
+
+def neg_log10_p(r: np.ndarray, n_spots: np.ndarray) -> np.ndarray:
+    """-log10 of the two-sided p of Pearson correlations over so many independent spots.
+
+    Parameters
+    ----------
+    r
+        (sections, genes).
+    n_spots
+        (sections,).
+
+    Returns
+    -------
+    numpy.ndarray
+        (sections, genes); NaN where r is not defined or there are fewer than three spots.
+    """
+    from scipy import special
+
+    freedom = np.asarray(n_spots, dtype=np.float64)[:, None] - 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The two-sided p is the regularised incomplete beta function of 1 - r^2, here cut off at 2e-308.
+        p = special.betainc(freedom / 2, 0.5, np.maximum(1 - r**2, 0.0))
+        result = -np.log10(np.maximum(p, np.finfo(np.float64).tiny))
+    return np.where((freedom > 0) & np.isfinite(r), result, np.nan)
 
 
 def _score(scores: SectionScores, values: np.ndarray) -> float:
@@ -111,27 +137,27 @@ def gene_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
 
     median_pearson and the test columns use the pooled sections of each patient (He et al. 2020);
     mean_pearson and the other metrics are averaged over sections and patients. pearson_pooled correlates
-    over all spots.
+    over all spots. p_shared allows the binomial for what models of different patients share in training.
+    neg_log10_p, by which Jia et al. 2023 rank genes, is the mean over sections of -log10 of the p of
+    Pearson's r over spots; it takes spots as independent, which they are not, and is no test.
     """
     import pandas as pd
 
     scores, test = method.scores, method.consistency
-    known = np.isfinite(method.pooled_by_patient)
-    median = np.full(len(method.genes), np.nan)
-    some = known.any(axis=0)
-    median[some] = np.nanmedian(method.pooled_by_patient[:, some], axis=0)
     undefined = scores.constant_truth | scores.constant_prediction
     return pd.DataFrame(
         {
             "method": method.name,
             "gene": list(method.genes),
-            "median_pearson": median,
+            "median_pearson": gene_medians(method.pooled_by_patient),
             "mean_pearson": gene_means(method.by_patient),
             "n_patients": test.n_patients,
             "n_positive": test.n_positive,
             "p_binomial": test.p,
             "p_holm": test.p_holm,
             "q_bh": test.q_bh,
+            "p_shared": shared_binomial_p(test.n_positive, test.n_patients, method.shared),
+            "neg_log10_p": gene_means(neg_log10_p(scores["pearson"], scores.n_spots)),
             "ceiling": gene_means(scores.per_patient(ceiling_like(ceiling, scores))),
             "pearson_pooled": method.pooled,
             **{name: gene_means(scores.per_patient(scores[name])) for name in _DETAILS},

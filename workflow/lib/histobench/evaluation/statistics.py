@@ -133,6 +133,14 @@ def gene_means(r: np.ndarray) -> np.ndarray:
     return np.divide(total, number, out=np.full(r.shape[1], np.nan), where=number > 0)
 
 
+def gene_medians(r: np.ndarray) -> np.ndarray:
+    """Median over the patients in which a gene's score is defined; NaN where in none."""
+    result = np.full(r.shape[1], np.nan)
+    some = np.isfinite(r).any(axis=0)
+    result[some] = np.nanmedian(r[:, some], axis=0)
+    return result
+
+
 def mean_score(r: np.ndarray) -> float:
     """Average over patients, then over genes; NaN when nothing is defined."""
     means = gene_means(r)
@@ -201,7 +209,7 @@ def compare_methods(
                 "difference": mean_score(difference),
                 "difference_low": low,
                 "difference_high": high,
-                "p_wilcoxon": _wilcoxon(patients),
+                "p_wilcoxon": wilcoxon_p(patients),
                 "smallest_p": min(1.0, 2.0 * smallest_p(len(patients))),
             }
         )
@@ -218,7 +226,7 @@ def _row_means(values: np.ndarray) -> np.ndarray:
     return gene_means(values.T)
 
 
-def _wilcoxon(differences: np.ndarray) -> float:
+def wilcoxon_p(differences: np.ndarray) -> float:
     """Two-sided signed-rank p, exact for few patients; 1 where all differences are zero."""
     from scipy import stats
 

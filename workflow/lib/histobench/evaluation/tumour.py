@@ -11,8 +11,9 @@ N_BINS = 10
 def tumour_metrics(tumour: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     """Score tumour probabilities on the spots with a label.
 
-    Returns accuracy at 0.5, AUROC, AUPRC, the Brier score and the number of labelled spots; AUROC and
-    AUPRC are NaN where only one class is present. Without any label nothing is returned.
+    Returns accuracy at 0.5, AUROC, AUPRC, the Brier score, the number of labelled spots and the share of
+    tumour among them; AUROC and AUPRC are NaN where only one class is present. Without any label nothing is
+    returned.
     """
     known = np.isfinite(tumour)
     if not known.any():
@@ -27,6 +28,7 @@ def tumour_metrics(tumour: np.ndarray, probability: np.ndarray) -> dict[str, flo
         "tumour_auprc": float(average_precision_score(label, score)) if both else np.nan,
         "tumour_brier": float(np.mean((score - label) ** 2)),
         "tumour_n_labelled": float(len(label)),
+        "tumour_prevalence": float(label.mean()),
     }
 
 

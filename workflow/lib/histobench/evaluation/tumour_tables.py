@@ -1,0 +1,274 @@
+"""Tables about tumour and other tissue: probabilities, genes that differ, genes that inform, co-location."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.evaluation.gather import ScoredMethod
+from histobench.evaluation.results import SectionScores, aligned, mean_of
+from histobench.evaluation.score import POOLED
+from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means
+from histobench.evaluation.tumour import curves
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TUMOUR_COLUMNS = (
+    "method", "patient", "n_labelled", "prevalence", "accuracy", "auroc", "auroc_low", "auroc_high", "auprc",
+    "auprc_low", "auprc_high", "brier",
+)  # fmt: skip
+CURVE_COLUMNS = ("method", "curve", "x", "y", "threshold", "n_spots")
+TUMOUR_GENE_COLUMNS = (
+    "method", "gene", "n_patients", "difference_truth", "difference_prediction", "p_truth", "q_truth",
+    "p_prediction", "q_prediction",
+)  # fmt: skip
+INFORMATIVE_COLUMNS = (
+    "method", "gene", "n_patients", "importance_truth", "importance_prediction", "rank_truth",
+    "rank_prediction", "in_truth", "in_prediction",
+)  # fmt: skip
+COLOCATION_COLUMNS = (
+    "method", "n_patients", "within", "between", "difference", "difference_low", "difference_high", "t", "p",
+    "p_holm",
+)  # fmt: skip
+# Share of the panel that counts as informative.
+INFORMATIVE_SHARE = 0.1
+OBSERVED = "observed"
+
+
+def tumour_differences(method: ScoredMethod) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over tumour spots minus mean over normal ones, observed and predicted; (patients, genes) each.
+
+    NaN for patients without spots of either kind. Averaged over seeds.
+    """
+    parts = []
+    for side in ("truth", "prediction"):
+        means = {subset: _subset_means(method, subset, side) for subset in ("tumour", "normal")}
+        parts.append(means["tumour"] - means["normal"])
+    return parts[0], parts[1]
+
+
+def _subset_means(method: ScoredMethod, subset: str, side: str) -> np.ndarray:
+    """Mean over the spots of a subset, all sections of a patient pooled; (patients, genes)."""
+    found = [
+        aligned(
+            _weighted(run, run[f"mean_{side}"]), run.patient_names, run.genes, method.patients, method.genes
+        )
+        for run in method.subsets.get(subset, ())
+        if len(run.sections)
+    ]
+    return mean_of(found) if found else np.full((len(method.patients), len(method.genes)), np.nan)
+
+
+def _weighted(run: SectionScores, values: np.ndarray) -> np.ndarray:
+    own = np.array(run.patients)
+    known = np.isfinite(values)
+    weight = np.where(known, run.n_spots[:, None], 0.0)
+    rows = []
+    for patient in run.patient_names:
+        mine = own == patient
+        total = weight[mine].sum(axis=0)
+        top = (weight[mine] * np.where(known[mine], values[mine], 0.0)).sum(axis=0)
+        rows.append(np.divide(top, total, out=np.full(len(total), np.nan), where=total > 0))
+    return np.array(rows).reshape(len(run.patient_names), len(run.genes))
+
+
+def mean_p(differences: np.ndarray) -> np.ndarray:
+    """Two-sided p of a one-sample t-test over patients per gene; NaN with fewer than two patients."""
+    from scipy import stats
+
+    p = np.full(differences.shape[1], np.nan)
+    known = np.isfinite(differences)
+    for g in np.flatnonzero(known.sum(axis=0) >= 2):
+        own = differences[known[:, g], g]
+        if np.ptp(own) > 0:
+            p[g] = stats.ttest_1samp(own, 0.0).pvalue
+        else:
+            p[g] = 1.0 if own[0] == 0 else 0.0
+    return p
+
+
+def tumour_gene_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
+    """Genes that differ between tumour and normal spots, observed and predicted, over patients.
+
+    The replicate is the patient: its mean over tumour spots minus that over normal ones. p is two-sided
+    (t-test), q is Benjamini-Hochberg's over the genes.
+    """
+    import pandas as pd
+
+    tables = []
+    for method in methods:
+        truth, prediction = tumour_differences(method)
+        known = np.isfinite(truth).any(axis=0)
+        if not known.any():
+            continue
+        p = {"truth": mean_p(truth), "prediction": mean_p(prediction)}
+        table = pd.DataFrame(
+            {
+                "method": method.name,
+                "gene": list(method.genes),
+                "n_patients": np.isfinite(truth).sum(axis=0),
+                "difference_truth": gene_means(truth),
+                "difference_prediction": gene_means(prediction),
+                "p_truth": p["truth"],
+                "q_truth": adjust(p["truth"], "fdr_bh"),
+                "p_prediction": p["prediction"],
+                "q_prediction": adjust(p["prediction"], "fdr_bh"),
+            }
+        )
+        tables.append(table[known])
+    columns = list(TUMOUR_GENE_COLUMNS)
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def informative_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
+    """Genes by their importance to a random forest that tells tumour spots, observed and predicted.
+
+    Importances are averaged over sections and patients with both classes. ``in_truth`` and
+    ``in_prediction`` mark the tenth of the panel with the highest ones, the sets of a Venn diagram.
+    """
+    import pandas as pd
+
+    tables = []
+    for method in methods:
+        scores = method.scores
+        per_patient = {
+            side: scores.per_patient(scores[f"importance_{side}"]) for side in ("truth", "prediction")
+        }
+        means = {side: gene_means(values) for side, values in per_patient.items()}
+        known = np.isfinite(means["truth"])
+        if not known.any():
+            continue
+        size = max(1, round(INFORMATIVE_SHARE * int(known.sum())))
+        table = pd.DataFrame(
+            {
+                "method": method.name,
+                "gene": list(method.genes),
+                "n_patients": np.isfinite(per_patient["truth"]).sum(axis=0),
+                **{f"importance_{side}": values for side, values in means.items()},
+            }
+        )[known]
+        for side in means:
+            rank = table[f"importance_{side}"].rank(method="first", ascending=False)
+            table[f"rank_{side}"] = rank.astype("Int64")
+            table[f"in_{side}"] = (rank <= size).astype(int)
+        if not table["importance_prediction"].gt(0).any():  # a constant prediction informs about nothing
+            table["in_prediction"] = 0
+        tables.append(table)
+    columns = list(INFORMATIVE_COLUMNS)
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def tumour_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -> pd.DataFrame:
+    """Tumour probabilities per patient (sections pooled), and "*": the mean over patients with intervals.
+
+    AUROC and AUPRC are undefined for patients with one class only. A precision-recall area is to be read
+    beside the prevalence, what a blind method scores.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        table = method.scalar_scores
+        own = table[(table["section"] == POOLED) & table["metric"].str.startswith("tumour_")]
+        if own.empty:
+            continue
+        wide = own.pivot(index="patient", columns="metric", values="value")
+        wide.columns = [name.removeprefix("tumour_") for name in wide.columns]
+        rows += [{"method": method.name, "patient": patient, **row} for patient, row in wide.iterrows()]
+        overall: dict[str, Any] = {"method": method.name, "patient": POOLED, **wide.mean()}
+        overall["n_labelled"] = wide["n_labelled"].sum()
+        for name in ("auroc", "auprc"):
+            low, high = bootstrap_interval(wide[[name]].to_numpy(), n=n_bootstrap, seed=seed)
+            overall |= {f"{name}_low": low, f"{name}_high": high}
+        rows.append(overall)
+    return pd.DataFrame(rows, columns=list(TUMOUR_COLUMNS)).astype({"n_labelled": "Int64"})
+
+
+def tumour_curve_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
+    """ROC, precision-recall and calibration curves over the labelled spots of all patients pooled.
+
+    Pooling lets sections differ in level, so areas under these curves are not those of the patients.
+    """
+    import pandas as pd
+
+    tables = []
+    for method in methods:
+        spots = read_spots(method.spots)
+        if spots.empty:
+            continue
+        found = curves(*(spots[name].to_numpy(dtype=np.float64) for name in ("tumour", "tumour_probability")))
+        for name, (x, y, third) in found.items():
+            table = pd.DataFrame({"method": method.name, "curve": name, "x": x, "y": y})
+            table["threshold" if name != "calibration" else "n_spots"] = third
+            tables.append(table.reindex(columns=list(CURVE_COLUMNS)))
+    if not tables:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    return pd.concat([table.astype({"n_spots": "Int64"}) for table in tables], ignore_index=True)
+
+
+def read_spots(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read spot tables of all folds; empty without any."""
+    import pandas as pd
+
+    return pd.concat([read_table(path) for path in paths], ignore_index=True) if paths else pd.DataFrame()
+
+
+def colocation_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -> pd.DataFrame:
+    """Test whether tumour and immune genes correlate less with each other than among themselves.
+
+    Per patient, the mean correlation over the spots of a section of pairs between the groups minus that of
+    pairs within a group; two-sided paired t-test over patients (He et al. 2020), Holm over the rows. The
+    first row, ``observed``, is of the measured expression.
+    """
+    import pandas as pd
+
+    rows = []
+    for place, method in enumerate(methods):
+        for side in ("truth", "prediction") if place == 0 else ("prediction",):
+            pairs = _colocation_by_patient(method, side)
+            if pairs is not None:
+                name = OBSERVED if side == "truth" else method.name
+                rows.append({"method": name, **_paired(pairs, n_bootstrap, seed)})
+    table = pd.DataFrame(rows, columns=list(COLOCATION_COLUMNS))
+    table["p_holm"] = adjust(table["p"].to_numpy(dtype=np.float64), "holm")
+    return table
+
+
+def _colocation_by_patient(method: ScoredMethod, side: str) -> np.ndarray | None:
+    """Correlations within and between the groups, (patients, 2), of patients that have both."""
+    table = method.scalar_scores
+    names = [f"colocation_{kind}_{side}" for kind in ("within", "between")]
+    own = table[table["metric"].isin(names) & (table["section"] != POOLED)]
+    if own.empty:
+        return None
+    wide = own.pivot_table(index="patient", columns="metric", values="value", dropna=False).reindex(
+        columns=names
+    )
+    pairs: np.ndarray = wide.dropna().to_numpy()
+    return pairs if len(pairs) else None
+
+
+def _paired(pairs: np.ndarray, n_bootstrap: int, seed: int) -> dict[str, float]:
+    from scipy import stats
+
+    difference = pairs[:, 1] - pairs[:, 0]
+    low, high = bootstrap_interval(difference[:, None], n=n_bootstrap, seed=seed)
+    t, p = np.nan, np.nan
+    if len(pairs) > 1 and np.ptp(difference) > 0:
+        test = stats.ttest_rel(pairs[:, 1], pairs[:, 0])
+        t, p = float(test.statistic), float(test.pvalue)
+    return {
+        "n_patients": len(pairs),
+        "within": float(pairs[:, 0].mean()),
+        "between": float(pairs[:, 1].mean()),
+        "difference": float(difference.mean()),
+        "difference_low": low,
+        "difference_high": high,
+        "t": t,
+        "p": p,
+    }
