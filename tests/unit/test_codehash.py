@@ -74,6 +74,19 @@ def test_relative_and_lazy_imports_count(library):
     )
 
 
+def test_a_users_own_module_counts_with_what_it_imports_of_its_package(tmp_path, monkeypatch):
+    lab = tmp_path / "my_lab"
+    lab.mkdir()
+    (lab / "probe.py").write_text("import numpy\nfrom my_lab.head import Head\nimport histobench.seeds\n")
+    (lab / "head.py").write_text("class Head: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = hashes("my_lab.probe")
+    assert codehash.closure("my_lab.probe") >= {"my_lab.probe", "my_lab.head", "histobench.seeds"}
+    assert "numpy" not in codehash.closure("my_lab.probe")
+    (lab / "head.py").write_text("class Head: pass\n")
+    assert hashes("my_lab.probe") != before
+
+
 def test_every_rule_hashes_what_its_script_imports(project):
     """A rule whose hash misses a module would not notice that module's edits."""
     rules = "\n".join(file.read_text() for file in sorted((project / "workflow/rules").glob("*.smk")))

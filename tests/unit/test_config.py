@@ -198,7 +198,7 @@ WRONG = {
     ),
     "a module that does not exist": (
         "run: [demo]\nmethods: {knn: {entry: 'histobench.methods.kn:KNearest'}}",
-        r"`entry` names the module `histobench\.methods\.kn`, which is not in workflow/lib",
+        r"`entry` names the module `histobench\.methods\.kn`, which is neither in workflow/lib nor on PYTHONPATH",
     ),
     "everything switched off": (
         "run: [mine]\nexperiments: {mine: {title: a, cohort: simulated, methods: {knn: {enabled: false}}}}",

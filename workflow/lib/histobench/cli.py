@@ -54,6 +54,16 @@ def _check_cohort(arguments: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def _check_method(arguments: argparse.Namespace) -> int:
+    from histobench.methodcheck import method_problems
+
+    problems = method_problems(arguments.name, PROJECT, arguments.configfile)
+    for problem in problems:
+        print(f"Problem: {problem}")
+    print(f"{arguments.name}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}.")
+    return 1 if problems else 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     main = argparse.ArgumentParser(
@@ -80,6 +90,14 @@ def parser() -> argparse.ArgumentParser:
         help="where files are looked for that are not beside the table; may be repeated",
     )  # fmt: skip
     cohort.set_defaults(run=_check_cohort)
+    method = commands.add_parser(
+        "check-method", help="say in what a method, or an arm of one, breaks the contract of all methods"
+    )
+    method.add_argument("name", metavar="NAME", help="as an experiment names it")
+    method.add_argument(
+        "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the method"
+    )
+    method.set_defaults(run=_check_method)
     manifest = commands.add_parser(
         "gdc-manifest",
         help="ask the Genomic Data Commons which frozen slides have expression, and fix the list",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import sys
 from pathlib import Path
 
 _PACKAGE = "histobench"
@@ -18,18 +19,20 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def module_file(module: str) -> Path:
-    """Return the file of a module of this package.
+    """Return the file of a module of this package, or of a user's own on the path that Python searches.
 
     Raises
     ------
     ValueError
         There is no such module: a misspelt name must not become a hash that never changes.
     """
-    base = _ROOT.joinpath(*module.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    raise ValueError(f"no module {module!r} in {_ROOT}")
+    own = module.split(".")[0] == _PACKAGE
+    for root in [_ROOT] if own else [_ROOT, *map(Path, filter(None, sys.path))]:
+        base = root.joinpath(*module.split("."))
+        for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    raise ValueError(f"no module {module!r} in {_ROOT}{'' if own else ' or on PYTHONPATH'}")
 
 
 def _exists(module: str) -> bool:
@@ -42,8 +45,9 @@ def _exists(module: str) -> bool:
 
 @functools.cache
 def _direct_imports(module: str) -> frozenset[str]:
-    """Modules of this package that ``module`` imports anywhere, also inside functions."""
+    """Modules of this package, and of its own, that ``module`` imports anywhere, also inside functions."""
     path = module_file(module)
+    packages = {_PACKAGE, module.split(".")[0]}
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
@@ -58,12 +62,12 @@ def _direct_imports(module: str) -> frozenset[str]:
             found.add(source)
             # "from package import module" names a module in the last place
             found |= {f"{source}.{alias.name}" for alias in node.names}
-    return frozenset(name for name in found if name.split(".")[0] == _PACKAGE and _exists(name))
+    return frozenset(name for name in found if name.split(".")[0] in packages and _exists(name))
 
 
 @functools.cache
 def closure(module: str) -> frozenset[str]:
-    """Return ``module`` and everything of this package that it imports, directly or not.
+    """Return ``module`` and everything of this package and of its own that it imports, directly or not.
 
     The ``__init__`` of every parent package counts too, because importing a module runs them.
     """
@@ -74,7 +78,8 @@ def closure(module: str) -> frozenset[str]:
             continue
         seen.add(name)
         parts = name.split(".")
-        todo += [".".join(parts[:depth]) for depth in range(1, len(parts))]
+        parents = [".".join(parts[:depth]) for depth in range(1, len(parts))]
+        todo += [parent for parent in parents if _exists(parent)]  # a user's folder needs no __init__.py
         todo += _direct_imports(name)
     return frozenset(seen)
 

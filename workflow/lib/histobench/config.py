@@ -268,8 +268,8 @@ def _check_entry(entry: str, key: str, where: str) -> None:
         module_file(module)
     except ValueError as error:
         raise UserError(
-            f"{where}: `{key}` names the module `{module}`, which is not in workflow/lib; "
-            "correct the name or add the module."
+            f"{where}: `{key}` names the module `{module}`, which is neither in workflow/lib nor on "
+            "PYTHONPATH; correct the name or add the module."
         ) from error
 
 
