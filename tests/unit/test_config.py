@@ -243,3 +243,60 @@ def test_every_key_of_the_schemas_is_described(project):
         rules = yaml.safe_load(file.read_text())
         assert rules["additionalProperties"] is False
         walk(rules, file.stem)
+
+
+EXTERNAL = """
+run: [mine]
+experiments:
+  mine:
+    title: Mine
+    cohort: simulated
+    sections: [P1_1, P2_1]
+    folds: {scheme: train_all}
+    patches: {um_per_px: native, stain: vahadane, stain_reference: P1_1}
+    maps: {section: P1_1}
+    external: [{cohort: her2st, sections: [B1]}]
+    methods: {train_mean: }
+"""
+
+
+def test_a_branch_is_an_experiment_that_another_one_trains(project, tmp_path):
+    bench = load(project, tmp_path, EXTERNAL)
+    mine = bench.experiments["mine"]
+    assert mine["folds"]["made"] == {} and mine["folds"]["full"].train == ("P1_1", "P2_1")
+    branch = bench.branches["mine/external/her2st"]
+    assert branch["trained_by"] == "mine" and branch["cohort"] == "her2st" and branch["maps"] == {}
+    assert branch["folds"]["made"]["all"].roles() == {"B1": "test"}
+    # the scale of the training and the stain of a training section, not of the other cohort
+    assert branch["patches"]["um_per_px"] == "as.mine"
+    assert branch["patches"]["stain_reference"] == "P1_1@simulated"
+    assert bench.arms("mine/external/her2st") == {"train_mean": ("train_mean", 0)}
+    assert set(bench.plain()["experiments"]["mine"]["folds"]["made"]) == {"all"}
+
+
+def test_validation_patients_of_the_training_on_everybody(project, tmp_path):
+    text = EXTERNAL.replace("train_all}", "train_all, valid_patients: 1}")
+    full = load(project, tmp_path, text).experiments["mine"]["folds"]["full"]
+    assert len(full.train) == len(full.valid) == 1 and full.test == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "    external: [{cohort: her2st, sections: [B1]}]\n",
+            "",
+            "tests nobody, and `external` names no cohort",
+        ),
+        ("cohort: her2st, sections: [B1]", "cohort: bach", "holds photos without expression"),
+        (
+            "sections: [B1]}]",
+            "sections: [B1]}, {cohort: her2st, sections: [B2]}]",
+            "names cohort `her2st` twice",
+        ),
+        ("cohort: her2st, sections: [B1]", "cohort: her2st_counts, sections: [B1]", "has no image"),
+    ],
+)
+def test_external_tests_that_cannot_be_are_refused(project, tmp_path, old, new, message):
+    with pytest.raises(UserError, match=message):
+        load(project, tmp_path, EXTERNAL.replace(old, new))

@@ -15,7 +15,7 @@ LAYERS = [
     {"evaluation"},
     {"figures"},
     {"report"},
-    {"config", "configdoc", "methodsdoc", "methodcheck", "runtime", "cohortcheck", "cli", "__main__"},
+    {"branches", "config", "configdoc", "methodsdoc", "methodcheck", "runtime", "cohortcheck", "cli", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

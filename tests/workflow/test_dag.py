@@ -24,12 +24,19 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     seconds = time.perf_counter() - start
     numbers = Counter(rule for rule, _ in jobs)
     trainings = sum(
-        len(bench.arms(experiment)) * len(settings["folds"]["made"])
+        len(bench.arms(experiment))
+        * (len(settings["folds"]["made"]) + (settings["folds"]["full"] is not None))
         for experiment, settings in bench.experiments.items()
     )
-    assert numbers["train_method"] == numbers["predict_fold"] == trainings
-    assert numbers["score_method"] == sum(len(bench.arms(experiment)) for experiment in bench.experiments)
-    assert numbers["tabulate_results"] == len(bench.experiments)
+    tested = {
+        name: len(bench.arms(name)) * len(settings["folds"]["made"])
+        for name, settings in (bench.experiments | bench.branches).items()
+        if settings["folds"]["made"]
+    }
+    assert numbers["train_method"] == trainings
+    assert numbers["predict_fold"] == sum(tested.values())
+    assert numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
+    assert numbers["tabulate_results"] == len(tested)
     assert numbers["write_report"] == 1
     assert not (checkout.folder / "results").exists()
     assert seconds < 60

@@ -6,6 +6,7 @@ import re
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from histobench.branches import AS
 from histobench.codehash import code_hash
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
@@ -15,6 +16,7 @@ from histobench.errors import UserError
 from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
+from histobench.splits.folds import FULL_FOLD
 
 PROJECT = Path(workflow.basedir)
 prefer_this_library()
@@ -31,14 +33,25 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Stain and whose is the target; scale, or whose training sections set it; width.
+VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
+
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
 for cohort in BENCH.cohorts.values():
     if cohort["origin"] == "slides":  # their manifests say what a lock says
         LOCK |= lock_rows(read_manifest(PROJECT / cohort["manifest"]), cohort["source"])
 
 
+# What has results of its own: experiments that test somebody, and their branches to other cohorts.
+TESTED = {
+    name: settings
+    for name, settings in (BENCH.experiments | BENCH.branches).items()
+    if settings["folds"]["made"]
+}
+
+
 wildcard_constraints:
-    experiment="|".join(BENCH.experiments),
+    experiment="|".join(BENCH.experiments | BENCH.branches),
     cohort="|".join(BENCH.cohorts),
     section="|".join(
         sorted(
@@ -53,15 +66,15 @@ wildcard_constraints:
         sorted(
             {
                 re.escape(name)
-                for e in BENCH.experiments.values()
-                for name in e["folds"]["made"]
+                for e in (BENCH.experiments | BENCH.branches).values()
+                for name in [*e["folds"]["made"], FULL_FOLD]
             }
         )
     ),
     method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
     profile=r"[a-z0-9]+",
-    variant=r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um)-\d+px",
-    backbone=r"[a-z0-9_]+\.(imagenet|none)\.(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um)-\d+px",
+    variant=VARIANT,
+    backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
 
 
 # -- cohorts and sections ---------------------------------------------------------------------------
@@ -215,30 +228,53 @@ def reader_code(wildcards):
 
 
 def experiment_of(wildcards):
-    return BENCH.experiments[wildcards.experiment]
+    return BENCH.described(wildcards.experiment)
+
+
+def trained_by(name):
+    """The experiment that trains the models of an experiment (itself) or of a branch."""
+    return BENCH.described(name).get("trained_by", name)
 
 
 def fold_of(wildcards):
-    return experiment_of(wildcards)["folds"]["made"][wildcards.fold]
+    folds = experiment_of(wildcards)["folds"]
+    if wildcards.fold == FULL_FOLD and folds["full"]:
+        return folds["full"]
+    return folds["made"][wildcards.fold]
+
+
+def trained_folds(experiment):
+    """Every fold that trains, also the one on everybody."""
+    folds = experiment["folds"]
+    return [*folds["made"].values(), *([folds["full"]] if folds["full"] else [])]
 
 
 def patch_variant(experiment):
     """Name of an experiment's patch array: stain (and whose is the target), scale and width."""
     patches = experiment["patches"]
     scale = patches["um_per_px"]
-    scale = scale if scale == "native" else f"{scale:g}um"
+    scale = scale if isinstance(scale, str) else f"{scale:g}um"
     reference = patches["stain_reference"]
     stain = f"{patches['stain']}@{reference}" if reference else patches["stain"]
     return f"{stain}-{scale}-{patches['width_px']}px"
 
 
 def patch_settings(wildcards):
-    stain, scale, width = wildcards.variant.rsplit("-", 2)
+    stain, scale, width = split_variant(wildcards.variant)
     return {
-        "scale": scale if scale == "native" else float(scale.removesuffix("um")),
+        "scale": float(scale.removesuffix("um")) if scale[0].isdigit() else scale,
         "stain": stain.partition("@")[0],
         "width_px": int(width.removesuffix("px")),
     }
+
+
+def split_variant(variant):
+    """Stain, scale and width of a patch array; the name of an experiment in it may hold hyphens."""
+    match = re.fullmatch(
+        r"(.*?)-(native|[0-9.]+um|as\..+)-(\d+px)",
+        variant,
+    )
+    return match.groups()
 
 
 def photo_settings(wildcards):
@@ -298,8 +334,62 @@ def training_input(wildcards):
 
 
 def prediction_input(wildcards):
+    """What a trained method is given to predict; a branch takes genes and weights from its experiment."""
     method, _ = arm_of(wildcards)
-    return section_inputs(wildcards, fold_sections(wildcards, "test"), method)
+    home = trained_by(wildcards.experiment)
+    files = {
+        **section_inputs(wildcards, fold_sections(wildcards, "test"), method),
+        "genes": f"results/{home}/panels/{wildcards.fold}.universe.tsv",
+        "panel": f"results/{home}/panels/{wildcards.fold}.tsv",
+        "weights": f"results/{home}/models/{wildcards.method}/{wildcards.fold}/weights.pt",
+    }
+    if home == wildcards.experiment:
+        return files
+    files["measured"] = f"results/{wildcards.experiment}/panels/{wildcards.fold}.tsv"
+    if takes_scale(experiment_of(wildcards)):
+        files["scale"] = f"results/{home}/scale.json"
+    return files
+
+
+def external_summary_input(wildcards):
+    experiment = experiment_of(wildcards)
+    home = trained_by(wildcards.experiment)
+    panels = f"results/{wildcards.experiment}/panels"
+    files = {
+        "dropped": f"{panels}/{FULL_FOLD}.dropped.tsv",
+        "panel": f"{panels}/{FULL_FOLD}.tsv",
+        "sections": f"results/data/{experiment['cohort']}/sections.tsv",
+    }
+    if takes_scale(experiment):
+        files["scale"] = f"results/{home}/scale.json"
+    return files
+
+
+def external_summary_settings(wildcards):
+    experiment = experiment_of(wildcards)
+    patches = experiment["patches"]
+    return {
+        "cohort": experiment["cohort"],
+        "sections": experiment["sections"],
+        "stain": patches and patch_variant(experiment).partition("-")[0],
+        "trained_by": trained_by(wildcards.experiment),
+        "um_per_px": patch_scale(experiment),
+    }
+
+
+def branch_files(name):
+    """Tables that a branch to another cohort has."""
+    return expand(
+        "results/{experiment}/tables/{name}.tsv",
+        experiment=name,
+        name=[*TABLES, "external"],
+    )
+
+
+def takes_scale(experiment):
+    return (experiment["patches"] or {}).get("um_per_px") and patch_scale(
+        experiment
+    ) is None
 
 
 def panel_sections(wildcards):
@@ -342,15 +432,19 @@ def method_settings(wildcards):
         "method": wildcards.method,
         "needs": dict(sorted(method["needs"].items())),
         "params": dict(sorted(method["params"].items())),
-        "patch_um_per_px": (
-            experiment["patches"]["um_per_px"] if experiment["patches"] else None
-        ),
+        "patch_um_per_px": patch_scale(experiment),
         "roles": training_roles(fold),
         "seed": seed,
         "transform": experiment["transform"],
         "weights": experiment["weights"],
         "window": method["window"],
     }
+
+
+def patch_scale(experiment):
+    """Scale of the patches where the configuration says it; None where a file will."""
+    scale = (experiment["patches"] or {}).get("um_per_px")
+    return None if str(scale).startswith(AS) else scale
 
 
 def prediction_settings(wildcards):
@@ -481,9 +575,14 @@ def patch_input(wildcards):
         files["stain"] = (
             f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
         )
-    reference = wildcards.variant.rsplit("-", 2)[0].partition("@")[2]
+    stain, scale, _ = split_variant(wildcards.variant)
+    reference, _, home = stain.partition("@")[2].partition("@")
     if reference:
-        files["reference"] = f"results/data/{wildcards.cohort}/stain/{reference}.json"
+        files["reference"] = (
+            f"results/data/{home or wildcards.cohort}/stain/{reference}.json"
+        )
+    if scale.startswith(AS):
+        files["scale"] = f"results/{scale.removeprefix(AS)}/scale.json"
     return files
 
 
@@ -495,6 +594,7 @@ def fold_settings(wildcards):
         "folds": {
             key: folds[key] for key in ("held_out", "k", "scheme", "valid_patients")
         },
+        "full": bool(folds["full"]),
         "patients": patients_of(experiment, experiment["sections"]),
         "seed": min(experiment["seeds"]),
     }
@@ -534,8 +634,7 @@ def audit_settings(wildcards):
         "stain": patches["stain"],
         "stain_reference": described(own, reference) if reference else None,
         "training": {
-            name: training_roles(fold)
-            for name, fold in experiment["folds"]["made"].items()
+            fold.name: training_roles(fold) for fold in trained_folds(experiment)
         },
     }
 
@@ -554,7 +653,7 @@ def audit_input(wildcards):
         "panels": expand(
             "results/{experiment}/panels/{fold}.sections.tsv",
             experiment=wildcards.experiment,
-            fold=list(experiment["folds"]["made"]),
+            fold=[fold.name for fold in trained_folds(experiment)],
         ),
     }
 
@@ -614,9 +713,7 @@ def table_input(wildcards):
         "spots": all_results(
             "results/{experiment}/metrics/{method}/{fold}.spots.parquet", wildcards
         ),
-        "runs": all_results(
-            "results/{experiment}/models/{method}/{fold}/run.json", wildcards
-        ),
+        "runs": experiment_runs(wildcards.experiment),
         "ceilings": expand(
             "results/{experiment}/ceiling/{fold}.parquet",
             experiment=wildcards.experiment,
@@ -685,6 +782,8 @@ def arms_with(experiment, families=None, entries=None, needs=()):
 
 def repeats(name, key):
     """Other experiments of this run on the same sections that differ in one respect, and perhaps the name."""
+    if name in BENCH.branches:
+        return []
     own = BENCH.experiments[name]
 
     def design(experiment):
@@ -714,7 +813,7 @@ def repeats(name, key):
 @functools.cache
 def figure_values(name):
     """What an experiment has for each placeholder of the figures' inputs; a name, or a list of names."""
-    experiment = BENCH.experiments[name]
+    experiment = BENCH.described(name)
     cohort = experiment["cohort"]
     records = BENCH.cohorts[cohort]["sections"]
     methods = list(experiment["methods"])
@@ -787,12 +886,25 @@ def figure_values(name):
 
 def figure_input(wildcards):
     """What a figure is drawn from."""
-    return catalogue()[wildcards.figure].files(figure_values(wildcards.experiment))
+    files = catalogue()[wildcards.figure].files(figure_values(wildcards.experiment))
+    if wildcards.experiment not in BENCH.branches:
+        return files
+    # the models of a branch are those of its experiment
+    models = f"results/{wildcards.experiment}/models/"
+    home = f"results/{trained_by(wildcards.experiment)}/models/"
+    return {
+        kind: (
+            [path.replace(models, home) for path in value]
+            if isinstance(value, list)
+            else value.replace(models, home)
+        )
+        for kind, value in files.items()
+    }
 
 
 def experiment_facts(name):
     """What captions say of an experiment."""
-    experiment = BENCH.experiments[name]
+    experiment = BENCH.described(name)
     cohort = BENCH.cohorts[experiment["cohort"]]
     patients = patients_of(experiment, experiment["sections"])
     return {
@@ -842,11 +954,12 @@ def figure_settings(wildcards):
 
 
 def experiment_runs(name):
+    """Records of the trainings whose models an experiment or branch tests."""
     return expand(
         "results/{experiment}/models/{method}/{fold}/run.json",
-        experiment=name,
+        experiment=trained_by(name),
         method=list(BENCH.arms(name)),
-        fold=list(BENCH.experiments[name]["folds"]["made"]),
+        fold=list(BENCH.described(name)["folds"]["made"]),
     )
 
 
@@ -854,7 +967,7 @@ def cohort_stains(cohort):
     """Sections whose stain is shown: those with an image that some experiment cuts patches from."""
     with_images = {
         section
-        for experiment in BENCH.experiments.values()
+        for experiment in TESTED.values()
         if experiment["cohort"] == cohort and experiment["patches"]
         for section in experiment["sections"]
     }
@@ -864,9 +977,9 @@ def cohort_stains(cohort):
 def report_manifest():
     """What the report shows: settings as they are, everything else as paths."""
     experiments = {}
-    for name, experiment in BENCH.experiments.items():
+    for name, experiment in TESTED.items():
         experiments[name] = {
-            "audit": f"results/{name}/audit/leakage.tsv",
+            "audit": f"results/{trained_by(name)}/audit/leakage.tsv",
             "figures": {
                 figure: {
                     "caption": f"results/{name}/figures/{figure}.txt",
@@ -882,7 +995,7 @@ def report_manifest():
                 catalogue()[figure].title: reason
                 for figure, reason in figures_left_out(name).items()
             },
-            "folds": f"results/{name}/folds.tsv",
+            "folds": f"results/{trained_by(name)}/folds.tsv",
             "methods": {
                 arm: dict(sorted(method.items()))
                 for arm, method in experiment["methods"].items()
@@ -900,7 +1013,7 @@ def report_manifest():
         cohorts[name] = {
             "qc": {
                 f"{experiment} ({settings['qc']})": f"results/{experiment}/qc/summary.tsv"
-                for experiment, settings in BENCH.experiments.items()
+                for experiment, settings in TESTED.items()
                 if settings["cohort"] == name
             },
             "sections": f"results/data/{name}/sections.tsv",
@@ -937,6 +1050,8 @@ def report_files():
         files += expand(
             "results/{experiment}/tables/{table}.tsv", experiment=name, table=TABLES
         )
+        if name in BENCH.branches:
+            files += branch_files(name)
     for cohort in report_manifest()["cohorts"].values():
         files += [cohort["sections"], *cohort["qc"].values()]
         files += [file for stain in cohort["stain"].values() for file in stain.values()]

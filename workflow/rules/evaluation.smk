@@ -24,7 +24,7 @@ rule estimate_ceiling:
     input:
         unpack(ceiling_input),
         panel="results/{experiment}/panels/{fold}.tsv",
-        genes="results/{experiment}/panels/{fold}.universe.tsv",
+        genes=lambda wildcards: f"results/{trained_by(wildcards.experiment)}/panels/{wildcards.fold}.universe.tsv",
     output:
         "results/{experiment}/ceiling/{fold}.parquet",
     log:
@@ -63,6 +63,6 @@ rule tables:
     input:
         expand(
             "results/{experiment}/tables/{name}.tsv",
-            experiment=BENCH.experiments,
+            experiment=TESTED,
             name=TABLES,
         ),

@@ -36,6 +36,6 @@ rule figures:
     input:
         [
             f"results/{name}/figures/{figure}.svg"
-            for name in BENCH.experiments
+            for name in TESTED
             for figure in experiment_figures(name)
         ],

@@ -5,7 +5,7 @@ rule write_provenance:
     """Record code, configuration, data, environment and hardware behind the results."""
     input:
         sections=expand("results/data/{cohort}/sections.tsv", cohort=BENCH.cohorts),
-        runs=[file for name in BENCH.experiments for file in experiment_runs(name)],
+        runs=[file for name in TESTED for file in experiment_runs(name)],
     output:
         "results/report/provenance.json",
     log:

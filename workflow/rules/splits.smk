@@ -28,6 +28,8 @@ rule select_panel:
         sections="results/{experiment}/panels/{fold}.sections.tsv",
     log:
         "results/logs/select_panel/{experiment}/{fold}.log",
+    wildcard_constraints:
+        experiment="|".join(BENCH.experiments),
     conda:
         "../../envs/data.yaml"
     params:
@@ -71,7 +73,9 @@ rule audit_leakage:
     conda:
         "../../envs/data.yaml"
     params:
-        folds=lambda wildcards: list(experiment_of(wildcards)["folds"]["made"]),
+        folds=lambda wildcards: [
+            fold.name for fold in trained_folds(experiment_of(wildcards))
+        ],
         settings=audit_settings,
         code=code_hash("histobench.splits.audit"),
     script:

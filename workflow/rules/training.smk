@@ -17,6 +17,8 @@ rule train_method:
         "results/logs/train_method/{experiment}/{method}/{fold}.log",
     benchmark:
         "results/benchmarks/train_method/{experiment}/{method}/{fold}.jsonl"
+    wildcard_constraints:
+        experiment="|".join(BENCH.experiments),
     conda:
         "../../envs/torch.yaml"
     threads: method_threads
@@ -35,9 +37,6 @@ rule predict_fold:
     """Predict the tested sections of one fold; the method does not see their truth."""
     input:
         unpack(prediction_input),
-        panel="results/{experiment}/panels/{fold}.tsv",
-        genes="results/{experiment}/panels/{fold}.universe.tsv",
-        weights="results/{experiment}/models/{method}/{fold}/weights.pt",
     output:
         # a folder, because its files are named by the sections of the fold, which are no wildcards here
         directory("results/{experiment}/predictions/{method}/{fold}"),

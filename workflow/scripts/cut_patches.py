@@ -11,5 +11,6 @@ with job_log(snakemake.log[0]):
         snakemake.output.index,
         stain_json=snakemake.input.get("stain"),
         reference_json=snakemake.input.get("reference"),
+        scale_json=snakemake.input.get("scale"),
         **snakemake.params.settings,
     )

@@ -14,5 +14,7 @@ with job_log(snakemake.log[0]):
         threads=snakemake.threads,
         model_folder=Path(snakemake.input.weights).parent,
         output_folder=snakemake.output[0],
+        measured_tsv=snakemake.input.get("measured"),
+        scale_json=snakemake.input.get("scale"),
         **settings,
     )

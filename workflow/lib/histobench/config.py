@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from histobench.branches import branch_name, make_branch, make_full_fold
 from histobench.codehash import module_file
 from histobench.errors import UserError
 from histobench.splits.folds import Fold, make_folds
@@ -343,6 +344,8 @@ class Benchmark:
     experiments, cohorts
         Complete settings by name; ``experiments[...]["methods"]`` holds each arm with its method's
         settings merged in.
+    branches
+        External predictions, described like experiments (:mod:`histobench.branches`); by name of the branch.
     """
 
     def __init__(self, config: Mapping[str, Any], project: Path, files: Iterable[Path] = ()) -> None:
@@ -359,6 +362,9 @@ class Benchmark:
             self.experiments[name] = self._experiment(name)
         for name in self.config["prepare"]:
             self.cohort(name, f"{self.origin}: `prepare`")
+        self.branches: dict[str, dict[str, Any]] = {}
+        for name, value in self.experiments.items():
+            self._complete(name, value)
 
     # -- composing -------------------------------------------------------------------------------
 
@@ -481,13 +487,32 @@ class Benchmark:
         value["folds"]["made"] = self._folds(where, value)
         return value
 
+    def _complete(self, name: str, value: dict[str, Any]) -> None:
+        """Add the training on everybody where it is needed, and the branches to other cohorts."""
+        where = f"experiments.{name}"
+        value["folds"]["full"] = None
+        if value["external"]:
+            value["folds"]["full"] = make_full_fold(where, value, self.cohorts[value["cohort"]])
+        elif not value["folds"]["made"]:
+            raise UserError(
+                f"{where}: `folds.scheme: train_all` tests nobody, and `external` names no cohort to "
+                "test on; name one, or choose another scheme."
+            )
+        for other in value["external"]:
+            branch = make_branch(name, value, other, self.cohorts[other["cohort"]])
+            self.branches[branch_name(name, other["cohort"])] = branch
+
+    def described(self, name: str) -> dict[str, Any]:
+        """Return an experiment, or a branch of one."""
+        return self.experiments[name] if name in self.experiments else self.branches[name]
+
     def _external(self, where: str, other: dict[str, Any], experiment: Mapping[str, Any]) -> None:
         """Complete an external cohort of an experiment."""
         name = other["cohort"]
         cohort = self.cohort(name, f"{where}: `external`")
-        if cohort["origin"] in WITHOUT_SPOTS:
+        if cohort["origin"] == "photos":
             raise UserError(
-                f"{where}: `external` names cohort `{name}`, which holds {cohort['origin']} without spots; "
+                f"{where}: `external` names cohort `{name}`, which holds photos without expression; "
                 "name a cohort with counts."
             )
         if other.setdefault("sections", "all") == "all":
@@ -503,6 +528,16 @@ class Benchmark:
                     f"{where}: `external` names section `{section}`, which takes part in the folds; "
                     "leave it out of one of the two."
                 )
+            seen = experiment["patches"] and cohort["origin"] not in ("simulation", *WITHOUT_SPOTS)
+            if seen and "image" not in self.section_files(name, section):
+                raise UserError(
+                    f"{where}: `external` names section `{section}` of cohort `{name}`, which has no image; "
+                    "leave it out."
+                )
+        if [o["cohort"] for o in experiment["external"]].count(name) > 1:
+            raise UserError(
+                f"{where}: `external` names cohort `{name}` twice; keep one entry with all sections."
+            )
 
     def _arm(
         self, where: str, arm: str, change: Mapping[str, Any], experiment: Mapping[str, Any]
@@ -638,7 +673,7 @@ class Benchmark:
 
         The first seed's folder bears the arm's own name, further ones add ``.seedN``.
         """
-        value = self.experiments[experiment]
+        value = self.described(experiment)
         first = value["seeds"][0]
         return {
             arm if seed == first else f"{arm}.seed{seed}": (arm, seed)
@@ -650,8 +685,10 @@ class Benchmark:
         """Return the complete settings as plain values, for provenance and for the report."""
         experiments = copy.deepcopy(self.experiments)
         for value in experiments.values():
+            full = value["folds"].pop("full")
+            made = [*value["folds"]["made"].values(), *([full] if full else [])]
             value["folds"]["made"] = {
-                name: {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)}
-                for name, fold in value["folds"]["made"].items()
+                fold.name: {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)}
+                for fold in made
             }
         return {"config": self.config, "cohorts": copy.deepcopy(self.cohorts), "experiments": experiments}

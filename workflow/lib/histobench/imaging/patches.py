@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.errors import UserError
-from histobench.files import atomic_path, read_table, write_table
+from histobench.files import atomic_path, read_json, read_table, write_table
 from histobench.imaging.slides import Slide, open_slide
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def write_patches(
     width_px: int,
     stain_json: str | Path | None = None,
     reference_json: str | Path | None = None,
+    scale_json: str | Path | None = None,
 ) -> None:
     """Write the patches of a section (.npy, uint8 N x W x W x 3 in spot order) and their index (.tsv).
 
@@ -197,9 +198,11 @@ def write_patches(
         "raw", or "vahadane" or "macenko" to normalise from ``stain_json`` (the section's fit by that method)
         to the built-in reference, or to the fit in ``reference_json``.
     scale
-        "native", or micrometres per pixel of the patches.
+        "native", or micrometres per pixel of the patches; not used with ``scale_json``.
     width_px
         Width and height of the patches in pixels.
+    scale_json
+        File whose ``um_per_px`` is the scale of the patches: that of the sections a model was trained on.
 
     Raises
     ------
@@ -208,6 +211,8 @@ def write_patches(
         stain parameters are missing or of another method, or the disk is full. Nothing is left behind.
     """
     mapping = _stain_function(stain, stain_json, reference_json)
+    if scale_json is not None:
+        scale = read_json(scale_json)["um_per_px"]
     target = None if scale == "native" else float(scale)
     spots, facts = _read_spots(Path(section_h5ad))
     with open_slide(image_path) as slide:

@@ -11,13 +11,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histobench.errors import UserError
-from histobench.files import atomic_folder, write_json, write_table
+from histobench.files import atomic_folder, read_json, write_json, write_table
 from histobench.methods.contract import Context, Prediction
 from histobench.methods.entry import build_method
 from histobench.methods.load import LoadedSection, load_sections, read_genes
@@ -264,6 +265,8 @@ def predict(
     threads: int = 1,
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | str | None = None,
+    measured_tsv: str | Path | None = None,
+    scale_json: str | Path | None = None,
 ) -> None:
     """Predict the test sections of one fold with a trained method.
 
@@ -281,6 +284,12 @@ def predict(
     entry, params, needs, fold, panel_tsv, genes_tsv, transform, experiment, method, weights, device, seed,
     threads, window, patch_um_per_px
         As in :func:`train`.
+    measured_tsv
+        The genes of the panel that these sections measure, where they come from another cohort than the
+        training (:mod:`histobench.methods.external`); others are predicted but cannot be compared, and are
+        not written.
+    scale_json
+        File whose ``um_per_px`` takes the place of ``patch_um_per_px``.
 
     Raises
     ------
@@ -291,6 +300,9 @@ def predict(
     """
     limit_threads(threads)
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    measured = read_genes(measured_tsv) if measured_tsv is not None else panel
+    if scale_json is not None:
+        patch_um_per_px = read_json(scale_json)["um_per_px"]
     model = build_method(entry, params)
     model.load(Path(model_folder))
     seconds, n_spots = 0.0, 0
@@ -321,7 +333,9 @@ def predict(
                 "section": loaded.data.section,
                 "patient": loaded.data.patient,
             }
-            write_prediction(folder / f"{name}.h5ad", loaded, prediction, panel, about)
+            if measured != panel:
+                loaded, prediction = restrict(loaded, prediction, panel, measured)
+            write_prediction(folder / f"{name}.h5ad", loaded, prediction, measured, about)
             log.info("fold %s: %s predicted section %s (%d spots)", fold, method, name, len(loaded.data))
         facts = {
             "seconds": round(seconds, 3),
@@ -341,6 +355,20 @@ def _predict_section(model: Method, loaded: LoadedSection, *, oracle: bool, n_ge
     prediction = model.predict(shown)
     check_prediction(prediction, len(loaded.data), n_genes, f"section {loaded.data.section}")
     return prediction
+
+
+def restrict(
+    loaded: LoadedSection, prediction: Prediction, panel: tuple[str, ...], measured: tuple[str, ...]
+) -> tuple[LoadedSection, Prediction]:
+    """Leave out the genes that a section does not measure: there is nothing to compare them with."""
+    place = {gene: column for column, gene in enumerate(panel)}
+    columns = np.array([place[gene] for gene in measured], dtype=np.intp)
+    assert loaded.data.targets is not None  # sections are loaded with their truth
+    data = replace(loaded.data, targets=loaded.data.targets[:, columns])
+    return (
+        replace(loaded, data=data, panel_counts=loaded.panel_counts[:, columns]),
+        replace(prediction, expression=np.asarray(prediction.expression)[:, columns]),
+    )
 
 
 def write_prediction(

@@ -2,7 +2,7 @@
 
 Pure Python without heavy imports, because the workflow calls it while it builds its graph.
 
-Three schemes:
+Four schemes:
 
 ``leave_one_patient_out``
     One fold per patient, named after the patient.
@@ -13,6 +13,10 @@ Three schemes:
 ``leave_one_section_out``
     One fold per section, named after the section. The other sections of the test patient, serial cuts of
     the same tissue, are trained on: the scheme LEAKS THE PATIENT and exists to reproduce published numbers.
+``train_all``
+    No fold: nobody is tested. For models that are tested on other cohorts only.
+
+Models for other cohorts come from one more training, ``all``, on every patient but those held out.
 
 Validation is always by patient: ``valid_patients`` patients are drawn, with a seed, from the training
 patients of each fold, so that early stopping cannot profit from sister sections of what it trains on.
@@ -31,7 +35,7 @@ from histobench.errors import UserError
 from histobench.files import atomic_path
 from histobench.seeds import seed_for
 
-SCHEMES = ("leave_one_patient_out", "k_fold_patients", "leave_one_section_out")
+SCHEMES = ("leave_one_patient_out", "k_fold_patients", "leave_one_section_out", "train_all")
 
 # Schemes under which tissue of a test patient is trained on, and what to say about it.
 LEAKING_SCHEMES: Mapping[str, str] = {
@@ -39,6 +43,8 @@ LEAKING_SCHEMES: Mapping[str, str] = {
 }
 
 HELD_OUT_FOLD = "heldout"
+# The training whose models predict other cohorts.
+FULL_FOLD = "all"
 FOLD_COLUMNS = ("fold", "patient", "section", "role", "cohort")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
@@ -101,6 +107,8 @@ def make_folds(
         tests = [(section, {section}) for section in sorted(sections)]
     elif scheme == "leave_one_patient_out":
         tests = [(patient, _sections_of(sections, {patient})) for patient in patients]
+    elif scheme == "train_all":
+        tests = []
     else:
         tests = [(f"fold{f + 1}", _sections_of(sections, set(patients[f :: k or 1]))) for f in range(k or 0)]
     pool = _sections_of(sections, set(patients))
@@ -109,6 +117,22 @@ def make_folds(
         test = _sections_of(sections, held)
         folds.append(_fold(HELD_OUT_FOLD, pool, test, sections, valid_patients, seed))
     return folds
+
+
+def full_fold(
+    sections: Mapping[str, str],
+    *,
+    valid_patients: int = 0,
+    held_out: Iterable[str] | None = None,
+    seed: int = 0,
+) -> Fold:
+    """Return the training on everybody, which tests nobody; arguments as in :func:`make_folds`.
+
+    Patients that are held out for a test stay out.
+    """
+    _check_names(sections)
+    pool = _sections_of(sections, set(sections.values()) - set(held_out or ()))
+    return _fold(FULL_FOLD, pool, set(), sections, valid_patients, seed)
 
 
 def _sections_of(sections: Mapping[str, str], patients: set[str]) -> set[str]:

@@ -1,0 +1,14 @@
+"""Write down how another cohort is predicted; all logic is in histobench.methods.external."""
+
+from histobench.methods.external import write_external_summary
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    write_external_summary(
+        panel_tsv=snakemake.input.panel,
+        dropped_tsv=snakemake.input.dropped,
+        sections_tsv=snakemake.input.sections,
+        scale_json=snakemake.input.get("scale"),
+        output_tsv=snakemake.output[0],
+        **snakemake.params.settings,
+    )
