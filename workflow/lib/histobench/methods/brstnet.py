@@ -25,18 +25,17 @@ from histobench.methods.contract import Context, Prediction, SectionData, Traini
 from histobench.methods.patchwise import (
     Study,
     gather,
-    identity,
     on_device,
     predict_heads,
     read_weights,
     store_weights,
+    training_loop,
 )
 from histobench.methods.store import require
 from histobench.networks.backbones import Backbone, PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint
 from histobench.training.data import PatchSource
 from histobench.training.device import pick_device, usable_device
 from histobench.training.loop import Loop, Row
@@ -257,27 +256,16 @@ class BrSTNet:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return Loop(
+        return training_loop(
+            __name__, self, study, context,
             network=network,
             optimiser=optimiser,
             scheduler=self._scheduler(optimiser),
             step=step,
-            rows=study.learn,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
             device=device,
             after_epoch=score,
             keep_best="valid_mse",
-            patience=self.patience,
-            autocast=self.autocast,
-            checkpoint=Checkpoint(
-                context.checkpoints,
-                "final",
-                identity(__name__, self, study, context),
-                self.checkpoint_seconds,
-            ),
-        )
+        )  # fmt: skip
 
     def _scheduler(self, optimiser: torch.optim.Optimizer) -> object:
         if self.schedule == "plateau":

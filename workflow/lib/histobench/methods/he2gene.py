@@ -25,18 +25,18 @@ from histobench.methods.patchwise import (
     Study,
     central_window,
     gather,
-    identity,
     on_device,
     predict_heads,
     read_weights,
+    stepped_adam,
     store_weights,
+    training_loop,
 )
 from histobench.methods.store import require
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import pick_device, usable_device
@@ -245,31 +245,15 @@ class HE2Gene:
                 loss = loss + self.spatial_weight * error
             return loss
 
-        optimiser = torch.optim.Adam(
-            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-        return Loop(
+        return training_loop(
+            __name__, self, study, context,
             network=network,
-            optimiser=optimiser,
-            scheduler=torch.optim.lr_scheduler.StepLR(optimiser, self.decay_every, self.decay_factor),
+            **stepped_adam(self, network),
             step=step,
-            rows=study.learn,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
             device=device,
             after_epoch=lambda epoch: self._score(study, source, seed_for(context.seed, "valid", epoch)),
             keep_best="valid_mse",
-            patience=self.patience,
-            clip_norm=self.clip_norm,
-            autocast=self.autocast,
-            checkpoint=Checkpoint(
-                context.checkpoints,
-                "final",
-                identity(__name__, self, study, context),
-                self.checkpoint_seconds,
-            ),
-        )
+        )  # fmt: skip
 
     def _view(self, source: PatchSource, rows: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
         """Return the main view of some patches, augmented where a generator is given."""

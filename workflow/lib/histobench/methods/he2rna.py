@@ -18,15 +18,14 @@ from torch.nn import functional
 
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import gather, identity, read_weights, store_weights
+from histobench.methods.patchwise import gather, read_weights, store_weights, training_loop
 from histobench.methods.store import column_means, require
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.seeds import seed_for
-from histobench.training.checkpoint import Checkpoint
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.device import pick_device
-from histobench.training.loop import Loop, Row
+from histobench.training.loop import Row
 
 
 class HE2RNA:
@@ -109,25 +108,15 @@ class HE2RNA:
             # 1 - r, because the loop looks for the smallest
             return {"valid_mse": mse, "valid_pearson": r, "valid_distance": 1.0 - r}
 
-        loop = Loop(
+        loop = training_loop(
+            __name__, self, study, context,
             network=network,
             optimiser=torch.optim.Adam(network.parameters(), lr=self.learning_rate),
             step=step,
-            rows=study.learn,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
             device=device,
             after_epoch=score,
             keep_best="valid_distance",
-            patience=self.patience,
-            checkpoint=Checkpoint(
-                context.checkpoints,
-                "final",
-                identity(__name__, self, study, context),
-                self.checkpoint_seconds,
-            ),
-        )
+        )  # fmt: skip
         history = loop.run()
         return TrainingLog(
             list(history),

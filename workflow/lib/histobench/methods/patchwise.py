@@ -1,4 +1,4 @@
-"""What methods on single patches share: numbered spots, identity of a training, prediction and weights."""
+"""What methods on single patches share: numbered spots, the training loop, prediction and weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from histobench.methods.contract import Context, SectionData
 from histobench.methods.store import WEIGHTS, in_order, require, training_targets
 from histobench.seeds import seed_for
 from histobench.training.augment import apply_symmetry
-from histobench.training.checkpoint import fingerprint
+from histobench.training.checkpoint import Checkpoint, fingerprint
 from histobench.training.data import resize
 from histobench.training.groups import inner_folds, inner_groups
+from histobench.training.loop import Loop
 
 if TYPE_CHECKING:
     from histobench.networks.multihead import MultiHead
@@ -154,6 +155,48 @@ def identity(module: str, method: object, study: Study, context: Context) -> str
         *truths,
         *shown,
     )
+
+
+def training_loop(
+    module: str, method: Any, study: Study, context: Context, *, network: torch.nn.Module, **given: Any
+) -> Loop:
+    """Return the loop that trains a network with the settings that its method bears.
+
+    Parameters
+    ----------
+    module
+        ``__name__`` of the method's module.
+    method
+        Has ``epochs``, ``batch_size``, ``patience`` and ``checkpoint_seconds``; ``clip_norm`` and
+        ``autocast`` where it knows them.
+    study, context, network
+        What is learnt from, and what learns.
+    given
+        What else :class:`histobench.training.loop.Loop` takes: the step, the optimiser, what is kept. Without
+        ``rows`` the spots to learn from are the study's.
+    """
+    settings = {
+        "rows": study.learn,
+        "epochs": method.epochs,
+        "batch_size": method.batch_size,
+        "patience": method.patience,
+        "clip_norm": getattr(method, "clip_norm", None),
+        "autocast": getattr(method, "autocast", False),
+        "seed": seed_for(context.seed, "training"),
+        "checkpoint": Checkpoint(
+            context.checkpoints, "final", identity(module, method, study, context), method.checkpoint_seconds
+        ),
+    }
+    return Loop(network=network, **{**settings, **given})
+
+
+def stepped_adam(method: Any, network: torch.nn.Module) -> dict[str, Any]:
+    """Return the optimiser and schedule of HE2Gene: Adam whose steps shrink every so many epochs."""
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=method.learning_rate, weight_decay=method.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, method.decay_every, method.decay_factor)
+    return {"optimiser": optimiser, "scheduler": schedule}
 
 
 def central_window(pixels: torch.Tensor, share: float, width: int) -> torch.Tensor:

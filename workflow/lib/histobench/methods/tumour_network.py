@@ -13,17 +13,17 @@ from histobench.methods.patchwise import (
     Study,
     central_window,
     gather,
-    identity,
     predict_heads,
     read_weights,
+    stepped_adam,
     store_weights,
+    training_loop,
 )
 from histobench.methods.store import column_means, constant, require
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint
 from histobench.training.data import PatchSource
 from histobench.training.device import pick_device, usable_device
 from histobench.training.loop import Loop, Row
@@ -161,31 +161,16 @@ class TumourNetwork:
             right = np.where(labels[held] == 1, found, 1 - found)
             return {"valid_loss": float(-np.log(right).mean()), "valid_accuracy": float((right > 0.5).mean())}
 
-        optimiser = torch.optim.Adam(
-            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-        return Loop(
+        return training_loop(
+            __name__, self, study, context,
             network=network,
-            optimiser=optimiser,
-            scheduler=torch.optim.lr_scheduler.StepLR(optimiser, self.decay_every, self.decay_factor),
+            **stepped_adam(self, network),
             step=step,
             rows=learn,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
             device=self._device,
             after_epoch=score,
             keep_best="valid_loss",
-            patience=self.patience,
-            clip_norm=self.clip_norm,
-            autocast=self.autocast,
-            checkpoint=Checkpoint(
-                context.checkpoints,
-                "final",
-                identity(__name__, self, study, context),
-                self.checkpoint_seconds,
-            ),
-        )
+        )  # fmt: skip
 
     def _probability(self, source: PatchSource, rows: np.ndarray, views: int) -> np.ndarray:
         assert self._network is not None
