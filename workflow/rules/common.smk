@@ -704,15 +704,17 @@ def predicted_folds(wildcards):
 
 
 def table_input(wildcards):
-    return {
-        "metrics": expand(
-            "results/{experiment}/metrics/{method}",
+    scored = {
+        kind: expand(
+            "results/{experiment}/{kind}/{method}",
             experiment=wildcards.experiment,
+            kind=kind,
             method=list(BENCH.arms(wildcards.experiment)),
-        ),
-        "spots": all_results(
-            "results/{experiment}/metrics/{method}/{fold}.spots.parquet", wildcards
-        ),
+        )
+        for kind in ("metrics", "spots")
+    }
+    return {
+        **scored,
         "runs": experiment_runs(wildcards.experiment),
         "ceilings": expand(
             "results/{experiment}/ceiling/{fold}.parquet",

@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-from histobench.evaluation.gather import by_folder
+from histobench.evaluation.gather import by_folder, files_in
 from histobench.evaluation.tables import write_tables
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
     write_tables(
-        metrics={
-            Path(folder).name: sorted(Path(folder).glob("*.parquet")) for folder in snakemake.input.metrics
-        },
+        metrics=files_in(snakemake.input.metrics),
         runs=by_folder(snakemake.input.runs, level=1),
-        spots=by_folder(snakemake.input.spots),
+        spots=files_in(snakemake.input.spots),
         ceilings=snakemake.input.ceilings,
         truth=next(iter(snakemake.input.truth), None),
         output_folder=Path(snakemake.output[0]).parent,

@@ -170,6 +170,11 @@ def by_folder(paths: Iterable[str | Path], level: int = 0) -> dict[str, list[str
     return groups
 
 
+def files_in(folders: Iterable[str | Path]) -> dict[str, list[Path]]:
+    """Return the tables in each method's folder, by the folder's name."""
+    return {Path(folder).name: sorted(Path(folder).glob("*.parquet")) for folder in folders}
+
+
 def gather(
     metrics: Mapping[str, Sequence[str | Path]],
     runs: Mapping[str, Sequence[str | Path]],
