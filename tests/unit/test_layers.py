@@ -8,14 +8,25 @@ from histobench import codehash
 
 # Lower layers first; a module may import from its own layer and from lower ones.
 LAYERS = [
-    {"errors", "files", "seeds"},
+    {"errors", "files", "seeds", "devices"},
     {"cohorts", "imaging", "expression", "splits", "codehash"},
     {"networks", "training"},
     {"methods"},
     {"evaluation"},
     {"figures"},
     {"report"},
-    {"branches", "config", "configdoc", "methodsdoc", "methodcheck", "runtime", "cohortcheck", "cli", "__main__"},
+    {
+        "branches",
+        "config",
+        "configdoc",
+        "methodsdoc",
+        "methodcheck",
+        "runtime",
+        "cohortcheck",
+        "cluster",
+        "cli",
+        "__main__",
+    },
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -296,3 +296,63 @@ def test_a_notebook_fits_and_predicts_in_ten_lines(study: Study) -> None:
     predicted = method.predict(b1.without_truth()).expression
     assert predicted.shape == (9, 3)
     assert np.isfinite(predicted).all()
+
+
+def _train_stnet(study: Study) -> None:
+    params = {
+        "architecture": "small_cnn", "input_px": None, "inner_folds": 2, "epochs": 25, "batch_size": 4,
+        "learning_rate": 1e-3, "views": 1, "selection_views": 1, "checkpoint_seconds": 0.0,
+    }  # fmt: skip
+    needs = {"patches": True}
+    study.train(entry="histobench.methods.stnet:STNet", params=params, needs=needs, method="stnet")
+
+
+@pytest.mark.slow
+def test_a_method_killed_five_times_ends_with_the_model_of_an_undisturbed_one(tmp_path: Path) -> None:
+    """SIGKILL at random moments of a whole job: inner folds, final training, files; each is a loop to resume."""
+    import multiprocessing
+    import os
+    import signal
+    import time
+
+    import torch
+
+    torch.set_num_threads(1)
+    forked = multiprocessing.get_context("fork")  # a fresh interpreter would import torch seven times
+    rng = np.random.default_rng(3)
+    folders = [tmp_path / "whole", tmp_path / "killed"]
+    for folder in folders:
+        folder.mkdir()
+    studies = [Study(folder) for folder in folders]
+    _train_stnet(studies[0])
+
+    stages = []
+    for _ in range(5):
+        process = forked.Process(target=_train_stnet, args=(studies[1],))
+        process.start()
+        assert process.pid is not None
+        saved, wanted = set(), rng.integers(5, 45)
+        while len(saved) < wanted and process.is_alive():  # every step saves a checkpoint
+            for file in folders[1].glob("model/.checkpoints/[a-z]*.pt"):
+                saved.add((file.name, file.stat().st_mtime_ns))
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the training ended before it could be killed"
+        stages.append(len(list(folders[1].glob("model/.checkpoints/[a-z]*.pt"))))
+    assert stages == sorted(stages) and stages[-1] > 1, (
+        "the kills should reach more than the first inner fold"
+    )
+    process = forked.Process(target=_train_stnet, args=(studies[1],))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+    whole, killed = (torch.load(folder / "model/weights.pt", weights_only=True) for folder in folders)
+    assert whole["network"].keys() == killed["network"].keys()
+    for name, value in whole["network"].items():
+        assert torch.equal(value, killed["network"][name]), name
+    history, again = (pd.read_csv(folder / "model/history.tsv", sep="\t") for folder in folders)
+    times = ["seconds", "images_per_second"]
+    pd.testing.assert_frame_equal(history.drop(columns=times), again.drop(columns=times))
+    assert not (folders[1] / "model/.checkpoints").exists()

@@ -12,6 +12,7 @@ from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
+from histobench.devices import visible_devices
 from histobench.errors import UserError
 from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
@@ -35,6 +36,14 @@ except UserError as error:
 
 # Stain and whose is the target; scale, or whose training sections set it; width.
 VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
+
+# As many jobs with a GPU at a time as this machine has devices, unless `--resources gpu=N` says otherwise. A cluster
+# counts its own.
+if workflow.local_exec and visible_devices():
+    workflow.global_resources.setdefault("gpu", len(visible_devices()))
+
+# A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
+QUICK_MINUTES = 20
 
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
 for cohort in BENCH.cohorts.values():
@@ -75,6 +84,11 @@ wildcard_constraints:
     profile=r"[a-z0-9]+",
     variant=VARIANT,
     backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
+
+
+def growing(amount):
+    """A resource that a retry gets more of: memory (MB) or time (minutes) of the first attempt."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 # -- cohorts and sections ---------------------------------------------------------------------------
@@ -479,6 +493,17 @@ def method_gpu(wildcards):
         if arm_of(wildcards)[0]["needs"].get("gpu") and BENCH.config["device"] != "cpu"
         else 0
     )
+
+
+def method_group(otherwise=None):
+    """Training, prediction and scores of a quick method share a submission on a cluster."""
+
+    def group(wildcards):
+        runtime = arm_of(wildcards)[0]["resources"].get("runtime", 60)
+        quick = runtime <= QUICK_MINUTES and not method_gpu(wildcards)
+        return "quick" if quick else otherwise
+
+    return group
 
 
 # -- results of an experiment -----------------------------------------------------------------------

@@ -65,7 +65,8 @@ rule cut_photos:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
+        runtime=growing(30),
     params:
         settings=photo_settings,
         code=code_hash("histobench.cohorts.photos"),
@@ -87,7 +88,8 @@ rule simulate_section:
     conda:
         "../../envs/data.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(15),
     params:
         settings=lambda wildcards: dict(
             sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
@@ -107,6 +109,9 @@ rule simulate_truth:
         cohort="|".join(simulated_cohorts() or ["none"]),
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         settings=lambda wildcards: dict(
             sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
@@ -128,7 +133,8 @@ rule read_section:
     conda:
         "../../envs/data.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
+        runtime=growing(15),
     params:
         settings=section_settings,
         code=reader_code,
@@ -152,6 +158,9 @@ rule tabulate_cohort:
         "results/logs/tabulate_cohort/{cohort}.log",
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(15),
     params:
         code=code_hash("histobench.cohorts.table"),
     script:
@@ -168,6 +177,9 @@ rule check_spots:
         "results/logs/check_spots/{cohort}/{profile}/{section}.log",
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code_hash("histobench.expression.qc"),
     script:
@@ -186,6 +198,9 @@ rule summarise_qc:
         "results/logs/summarise_qc/{experiment}.log",
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(10),
     params:
         code=code_hash("histobench.expression.qc"),
     script:

@@ -11,8 +11,13 @@ rule score_method:
         spots=directory("results/{experiment}/spots/{method}"),
     log:
         "results/logs/score_method/{experiment}/{method}.log",
+    group:
+        method_group("scores")
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(30),
     params:
         code=code_hash("histobench.evaluation.score"),
     script:
@@ -31,6 +36,9 @@ rule estimate_ceiling:
         "results/logs/estimate_ceiling/{experiment}/{fold}.log",
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         settings=ceiling_settings,
         code=code_hash("histobench.evaluation.ceiling"),
@@ -50,7 +58,8 @@ rule tabulate_results:
     conda:
         "../../envs/data.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         settings=table_settings,
         code=code_hash("histobench.evaluation.tables"),

@@ -22,6 +22,9 @@ rule draw_figure:
         figure="[a-z_]+",
     conda:
         "../../envs/report.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=figure_settings,
         code=lambda wildcards: code_hash(

@@ -15,7 +15,8 @@ rule fit_stain:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         code=code_hash("histobench.imaging.stain"),
     script:
@@ -33,7 +34,8 @@ rule hash_image:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code_hash("histobench.imaging.phash"),
     script:
@@ -54,7 +56,8 @@ rule cut_patches:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=patch_settings,
         code=code_hash("histobench.imaging.patches"),
@@ -80,7 +83,8 @@ rule extract_features:
         "../../envs/torch.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
+        runtime=growing(120),
         gpu=0 if BENCH.config["device"] == "cpu" else 1,
     params:
         settings=lambda wildcards: {

@@ -42,7 +42,8 @@ rule write_report:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=report_manifest(),
         code=code_hash("histobench.report.page"),

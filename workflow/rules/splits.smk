@@ -32,6 +32,9 @@ rule select_panel:
         experiment="|".join(BENCH.experiments),
     conda:
         "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(30),
     params:
         settings=panel_settings,
         code=code_hash("histobench.expression.panels"),

@@ -19,6 +19,9 @@ rule train_method:
         "results/benchmarks/train_method/{experiment}/{method}/{fold}.jsonl"
     wildcard_constraints:
         experiment="|".join(BENCH.experiments),
+    # controls take seconds: on a cluster, those of many folds share a job
+    group:
+        method_group()
     conda:
         "../../envs/torch.yaml"
     threads: method_threads
@@ -42,11 +45,15 @@ rule predict_fold:
         directory("results/{experiment}/predictions/{method}/{fold}"),
     log:
         "results/logs/predict_fold/{experiment}/{method}/{fold}.log",
+    # controls take seconds: on a cluster, those of many folds share a job
+    group:
+        method_group()
     conda:
         "../../envs/torch.yaml"
     threads: method_threads
     resources:
         mem_mb=method_memory,
+        runtime=method_runtime,
         gpu=method_gpu,
     params:
         settings=prediction_settings,

@@ -64,6 +64,13 @@ def _check_method(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _recover(arguments: argparse.Namespace) -> int:
+    from histobench.cluster import recover
+
+    given = arguments.arguments[1:] if arguments.arguments[:1] == ["--"] else arguments.arguments
+    return recover(Path.cwd(), given, rerun=not arguments.no_rerun)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     main = argparse.ArgumentParser(
@@ -98,6 +105,15 @@ def parser() -> argparse.ArgumentParser:
         "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the method"
     )
     method.set_defaults(run=_check_method)
+    after = commands.add_parser(
+        "recover",
+        help="after a run on a SLURM cluster was killed: cancel its jobs, wait, unlock and run it again",
+    )
+    after.add_argument("--no-rerun", action="store_true", help="do not start the run again")
+    after.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="-- ARGUMENTS", help="what snakemake was given"
+    )
+    after.set_defaults(run=_recover)
     manifest = commands.add_parser(
         "gdc-manifest",
         help="ask the Genomic Data Commons which frozen slides have expression, and fix the list",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.files import atomic_folder, read_json, write_json, write_table
 from histobench.methods.contract import Context, Prediction
@@ -145,6 +146,8 @@ def train(
     if output_weights.name != WEIGHTS:
         raise ValueError(f"output_weights must be called {WEIGHTS}")
     limit_threads(threads)
+    if needs.get("gpu") and device in ("auto", "cuda"):
+        claim_device()
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
     if not set(roles) == set(sections) or not set(roles.values()) <= {"train", "valid"}:
         raise ValueError(f"fold {fold!r}: every given section needs the role train or valid")
@@ -299,6 +302,8 @@ def predict(
         The method broke the contract: wrong shape, or a value that is not finite.
     """
     limit_threads(threads)
+    if needs.get("gpu") and device in ("auto", "cuda"):
+        claim_device()
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
     measured = read_genes(measured_tsv) if measured_tsv is not None else panel
     if scale_json is not None:

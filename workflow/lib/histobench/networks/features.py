@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.files import atomic_path
 from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
@@ -122,6 +123,8 @@ def write_features(
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: this is not a readable NumPy array; remove it and run again.") from error
     torch.set_num_threads(threads)
+    if device in ("auto", "cuda"):
+        claim_device()
     scale = float("nan") if um_per_px is None else um_per_px
     size = window_pixels(dict(window) if window else None, scale, array.shape[1], path)
     view = PatchView(array, np.arange(len(array)), size)
