@@ -15,6 +15,7 @@ from histobench.figures import (
     learning_curves,
     method_scatter,
     per_patient,
+    tissue,
 )
 from histobench.figures.draw import draw
 from histobench.files import read_table
@@ -249,7 +250,7 @@ def test_discs_of_a_map_have_the_size_of_the_pitch(run):
     to_screen = figure.axes[0].transData.transform
     pitch = to_screen((290.7, 0))[0] - to_screen((0, 0))[0]
     assert diameter == pytest.approx(0.92 * pitch, rel=0.02)
-    assert expression_maps.spot_pitch(np.array([[5.0, 5.0]])) == 1.0
+    assert tissue.spot_pitch(np.array([[5.0, 5.0]])) == 1.0
 
 
 def test_maps_lie_on_the_right_part_of_the_tissue(run, tmp_path):
@@ -259,10 +260,10 @@ def test_maps_lie_on_the_right_part_of_the_tissue(run, tmp_path):
     slide = np.full((7000, 8000, 3), 255, np.uint8)
     slide[1000:2000, 2000:3000] = 0
     Image.fromarray(slide).save(tmp_path / "slide.jpg", quality=95)
-    small, width, height = expression_maps.thumbnail(tmp_path / "slide.jpg")
+    small, width, height = tissue.thumbnail(tmp_path / "slide.jpg")
     assert (width, height) == (8000, 7000) and max(small.shape) <= 900
     box = (1000.0, 5000.0, 500.0, 4500.0)
-    pixels, (left, right, bottom, top) = expression_maps._faint((small, width, height), box)
+    pixels, (left, right, bottom, top) = tissue.faint((small, width, height), box)
     rows, columns = np.nonzero(pixels.mean(axis=2) < 240)
     x = left + (columns + 0.5) / pixels.shape[1] * (right - left)
     y = top + (rows + 0.5) / pixels.shape[0] * (bottom - top)
