@@ -20,6 +20,7 @@ from histobench.figures.style import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -105,11 +106,17 @@ def row_bands(axes: Axes, number: int) -> None:
         axes.axhline(row - 0.5, color="#eeeeee", lw=0.6, zorder=0)
 
 
-def label_points(axes: Axes, labels: Sequence[tuple[float, float, str, str]], size: float = 6.5) -> None:
+def label_points(
+    axes: Axes,
+    labels: Sequence[tuple[float, float, str, str]],
+    size: float = 6.5,
+    obstacles: np.ndarray | None = None,
+) -> None:
     """Write a label beside each (x, y, text, colour) where it covers no point and no other label.
 
     Called last, after ``figure.draw_without_rendering()``: positions on paper are known only once everything
-    else is laid out. Where no place within some millimetres is free, the least bad one is taken.
+    else is laid out. ``obstacles`` are further points (n, 2) to keep clear of. Where no place within some
+    millimetres is free, the least bad one is taken.
     """
     import numpy as np
     from matplotlib.transforms import Bbox
@@ -121,6 +128,7 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str, str]], si
     points = axes.transData.transform([(x, y) for x, y, _, _ in labels])
     frame = axes.get_window_extent()
     taken = [Bbox.from_bounds(px - 3 * unit, py - 3 * unit, 6 * unit, 6 * unit) for px, py in points]
+    others = axes.transData.transform(obstacles) if obstacles is not None else np.empty((0, 2))
     offsets = [
         (radius * np.cos(angle), radius * np.sin(angle))
         for radius in (6, 9, 13, 18, 24)
@@ -141,7 +149,8 @@ def label_points(axes: Axes, labels: Sequence[tuple[float, float, str, str]], si
             own = box(*offset)
             crossed = sum(own.overlaps(other) for other in taken)
             outside = own.x0 < frame.x0 or own.x1 > frame.x1 + 2 or own.y0 < frame.y0 or own.y1 > frame.y1
-            return 3 * crossed + 5 * outside + 0.02 * float(np.hypot(*offset))
+            hidden = ((others > [own.x0, own.y0]) & (others < [own.x1, own.y1])).all(axis=1).sum()
+            return 3 * crossed + float(hidden) + 5 * outside + 0.02 * float(np.hypot(*offset))
 
         across, up = min(offsets, key=cost)
         taken.append(box(across, up))

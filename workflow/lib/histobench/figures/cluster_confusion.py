@@ -1,0 +1,116 @@
+"""Two clusters of spots against tumour labels (Kumar and Chatterjee 2024, HistoSPACE).
+
+Inputs: ``spots`` (spot folders of the methods on the maps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import bare, require_rows, tile_text
+from histobench.figures.sources import read_spots
+from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
+from histobench.figures.text import count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Two clusters against tumour labels",
+    "group": "tumour",
+    "inputs": {"spots": "results/{experiment}/spots/{map_method}"},
+}
+TRUTH = "measured"
+COLUMNS = ["source", "label", "cluster", "n_spots", "agreement", "n_sections"]
+
+
+def tidy_confusion(spots: pd.DataFrame) -> pd.DataFrame:
+    """Return source, label, cluster, n_spots, agreement, n_sections, added over sections.
+
+    Clusters are of one section; the one with the larger share of tumour spots is called its tumour cluster.
+    ``agreement`` is the share of labelled spots on the diagonal, at least one half by this naming.
+    """
+    import pandas as pd
+
+    first = spots["method"].iloc[0] if len(spots) else ""
+    sources = [(TRUTH, spots[spots["method"] == first], "cluster_truth")]
+    sources += [(m, own, "cluster_prediction") for m, own in spots.groupby("method", sort=False)]
+    rows = []
+    for source, own, column in sources:
+        known = own[own[column].notna() & own["tumour"].notna()]
+        # the same section of several seeds is one section
+        for _, part in known.groupby("section", sort=True):
+            share = part.groupby(column)["tumour"].mean()
+            cluster = part[column] == share.idxmax()
+            if (cluster == (part["tumour"] == 1)).mean() < 0.5:
+                cluster = ~cluster
+            counts = pd.crosstab(part["tumour"] == 1, cluster)
+            rows += [
+                (source, "tumour" if label else "normal", "tumour" if inside else "normal",
+                 int(counts.get(inside, {}).get(label, 0)))
+                for label in (True, False) for inside in (True, False)
+            ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS[:4])
+    if table.empty:
+        return table.reindex(columns=COLUMNS)
+    table = table.groupby(COLUMNS[:3], sort=False)["n_spots"].agg(["sum", "size"]).reset_index()
+    table = table.rename(columns={"sum": "n_spots", "size": "n_sections"})
+    right = table[table["label"] == table["cluster"]].groupby("source")["n_spots"].sum()
+    table["agreement"] = table["source"].map(right / table.groupby("source")["n_spots"].sum())
+    return table[COLUMNS]
+
+
+@styled
+def plot_confusion(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw one two-by-two table per source, shaded by the share of the label's spots."""
+    import numpy as np
+
+    settings = settings or {}
+    sources = [TRUTH, *method_order([s for s in table["source"].unique() if s != TRUTH], settings)]
+    figure = new_figure(max(min(DOUBLE, 0.8 + 1.15 * len(sources)), 3.0), 1.75)
+    panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    kinds = ["tumour", "normal"]
+    for axes, source in zip(panels, sources, strict=True):
+        own = table[table["source"] == source]
+        values = (
+            own.pivot(index="label", columns="cluster", values="n_spots").loc[kinds, kinds].to_numpy(float)
+        )
+        share = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            tile_text(
+                axes, column, row, f"{value:.0f}\n{100 * share[row, column]:.0f} %", share[row, column] > 0.6
+            )
+        axes.set_xticks([0, 1], kinds)
+        axes.set_yticks([0, 1], kinds)
+        name = TRUTH if source == TRUTH else method_title(source, settings)
+        colour = "#222222" if source == TRUTH else method_style(source, settings).colour
+        axes.set_title(f"{name}\n{100 * own['agreement'].iloc[0]:.0f} % agree", color=colour, fontsize=7.5)
+        bare(axes)
+    panels[0].set_ylabel("label")
+    figure.supxlabel("cluster", fontsize=8)
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say how clusters were made and named."""
+    spots = int(table[table["source"] == TRUTH]["n_spots"].sum())
+    return (
+        "k-means with two clusters on measured or predicted expression of each section against the "
+        f"pathologist's tumour label, added over sections (n = {count(spots, 'spot')} with a label, "
+        f"{count(int(table['n_sections'].max()), 'section')} with both kinds): numbers of spots, and shares "
+        "of the spots with that label. The clusters of a section are named so that they agree best with the "
+        "labels, so half the spots agree by chance at least, and more where one label is frequent. "
+        "Descriptive; no test."
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the spots and draw the tables."""
+    table = require_rows(
+        tidy_confusion(read_spots(inputs["spots"])), "no section has tumour and normal spots."
+    )
+    return plot_confusion(table, settings), table

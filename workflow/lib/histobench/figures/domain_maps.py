@@ -1,0 +1,153 @@
+"""Domains by k-means beside the pathologist's picture (Zeng et al. 2022; Jia et al. 2023, THItoGene, Fig. 5).
+
+Inputs: ``spots`` (spot folders of the methods on the maps), ``metrics`` (their metric folders). Settings:
+``section``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.labels import CLUSTER_COLOURS, label_colours, label_handles
+from histobench.figures.parts import require_rows
+from histobench.figures.sources import read_metrics, read_spots
+from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
+from histobench.figures.text import count
+from histobench.figures.tissue import draw_spots, extent, size_discs, spot_pitch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Domains beside the pathologist's labels",
+    "group": "maps",
+    "inputs": {
+        "spots": "results/{experiment}/spots/{map_method}",
+        "metrics": "results/{experiment}/metrics/{map_method}",
+    },
+    "settings": ["section"],
+}
+LABELS, TRUTH = "pathologist", "measured"
+
+
+def tidy_domains(spots: pd.DataFrame, metrics: pd.DataFrame, section: str) -> pd.DataFrame:
+    """Return section, source, spot, x, y, domain, ari, n_sections, mean_ari.
+
+    Sources are the pathologist's labels, the clusters of the measurement, and those of every method. The
+    section is the wanted one if it has domains, else the first that has. ``ari`` is of this section,
+    ``mean_ari`` over all sections with labels; clusters are renamed to the label that most of their spots
+    have where that is free, so that equal colours mean as much alike as can be.
+    """
+    import pandas as pd
+
+    columns = ["section", "source", "spot", "x", "y", "domain", "ari", "mean_ari", "n_sections"]
+    known = spots[spots["domain_truth"].notna()]
+    if known.empty:
+        return pd.DataFrame(columns=columns)
+    section = section if section in set(known["section"]) else str(known["section"].iloc[0])
+    own = known[known["section"] == section]
+    methods = list(dict.fromkeys(own["method"]))
+    first = own[own["method"] == methods[0]]
+    sources = [(LABELS, first, None, ""), (TRUTH, first, "domain_truth", "ari_truth")]
+    sources += [(m, own[own["method"] == m], "domain_prediction", "ari_prediction") for m in methods]
+    blocks = []
+    for source, rows, column, metric in sources:
+        domain = rows["label"] if column is None else _named(rows[column], rows["label"])
+        method = methods[0] if source == TRUTH else source
+        scores = metrics[
+            (metrics["metric"] == metric) & (metrics["method"] == method) & (metrics["section"] != "*")
+        ]
+        here = scores.loc[scores["section"] == section, "value"]
+        blocks.append(
+            pd.DataFrame(
+                {
+                    "section": section,
+                    "source": source,
+                    "spot": rows["spot"].to_numpy(),
+                    "x": rows["array_x"].to_numpy(float),
+                    "y": rows["array_y"].to_numpy(float),
+                    "domain": domain.to_numpy(),
+                    "ari": float(here.iloc[0]) if len(here) else float("nan"),
+                    "mean_ari": float(scores["value"].mean()) if len(scores) else float("nan"),
+                    "n_sections": len(scores),
+                }
+            )
+        )
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _named(clusters: pd.Series, label: pd.Series) -> pd.Series:
+    """Name each cluster after a label, most overlapping pairs first, each label at most once."""
+    import pandas as pd
+
+    overlap = pd.crosstab(clusters, label).stack().sort_values(ascending=False, kind="stable")
+    names: dict[Any, str] = {}
+    for cluster, name in overlap.index:
+        if cluster not in names and name not in names.values():
+            names[cluster] = str(name)
+    further = [cluster for cluster in sorted(set(clusters)) if cluster not in names]
+    names |= {cluster: f"cluster {place + 1}" for place, cluster in enumerate(further)}
+    return clusters.map(names)
+
+
+@styled
+def plot_domains(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw labels, clusters of the measurement and clusters of every method with their ARI."""
+    settings = settings or {}
+    methods = method_order([s for s in table["source"].unique() if s not in (LABELS, TRUTH)], settings)
+    sources = [LABELS, TRUTH, *methods]
+    columns = min(4, len(sources))
+    rows = -(-len(sources) // columns)
+    shown = table.rename(columns={"x": "pixel_x", "y": "pixel_y"})
+    box = extent(shown)
+    side = (DOUBLE - 0.2) / 4
+    figure = new_figure(
+        0.2 + side * columns, rows * (side * (box[3] - box[2]) / (box[1] - box[0]) + 0.4) + 0.5
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    colours = label_colours(table.loc[table["source"] == LABELS, "domain"])
+    free = iter(CLUSTER_COLOURS)
+    colours |= {name: next(free) for name in table["domain"].unique() if name not in colours}
+    discs = []
+    for axes, source in zip(grid.flat, sources, strict=False):
+        own = shown[shown["source"] == source]
+        discs.append(draw_spots(axes, own, box, c=[colours[name] for name in own["domain"]]))
+        known = source in (LABELS, TRUTH)
+        colour = "#222222" if known else method_style(source, settings).colour
+        axes.set_title(source if known else method_title(source, settings), color=colour, pad=2)
+        if source != LABELS:
+            entry = own.iloc[0]
+            axes.set_xlabel(f"ARI {entry['ari']:.2f} (mean {entry['mean_ari']:.2f})", labelpad=1, fontsize=7)
+    for axes in list(grid.flat)[len(sources) :]:
+        axes.axis("off")
+    figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(4, len(colours)))
+    size_discs(
+        figure,
+        discs,
+        0.92 * spot_pitch(shown[shown["source"] == LABELS][["pixel_x", "pixel_y"]].to_numpy(float)),
+    )
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say how spots were clustered and compared."""
+    spots = int((table["source"] == LABELS).sum())
+    sections = int(table["n_sections"].max())
+    return (
+        f"Labels of a pathologist in section {table['section'].iloc[0]} (n = {count(spots, 'spot')} with a "
+        "determined label), and k-means clusters of measured and predicted expression with as many clusters "
+        "as there are labels. ARI: adjusted Rand index against the labels in this section, in brackets the "
+        f"mean over {count(sections, 'section')} with labels; 0 is chance. A cluster has the colour of the "
+        "label that it overlaps most, as far as that is free. Descriptive; no test."
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read spots and scores and draw the domains of one section."""
+    metrics = read_metrics(inputs["metrics"], ["ari_truth", "ari_prediction"])
+    table = tidy_domains(read_spots(inputs["spots"]), metrics, str(settings.get("section", "")))
+    table = require_rows(table, "no section has spots with two different labels.")
+    return plot_domains(table, settings), table

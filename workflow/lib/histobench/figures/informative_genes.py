@@ -1,0 +1,145 @@
+"""Genes that tell tumour from normal, in the measurement and in predictions (Chen et al. 2024, Venn sets).
+
+Inputs: ``metrics`` (metric folders of the methods on the maps: importance of genes to a random forest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import method_rows, require_rows
+from histobench.figures.sources import read_metrics
+from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
+from histobench.figures.text import count, scores_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Genes that tell tumour from normal",
+    "group": "tumour",
+    "inputs": {"metrics": "results/{experiment}/metrics/{map_method}"},
+}
+METRICS = ["importance_truth", "importance_prediction"]
+NUMBER = 25
+TRUTH = "measured"
+COLUMNS = ["source", "rank", "gene", "importance", "n_sections"]
+
+
+def tidy_informative(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return source, rank, gene, importance, n_sections: the most important genes of each source.
+
+    Importance is averaged over sections; at most a fifth of the genes count as informative.
+    """
+    import pandas as pd
+
+    own = metrics[(metrics["section"] != "*") & metrics["value"].notna()]
+    if own.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    first = own["method"].iloc[0]
+    sources = {TRUTH: own[(own["method"] == first) & (own["metric"] == METRICS[0])]}
+    predicted = own[own["metric"] == METRICS[1]]
+    sources |= {str(method): rows for method, rows in predicted.groupby("method", sort=False)}
+    blocks = []
+    for source, rows in sources.items():
+        means = rows.groupby("gene")["value"].mean()
+        # a constant prediction gives no gene any importance
+        means = means[means > 0].sort_values(ascending=False, kind="stable")
+        top = means.head(min(NUMBER, max(1, rows["gene"].nunique() // 5)))
+        blocks.append(
+            pd.DataFrame(
+                {
+                    "source": source,
+                    "rank": range(1, len(top) + 1),
+                    "gene": top.index,
+                    "importance": top.to_numpy(),
+                    "n_sections": rows["section"].nunique(),
+                }
+            )
+        )
+    return pd.concat(blocks, ignore_index=True)
+
+
+@styled
+def plot_informative(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw a Venn diagram of the measurement and two methods, and the overlap of every method with it."""
+    settings = settings or {}
+    sets = {source: set(own["gene"]) for source, own in table.groupby("source", sort=False)}
+    methods = method_order([source for source in sets if source != TRUTH], settings)
+    deep_first = sorted(methods, key=lambda m: -len(sets[m] & sets.get(TRUTH, set())))
+    shown = [TRUTH, *deep_first[:2]]
+    figure = new_figure(DOUBLE, 2.8)
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    _venn(left, [(name, sets.get(name, set())) for name in shown], settings)
+    shares = [100 * len(sets[m] & sets[TRUTH]) / max(1, len(sets[TRUTH])) for m in methods]
+    colours = [method_style(method, settings).colour for method in methods]
+    right.barh(range(len(methods)), shares, color=colours, height=0.7)
+    for row, (method, share) in enumerate(zip(methods, shares, strict=True)):
+        text = f"{len(sets[method] & sets[TRUTH])} of {len(sets[TRUTH])}"
+        right.annotate(
+            text, (share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5
+        )
+    method_rows(right, methods, settings)
+    right.set_xlim(0, 125)
+    right.set_xticks([0, 25, 50, 75, 100])
+    right.set_xlabel("% of the measurement's informative genes")
+    right.grid(axis="x")
+    return figure
+
+
+def _venn(axes: Any, sets: list[tuple[str, set[str]]], settings: Mapping[str, Any]) -> None:
+    """Draw up to three equal circles with the sizes of all regions; areas mean nothing."""
+    from matplotlib.patches import Circle
+
+    centres = [(0.0, 0.5), (-0.5, -0.36), (0.5, -0.36)][: len(sets)]
+    names = [(0.0, 1.62), (-1.0, -1.5), (1.0, -1.5)]
+    for (name, members), (x, y), (across, up) in zip(sets, centres, names, strict=False):
+        colour = "#222222" if name == TRUTH else method_style(name, settings).colour
+        axes.add_patch(Circle((x, y), 0.95, fc=colour, alpha=0.16, lw=0))
+        axes.add_patch(Circle((x, y), 0.95, fc="none", ec=colour, lw=1.2))
+        title = "measurement" if name == TRUTH else method_title(name, settings)
+        axes.text(
+            across,
+            up,
+            f"{title} ({len(members)})",
+            color=colour,
+            ha="center",
+            va="center",
+            weight="bold",
+            fontsize=7.5,
+        )
+    for region in range(1, 2 ** len(sets)):
+        inside = [place for place in range(len(sets)) if region >> place & 1]
+        outside = [place for place in range(len(sets)) if place not in inside]
+        genes = set.intersection(*(sets[place][1] for place in inside))
+        genes = genes.difference(*(sets[place][1] for place in outside)) if outside else genes
+        x = sum(centres[place][0] for place in inside) / len(inside)
+        y = sum(centres[place][1] for place in inside) / len(inside)
+        push = {1: 1.55, 2: 1.75, 3: 1.0}[len(inside)]
+        centre = (0.0, sum(c[1] for c in centres) / len(centres))
+        axes.text(x * push, centre[1] + (y - centre[1]) * push, str(len(genes)), ha="center", va="center")
+    axes.set(xlim=(-2.0, 2.0), ylim=(-1.75, 1.85), aspect="equal")
+    axes.axis("off")
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what makes a gene informative."""
+    number = int(table[table["source"] == TRUTH]["rank"].max())
+    return (
+        f"The {count(number, 'gene')} that a random forest uses most to tell a section's tumour spots from "
+        "its normal spots, on the measurement and on the predictions of each method (mean decrease of "
+        f"impurity, averaged over n = {count(int(table['n_sections'].max()), 'section')} with both): Venn "
+        "diagram of the measurement and the two methods that share most with it, and the overlap of each "
+        "method. Correlated genes stand in for each other in a forest, so small overlaps are expected even "
+        "between good methods. Descriptive; no test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the importances and draw the sets."""
+    table = tidy_informative(read_metrics(inputs["metrics"], METRICS))
+    table = require_rows(table, "no section has tumour and normal spots.")
+    return plot_informative(table, settings), table

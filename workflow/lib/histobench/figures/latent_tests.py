@@ -1,0 +1,136 @@
+"""What the latent space of a network knows (He et al. 2020): purity of clusters, and the neighbour test.
+
+Inputs: ``metrics`` (metric folder of the method with a latent space).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import require_rows
+from histobench.figures.sources import read_metrics
+from histobench.figures.style import (
+    DOUBLE,
+    QUIET_COLOUR,
+    REFERENCE_COLOUR,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, scores_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Purity and neighbours in latent space",
+    "group": "latent space",
+    "inputs": {"metrics": "results/{experiment}/metrics/{latent}"},
+}
+PURITY = ("purity_embedding", "purity_majority")
+NEIGHBOURS = ("neighbour_nearest", "neighbour_farthest")
+COLUMNS = ["method", "analysis", "patient", "gene", "value", "reference"]
+
+
+def tidy_latent(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return method, analysis, patient, gene, value, reference.
+
+    Rows of analysis "purity" are patients: purity of two clusters of the embedding, and that of one single
+    cluster. Rows of "neighbours" are genes: r with the nearest and with the farthest edge neighbour in latent
+    space, averaged over sections and patients.
+    """
+    import pandas as pd
+
+    pooled = metrics[(metrics["section"] == "*") & metrics["metric"].isin(PURITY)]
+    purity = pooled.pivot_table(index=["method", "patient"], columns="metric", values="value")
+    blocks = []
+    if set(PURITY) <= set(purity.columns):
+        own = purity.dropna().reset_index()
+        blocks.append(own.assign(analysis="purity", gene="", value=own[PURITY[0]], reference=own[PURITY[1]]))
+    genes = metrics[(metrics["section"] != "*") & metrics["metric"].isin(NEIGHBOURS)]
+    keys = ["method", "patient", "gene"]
+    wide = genes.groupby([*keys, "metric"])["value"].mean().unstack("metric")
+    if set(NEIGHBOURS) <= set(wide.columns):
+        means = wide.dropna().groupby(["method", "gene"]).mean().reset_index()
+        blocks.append(means.assign(analysis="neighbours", patient="", value=means[NEIGHBOURS[0]],
+                                   reference=means[NEIGHBOURS[1]]))  # fmt: skip
+    return pd.concat(blocks, ignore_index=True)[COLUMNS] if blocks else pd.DataFrame(columns=COLUMNS)
+
+
+@styled
+def plot_latent(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw purity per patient beside that of one cluster, and nearest against farthest neighbours."""
+    settings = settings or {}
+    parts = [name for name in ("purity", "neighbours") if name in set(table["analysis"])]
+    colour = method_style(table["method"].iloc[0], settings).colour
+    figure = new_figure(DOUBLE if len(parts) == 2 else 3.6, 2.7)
+    panels = dict(zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True))
+    if "purity" in panels:
+        axes, own = panels["purity"], table[table["analysis"] == "purity"]
+        rows = range(len(own))
+        axes.bar(
+            rows, own["value"], color=colour, alpha=0.55, width=0.72, label="two clusters of the latent space"
+        )
+        axes.plot(
+            rows,
+            own["reference"],
+            "_",
+            ms=13,
+            mew=1.6,
+            color=REFERENCE_COLOUR,
+            label="one cluster (majority)",
+        )
+        axes.set_xticks(rows, own["patient"], rotation=90 if len(own) > 10 else 0)
+        axes.set(ylim=(0, 1.0), xlabel="patient", ylabel="purity of tumour and normal")
+        axes.set_title(
+            f"mean {own['value'].mean():.2f}, one cluster {own['reference'].mean():.2f}", loc="left", pad=18
+        )
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=6, handlelength=1.2)
+        axes.grid(axis="y")
+    if "neighbours" in panels:
+        axes, own = panels["neighbours"], table[table["analysis"] == "neighbours"]
+        low, high = (
+            float(own[["value", "reference"]].min().min()),
+            float(own[["value", "reference"]].max().max()),
+        )
+        margin = 0.05 * ((high - low) or 1)
+        limits = (low - margin, high + margin)
+        axes.plot(limits, limits, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+        axes.axhline(0, color=QUIET_COLOUR, lw=0.5)
+        axes.axvline(0, color=QUIET_COLOUR, lw=0.5)
+        axes.plot(own["reference"], own["value"], "o", ms=3.2, mfc=colour, mec="white", mew=0.3, alpha=0.8)
+        above = int((own["value"] > own["reference"]).sum())
+        axes.set_title(f"nearest better for {above} of {len(own)} genes", loc="left", pad=18)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set_xlabel("r with the farthest neighbour")
+        axes.set_ylabel("r with the nearest neighbour")
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what was clustered, and what a neighbour is."""
+    purity, genes = table[table["analysis"] == "purity"], table[table["analysis"] == "neighbours"]
+    text = f"Latent space of {method_title(table['method'].iloc[0], settings)} on held-out patients. "
+    if len(purity):
+        text += (
+            "Purity: share of labelled spots with the majority label of their k-means cluster, k = 2, per "
+            f"patient (n = {count(len(purity), 'patient')}), beside what a single cluster would have. "
+        )
+    if len(genes):
+        text += (
+            "Neighbours: each spot's measured expression is predicted by that of the edge neighbour on the "
+            "grid that is nearest, or farthest, in latent space; r per gene (n = "
+            f"{count(len(genes), 'gene')}), means over sections and patients; dashed: equality. "
+        )
+    return text + "Descriptive; no test." + scores_note(settings)
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the metrics of the latent space and draw them."""
+    table = tidy_latent(read_metrics(inputs["metrics"], [*PURITY, *NEIGHBOURS]))
+    table = require_rows(table, "there are neither labelled spots nor neighbours on a square grid.")
+    return plot_latent(table, settings), table

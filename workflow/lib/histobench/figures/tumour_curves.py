@@ -1,0 +1,122 @@
+"""ROC, precision-recall and calibration curves of tumour prediction (Chen et al. 2024, HE2Gene).
+
+Inputs: ``spots`` (spot folders of the methods that predict tumour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.evaluation.tumour import curves
+from histobench.figures.parts import require_rows
+from histobench.figures.sources import read_spots
+from histobench.figures.style import (
+    DOUBLE,
+    REFERENCE_COLOUR,
+    method_order,
+    method_style,
+    method_title,
+    new_figure,
+    styled,
+)
+from histobench.figures.text import count, scores_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Tumour prediction: curves",
+    "group": "tumour",
+    "inputs": {"spots": "results/{experiment}/spots/{tumour_method}"},
+}
+AXES = {
+    "roc": ("false positive rate", "true positive rate"),
+    "precision_recall": ("recall", "precision"),
+    "calibration": ("mean predicted probability", "share of tumour spots"),
+}
+COLUMNS = ["method", "curve", "x", "y", "n_spots", "share_tumour"]
+
+
+def tidy_curves(spots: pd.DataFrame) -> pd.DataFrame:
+    """Return method, curve, x, y, n_spots, share_tumour; all labelled spots of all sections pooled."""
+    import pandas as pd
+
+    blocks = []
+    for method, own in spots.groupby("method", sort=False):
+        known = own[own["tumour"].notna() & own["tumour_probability"].notna()]
+        found = (
+            curves(known["tumour"].to_numpy(float), known["tumour_probability"].to_numpy(float))
+            if len(known)
+            else {}
+        )
+        for name, (x, y, _) in found.items():
+            blocks.append(
+                pd.DataFrame(
+                    {
+                        "method": method,
+                        "curve": name,
+                        "x": x,
+                        "y": y,
+                        "n_spots": len(known),
+                        "share_tumour": known["tumour"].mean(),
+                    }
+                )
+            )
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
+
+
+@styled
+def plot_curves(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw the three curves of every method, with what knows nothing and what is calibrated."""
+    settings = settings or {}
+    methods = method_order(table["method"], settings)
+    figure = new_figure(DOUBLE, 2.9)
+    panels = figure.subplots(1, len(AXES))
+    for axes, (name, (x, y)) in zip(panels, AXES.items(), strict=True):
+        if name == "precision_recall":
+            axes.axhline(float(table["share_tumour"].mean()), color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+        else:
+            axes.plot([0, 1], [0, 1], color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+        for method in methods:
+            own, style = (
+                table[(table["method"] == method) & (table["curve"] == name)],
+                method_style(method, settings),
+            )
+            axes.plot(
+                own["x"],
+                own["y"],
+                color=style.colour,
+                ls=style.dashes,
+                lw=1.2,
+                ms=2.5,
+                marker="o" if name == "calibration" else "",
+                label=method_title(method, settings),
+            )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=x, ylabel=y)
+        axes.grid()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(methods))
+    )
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say that spots are pooled here, and what the dashed lines are."""
+    return (
+        "Receiver operating characteristic, precision against recall, and calibration in ten equal bins of "
+        "the predicted probability of tumour; labelled spots of all held-out sections pooled (n = "
+        f"{count(int(table['n_spots'].max()), 'spot')}, {100 * table['share_tumour'].mean():.0f} % tumour). "
+        "Dashed: a method that knows nothing, in the last panel perfect calibration. Pooling mixes "
+        "differences between and within patients; scores per patient are in the figure of tumour "
+        "prediction. Descriptive; no test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the spots and draw the curves."""
+    table = tidy_curves(read_spots(inputs["spots"]))
+    table = require_rows(table, "no tumour probability could be compared with a label.")
+    return plot_curves(table, settings), table

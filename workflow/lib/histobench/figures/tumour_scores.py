@@ -1,0 +1,98 @@
+"""How well methods tell tumour from normal spots (Chen et al. 2024, HE2Gene).
+
+Inputs: ``metrics`` (metric folders of the methods that predict tumour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import method_rows, require_rows, row_bands
+from histobench.figures.sources import read_metrics
+from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
+from histobench.figures.text import count, scores_note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Tumour prediction",
+    "group": "tumour",
+    "inputs": {"metrics": "results/{experiment}/metrics/{tumour_method}"},
+}
+# Metric -> (axis, value of a method that knows nothing).
+METRICS = {
+    "tumour_auroc": ("AUROC", 0.5),
+    "tumour_auprc": ("AUPRC", None),
+    "tumour_accuracy": ("accuracy at 0.5", None),
+    "tumour_brier": ("Brier score", None),
+}
+
+
+def tidy_tumour(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return method, patient, metric, value, mean: pooled sections of each patient, mean over patients."""
+    own = metrics[(metrics["section"] == "*") & metrics["metric"].isin(METRICS) & metrics["value"].notna()]
+    table = own[["method", "patient", "metric", "value"]].copy()
+    table["mean"] = table.groupby(["method", "metric"])["value"].transform("mean")
+    return table.reset_index(drop=True)
+
+
+@styled
+def plot_tumour(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw bars of the mean over patients with a dot per patient, one panel per metric."""
+    settings = settings or {}
+    auroc = table[table["metric"] == "tumour_auroc"].drop_duplicates("method")
+    methods = list(auroc.sort_values("mean", ascending=False, kind="stable")["method"])
+    methods += [method for method in table["method"].unique() if method not in methods]
+    metrics = [metric for metric in METRICS if metric in set(table["metric"])]
+    figure = new_figure(DOUBLE, 0.8 + 0.3 * len(methods))
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for row, method in enumerate(methods):
+            own = table[(table["method"] == method) & (table["metric"] == metric)]
+            if own.empty:
+                continue
+            colour = method_style(method, settings).colour
+            axes.barh(row, own["mean"].iloc[0], color=colour, alpha=0.45, height=0.7)
+            axes.plot(own["value"], [row] * len(own), "o", ms=2.8, mew=0, color=colour)
+            axes.annotate(
+                f"{own['mean'].iloc[0]:.2f}",
+                (1.0, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(2, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6.5,
+                annotation_clip=False,
+            )
+        title, chance = METRICS[metric]
+        if chance is not None:
+            axes.axvline(chance, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(title)
+        axes.grid(axis="x")
+        row_bands(axes, len(methods))
+        axes.tick_params(axis="y", length=0)
+    method_rows(panels[0], methods, settings)
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what is averaged, and what chance is."""
+    return (
+        "Predicted probability of tumour against the pathologist's label on held-out patients (n = "
+        f"{count(table['patient'].nunique(), 'patient')} with labels): bars, mean over patients; dots, "
+        "patients, spots of a patient's sections pooled. Dashed: chance. AUROC and AUPRC need both kinds of "
+        "spots; AUPRC and accuracy of a method that knows nothing depend on the share of tumour, and less "
+        "is better for the Brier score. Descriptive; no test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the metric files and draw the tumour scores."""
+    table = tidy_tumour(read_metrics(inputs["metrics"], list(METRICS)))
+    table = require_rows(table, "no tumour probability could be compared with a label.")
+    return plot_tumour(table, settings), table
