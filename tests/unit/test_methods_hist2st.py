@@ -35,6 +35,21 @@ def test_parameter_counts(genes, count):
     assert count_parameters(on_paper(genes)) == count
 
 
+def test_the_tutorials_own_counts():
+    network = on_paper(785)
+    # its log prints 303.159 MB of float32 weights
+    assert round(4 * count_parameters(network) / 1e6, 3) == 303.159
+    # what it calls the encoder stands between the first convolution, the positions and the heads
+    around = (
+        network.patches[0],
+        network.position,
+        network.gene_head,
+        network.counts_head,
+        network.coefficient_head,
+    )
+    assert count_parameters(network) - sum(map(count_parameters, around)) == 71_382_852
+
+
 def test_shapes():
     network = on_paper(785)
     with torch.device("meta"):

@@ -142,7 +142,7 @@ def _method(name: str, settings: Mapping[str, Any], sources: Mapping[str, str]) 
         "Looks at": f"{_needs(settings['needs'])}; window {_window(settings['window'])}",
         "Published protocol, which the harmonised one replaces": "; ".join(_published(protocol)),
         "Published besides": "; ".join(_published(others)),
-        "Resources": f"{about['threads']} threads, {about['mem_mb'] / 1000:g} GB, {about['runtime']} minutes"
+        "Resources": f"{about['threads']} thread{'s' * (about['threads'] > 1)}, {about['mem_mb'] / 1000:g} GB, {about['runtime']} minutes"
         + (", gains from a GPU" if settings["needs"]["gpu"] else ""),
         "Sources": "; ".join(settings["sources"]),
         "Citation": settings["citation"],
