@@ -7,7 +7,7 @@ BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 RUN    := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help setup demo test test-fast test-real lint lock docs clean
+.PHONY: help setup demo test test-fast test-slurm bench lint lock docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ test: setup  ## run every check and test
 
 test-fast: setup  ## run the checks and the fast tests
 	@./tests/run.sh fast
+
+test-slurm: setup  ## test the cluster profile on a SLURM of its own (root, Debian packages)
+	@./tests/slurm/run.sh
 
 lint: setup  ## check formatting, types and the workflow
 	@./tests/run.sh lint

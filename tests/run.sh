@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test tiers, fast ones first: lint | fast | all.
+# The test tiers, fast ones first: lint | fast | all. The last includes the cluster profile on a real SLURM.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tier=${1:-all}
@@ -21,8 +21,11 @@ snakemake --lint --configfile config/demo.yaml > /dev/null
 [ "$tier" = lint ] && exit 0
 
 step "fast tests"
-pytest -m "not slow and not gpu"
+pytest -m "not slow and not gpu and not slurm"
 [ "$tier" = fast ] && exit 0
 
 step "slow tests"
-pytest -m "slow and not gpu" --durations=10
+pytest -m "slow and not gpu and not slurm" --durations=10
+
+step "cluster"
+tests/slurm/run.sh
