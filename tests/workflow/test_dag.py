@@ -37,6 +37,8 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     assert numbers["predict_fold"] == sum(tested.values())
     assert numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
     assert numbers["tabulate_results"] == len(tested)
+    papers = [e for e in (bench.experiments | bench.branches).values() if e["mode"] == "paper"]
+    assert numbers["compare_published"] == sum(bool(e["folds"]["made"]) for e in papers)
     assert numbers["write_report"] == 1
     assert not (checkout.folder / "results").exists()
     assert seconds < 60

@@ -14,6 +14,7 @@ from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.devices import visible_devices
 from histobench.errors import UserError
+from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
@@ -719,6 +720,30 @@ TABLES = [
 ]
 
 
+def table_files(name):
+    """Tables of an experiment or branch; those of a paper's protocol have its numbers beside ours."""
+    repeats = BENCH.described(name)["mode"] == "paper"
+    return expand(
+        "results/{experiment}/tables/{table}.tsv",
+        experiment=name,
+        table=[*TABLES, *(["published"] if repeats else [])],
+    )
+
+
+def published_facts(wildcards):
+    """What decides whether a published number can be compared with one of this experiment."""
+    experiment = experiment_of(wildcards)
+    patients = patients_of(experiment, experiment["sections"])
+    cohort = experiment["cohort"]
+    return {
+        "cohorts": sorted({cohort, BENCH.cohorts[cohort]["source"]}),
+        "folds": experiment["folds"]["scheme"],
+        "methods": list(experiment["methods"]),
+        "n_patients": len(set(patients.values())),
+        "transform": experiment["transform"],
+    }
+
+
 def predicted_folds(wildcards):
     return expand(
         "results/{experiment}/predictions/{method}/{fold}",
@@ -1074,9 +1099,7 @@ def report_files():
             for figure in experiment["figures"].values()
             for kind in ("caption", "png", "svg", "table")
         ]
-        files += expand(
-            "results/{experiment}/tables/{table}.tsv", experiment=name, table=TABLES
-        )
+        files += table_files(name)
         if name in BENCH.branches:
             files += branch_files(name)
     for cohort in report_manifest()["cohorts"].values():

@@ -67,11 +67,26 @@ rule tabulate_results:
         "../scripts/tabulate_results.py"
 
 
+rule compare_published:
+    """Set what the papers report beside our own numbers, for an experiment that repeats a paper's protocol."""
+    input:
+        ledger=PROJECT / "resources" / "published.tsv",
+        tables=expand("results/{{experiment}}/tables/{name}.tsv", name=PUBLISHED_TABLES),
+    output:
+        "results/{experiment}/tables/published.tsv",
+    log:
+        "results/logs/compare_published/{experiment}.log",
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        facts=published_facts,
+        code=code_hash("histobench.evaluation.published"),
+    script:
+        "../scripts/compare_published.py"
+
+
 rule tables:
     """The result tables of every experiment."""
     input:
-        expand(
-            "results/{experiment}/tables/{name}.tsv",
-            experiment=TESTED,
-            name=TABLES,
-        ),
+        [file for name in TESTED for file in table_files(name)],

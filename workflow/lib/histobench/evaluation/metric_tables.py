@@ -41,6 +41,7 @@ GENE_METRICS: Mapping[str, str] = {
     "auroc_quartiles": "higher",
     "auroc_quartiles_strict": "higher",
     "rmse": "lower",
+    "mse": "lower",
     "mae": "lower",
     "mse_to_section_mean": "lower",
     "mse_to_train_mean": "lower",
@@ -89,6 +90,7 @@ def patient_scores(
     """
     scores = method.scores
     found = {name: scores.per_patient(scores[name]) for name in GENE_METRICS if name in scores.values}
+    found["mse"] = scores.per_patient(scores["rmse"] ** 2)
     limit = mean_score(scores.per_patient(ceiling_like(ceiling, scores)))
     found["ceiling_fraction"] = method.by_patient / (limit if limit > 0 else np.nan)
     morans = scores["moran_truth"], scores["moran_prediction"]
