@@ -23,10 +23,9 @@ from histobench.imaging.slides import ArraySlide
 from histobench.methods.contract import Context, SectionData
 from histobench.methods.entry import build_method
 
-# Five patients of some 105 spots at a coarse scale: drawn in seconds. Patients differ little, because four
-# are too few to learn how patients differ.
+# Sections of some 105 spots at a coarse scale: drawn in seconds. Patients differ little, because a few are
+# too few to learn how patients differ.
 SETTINGS = SimulationSettings(
-    n_patients=5,
     sections_per_patient=1,
     grid_columns=14,
     grid_rows=14,
@@ -41,23 +40,26 @@ SETTINGS = SimulationSettings(
     seed=3,
 )
 PX = 64
+# Patients to train on and to test. A method whose training example is a section needs more sections.
+SIZES = {"small": (4, 1), "large": (8, 2)}
 
 
 @functools.cache
-def study() -> tuple[tuple[SectionData, ...], SectionData, Context, np.ndarray]:
-    """Sections of four patients, that of a fifth, the context, and which panel genes are planted."""
+def cohort(size: str) -> tuple[tuple[SectionData, ...], Context, np.ndarray]:
+    """Sections of all patients, the context, and which panel genes are planted."""
     from scipy import sparse
 
     from histobench.cohorts import simulate_image, simulate_tissue
 
-    truth = simulate_truth(SETTINGS).set_index("gene")["kind"]
+    settings = replace(SETTINGS, n_patients=sum(SIZES[size]))
+    truth = simulate_truth(settings).set_index("gene")["kind"]
     sections = []
-    for name in section_names(SETTINGS):
-        patient = patient_of(SETTINGS, name)
-        latent = latent_at_spots(SETTINGS, name)
-        counts = simulate_counts_table(SETTINGS, name)
+    for name in section_names(settings):
+        patient = patient_of(settings, name)
+        latent = latent_at_spots(settings, name)
+        counts = simulate_counts_table(settings, name)
         image = simulate_image.draw_image(
-            SETTINGS, patient, name, simulate_tissue.grow_tissue(SETTINGS, patient, name)
+            settings, patient, name, simulate_tissue.grow_tissue(settings, patient, name)
         )
         x, y = latent["pixel_x"].to_numpy(), latent["pixel_y"].to_numpy()
         patches = cut_patches(ArraySlide(image), x, y, PX)
@@ -74,7 +76,7 @@ def study() -> tuple[tuple[SectionData, ...], SectionData, Context, np.ndarray]:
                 section=name,
                 patient=patient,
                 spots=spots,
-                um_per_px=SETTINGS.um_per_px,
+                um_per_px=settings.um_per_px,
                 patches=patches,
                 features=simple_features(patches),
                 targets=transform_counts("log1p_cp10k", chosen, total),
@@ -84,7 +86,16 @@ def study() -> tuple[tuple[SectionData, ...], SectionData, Context, np.ndarray]:
             )
         )
     context = Context(tuple(panel), tuple(genes), seed=11, device="cpu", weights="none", threads=1)
-    return tuple(sections[:-1]), sections[-1], context, (truth[panel] == "planted").to_numpy()
+    return tuple(sections), context, (truth[panel] == "planted").to_numpy()
+
+
+def study(
+    size: str = "small",
+) -> tuple[tuple[SectionData, ...], tuple[SectionData, ...], Context, np.ndarray]:
+    """Sections to train on, sections to test, the context, and which panel genes are planted."""
+    sections, context, planted = cohort(size)
+    n_train, _ = SIZES[size]
+    return sections[:n_train], sections[n_train:], context, planted
 
 
 def simple_features(patches: np.ndarray) -> np.ndarray:
@@ -103,25 +114,23 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def random_score() -> float:
-    """Mean r of untrained networks on the planted genes of the test patient, over ten seeds."""
+def random_score(size: str = "small") -> float:
+    """Mean r of untrained networks on the planted genes of the test patients, over ten seeds."""
     params = {"architecture": "small_cnn", "input_px": PX}
-    found = [
-        planted_and_null(fit("histobench.methods.random_network:RandomNetwork", params, seed=seed)[0])[0]
-        for seed in range(10)
-    ]
+    entry = "histobench.methods.random_network:RandomNetwork"
+    found = [planted_and_null(fit(entry, params, size, seed=seed)[0], size)[0] for seed in range(10)]
     return float(np.mean(found))
 
 
-def fit(entry: str, params: Mapping[str, Any], n_train: int = 4, **context: Any) -> tuple[Any, Any]:
-    """Fit a method on the first patients; returns it and its log."""
-    train, _, given, _ = study()
+def fit(entry: str, params: Mapping[str, Any], size: str = "small", **context: Any) -> tuple[Any, Any]:
+    """Fit a method on the training patients; returns it and its log."""
+    train, _, given, _ = study(size)
     method = build_method(entry, params)
-    return method, method.fit(list(train[:n_train]), [], replace(given, **context))
+    return method, method.fit(list(train), [], replace(given, **context))
 
 
-def planted_and_null(method: Any) -> tuple[float, float]:
-    """Mean r over planted and over null genes of the test patient."""
-    _, test, _, planted = study()
-    r = pearson(method.predict(test.without_truth()).expression, test.targets)
+def planted_and_null(method: Any, size: str = "small") -> tuple[float, float]:
+    """Mean r over planted and over null genes of the test patients."""
+    _, tested, _, planted = study(size)
+    r = np.mean([pearson(method.predict(s.without_truth()).expression, s.targets) for s in tested], axis=0)
     return float(r[planted].mean()), float(r[~planted].mean())

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from unit import simulated_study
 
 from histobench.errors import UserError
 from histobench.methods.conformance import make_study
@@ -73,14 +72,3 @@ def test_an_unknown_head_is_refused() -> None:
     train, _ = make_study()
     with pytest.raises(UserError, match="deep"):
         HE2RNA(head="deep").fit(train, [], CONTEXT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("head", ["adapted", "original"])
-def test_it_finds_planted_genes_of_an_unseen_patient(head) -> None:
-    params = {"head": head, "hidden": 64, "epochs": 30, "learning_rate": 0.01}
-    method, told = simulated_study.fit(ENTRY, params)
-    planted, null = simulated_study.planted_and_null(method)
-    assert told.history[-1]["loss"] < told.history[0]["loss"]
-    assert planted > simulated_study.random_score() + 0.1
-    assert planted > null + 0.1

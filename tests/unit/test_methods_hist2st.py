@@ -279,6 +279,18 @@ def test_counts_follow_the_panel_by_name():
     assert np.allclose(extra["size_factor"].numpy(), size_factors(dense[:, [4, 1]]))
 
 
+def test_standardised_counts_start_at_their_mean():
+    train, _ = make_study()
+    method = Hist2ST(standardise=True)
+    method._device = torch.device("cpu")
+    _, sections = method._prepare(train, CONTEXT)
+    counts = torch.cat([section.extra["counts"] for section in sections])
+    method._standardise(sections)
+    factor = torch.cat([section.extra["size_factor"] for section in sections])
+    assert factor.shape == counts.shape
+    torch.testing.assert_close(factor.sum(dim=0), counts.sum(dim=0))
+
+
 def test_the_step_size_decays_as_published():
     method = Hist2ST(**{**TINY, "epochs": 5, "decay_epochs": 2, "copies": 0})
     told = method.fit(make_study()[0], [], CONTEXT)

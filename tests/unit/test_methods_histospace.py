@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from unit import simulated_study
 
 from histobench.errors import UserError
 from histobench.methods.conformance import make_study
@@ -214,15 +213,3 @@ def test_a_finished_autoencoder_is_not_trained_again(tmp_path) -> None:
         Autoencoder.forward = plain
     assert steps == []
     np.testing.assert_array_equal(whole.predict(test).expression, again.predict(test).expression)
-
-
-@pytest.mark.slow
-def test_it_finds_planted_genes_of_an_unseen_patient() -> None:
-    params = {"input_px": 64, "autoencoder_epochs": 2, "autoencoder_batch_size": 32, "epochs": 6}
-    params |= {"autoencoder_learning_rate": 1e-3, "learning_rate": 1e-3}
-    method, told = simulated_study.fit(ENTRY, params)
-    planted, null = simulated_study.planted_and_null(method)
-    final = [row["loss"] for row in told.history if row["stage"] == "final"]
-    assert final[-1] < final[0]
-    assert planted > simulated_study.random_score() + 0.1
-    assert planted > null + 0.1

@@ -208,7 +208,7 @@ def test_the_network_has_one_output_on_the_encoder() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_it_tells_tumour_in_an_unseen_patient(name) -> None:
-    train, test, context, _ = simulated_study.study()
+    train, (test,), context, _ = simulated_study.study()
     params = {
         **NETWORK,
         "input_px": 64,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from histobench.networks.transformer import GridEmbedding, SelfAttention, TransformerBlock, transformer
@@ -52,3 +53,13 @@ def test_positions_look_up_rows_of_two_tables():
     across, down = table(torch.tensor([[3, 0], [1, 1]]))
     assert torch.equal(across, table.x.weight[[3, 1]])
     assert torch.equal(down, table.y.weight[[0, 1]])
+
+
+def test_positions_start_as_small_as_asked():
+    tables = []
+    for sd in (1.0, 0.02):
+        torch.manual_seed(3)
+        tables.append(GridEmbedding(positions=40, width=50, sd=sd))
+    torch.testing.assert_close(tables[1].x.weight, 0.02 * tables[0].x.weight)
+    assert tables[0].y.weight.std().item() == pytest.approx(1.0, abs=0.05)
+    assert tables[1].y.weight.std().item() == pytest.approx(0.02, abs=0.001)

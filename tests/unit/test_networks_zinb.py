@@ -62,3 +62,16 @@ def test_mean_is_the_exponential_inside_the_bounds():
     params = head(features)
     torch.testing.assert_close(params.mean, head.mean(features).exp())
     torch.testing.assert_close(params.dropout, torch.sigmoid(head.dropout(features)))
+
+
+def test_a_factor_for_each_gene_multiplies_the_mean():
+    params = ZINBHead(2, 3)(torch.randn(4, 2))
+    counts = torch.poisson(torch.full((4, 3), 5.0))
+    depth, gene = torch.tensor([0.5, 1.0, 2.0, 1.5]), torch.tensor([1.0, 10.0, 0.1])
+    scaled = params._replace(mean=params.mean * gene)
+    torch.testing.assert_close(
+        zinb_loss(counts, depth[:, None] * gene, params),
+        zinb_loss(counts, depth, scaled),
+        rtol=1e-5,
+        atol=1e-6,
+    )

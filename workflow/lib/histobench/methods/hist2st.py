@@ -11,6 +11,7 @@ of the section should equal the prediction for the section itself. Only the firs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -45,7 +46,7 @@ class Hist2STNetwork(nn.Module):
     n_genes
         Number of genes.
     patch_kernel, mixer_kernel, channels, squeeze, mixer_depth, depth, graph_depth, heads, head_width,
-    dropout, positions, pixel_divisor
+    dropout, positions, position_sd, pixel_divisor
         See :class:`Hist2ST`.
     """
 
@@ -65,6 +66,7 @@ class Hist2STNetwork(nn.Module):
         head_width: int = 64,
         dropout: float = 0.2,
         positions: int = 64,
+        position_sd: float = 1.0,
         pixel_divisor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class Hist2STNetwork(nn.Module):
             nn.Conv2d(channels, channels // squeeze, 1),
             nn.Flatten(),
         )
-        self.position = GridEmbedding(positions, width)
+        self.position = GridEmbedding(positions, width, position_sd)
         self.blocks = transformer(
             width, depth, heads=heads, head_width=head_width, hidden=width, dropout=dropout
         )
@@ -193,6 +195,8 @@ class Hist2ST(WholeSectionMethod):
         On the first map, after attention and in the MLP.
     positions
         Rows of the two tables of position embeddings; grid positions must be smaller.
+    position_sd
+        Standard deviation of the position embeddings at the start.
     neighbours, reach, self_loops
         Nearest spots that a spot listens to; longest edge in grid steps (None for any); whether it also
         listens to itself. A spot without neighbour listens to itself in any case.
@@ -203,6 +207,10 @@ class Hist2ST(WholeSectionMethod):
     epochs, learning_rate, decay, decay_epochs
         Passes over the training sections, one section per step; step size of Adam, multiplied by
         ``decay`` every ``decay_epochs``.
+    standardise
+        Learn targets less their training mean, in units of their training sd, and counts
+        in units of their training mean; predictions are on the
+        scale of the targets either way.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
     checkpointing
@@ -230,6 +238,7 @@ class Hist2ST(WholeSectionMethod):
         head_width: int = 64,
         dropout: float = 0.2,
         positions: int = 64,
+        position_sd: float = 1.0,
         neighbours: int = 4,
         reach: float | None = 2.0,
         self_loops: bool = False,
@@ -240,6 +249,7 @@ class Hist2ST(WholeSectionMethod):
         learning_rate: float = 1e-5,
         decay: float = 0.9,
         decay_epochs: int = 50,
+        standardise: bool = False,
         selection: str = "last",
         checkpointing: bool = True,
         autocast: bool = False,
@@ -258,6 +268,7 @@ class Hist2ST(WholeSectionMethod):
         self.head_width = head_width
         self.dropout = dropout
         self.positions = positions
+        self.position_sd = position_sd
         self.neighbours = neighbours
         self.reach = reach
         self.self_loops = self_loops
@@ -268,6 +279,7 @@ class Hist2ST(WholeSectionMethod):
         self.learning_rate = learning_rate
         self.decay = decay
         self.decay_epochs = decay_epochs
+        self.standardise = standardise
         self.selection = selection
         self.checkpointing = checkpointing
         self.autocast = autocast
@@ -288,6 +300,7 @@ class Hist2ST(WholeSectionMethod):
             head_width=self.head_width,
             dropout=self.dropout,
             positions=self.positions,
+            position_sd=self.position_sd,
             pixel_divisor=self.pixel_divisor,
         )
 
@@ -305,6 +318,17 @@ class Hist2ST(WholeSectionMethod):
             "counts": torch.from_numpy(counts.astype(np.float32)),
             "size_factor": torch.from_numpy(size_factors(counts)),
         }
+
+    def _standardise(self, sections: Sequence[Section]) -> None:
+        """Do so for the counts, too: their predicted mean starts near one, far from the hundreds of some."""
+        super()._standardise(sections)
+        extras = [section.extra for section in sections if section.extra is not None]
+        counts = torch.cat([extra["counts"] for extra in extras]).double().sum(dim=0)
+        depth = torch.cat([extra["size_factor"] for extra in extras]).double().sum().clamp_min(1e-6)
+        # a gene without any count has no scale
+        mean = torch.where(counts > 0, counts / depth, torch.ones_like(counts)).float()
+        for extra in extras:
+            extra["size_factor"] = extra["size_factor"][:, None] * mean
 
     def _loss(
         self, network: nn.Module, pixels: torch.Tensor, section: Section, rng: np.random.Generator

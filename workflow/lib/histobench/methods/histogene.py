@@ -27,7 +27,7 @@ class HisToGeneNetwork(nn.Module):
         Width of patches.
     n_genes
         Number of genes.
-    width, depth, heads, head_width, hidden, dropout, positions, pixel_divisor
+    width, depth, heads, head_width, hidden, dropout, positions, position_sd, pixel_divisor
         See :class:`HisToGene`.
     """
 
@@ -43,12 +43,13 @@ class HisToGeneNetwork(nn.Module):
         hidden: int = 2048,
         dropout: float = 0.1,
         positions: int = 64,
+        position_sd: float = 1.0,
         pixel_divisor: float = 1.0,
     ) -> None:
         super().__init__()
         self.pixel_divisor = pixel_divisor
         self.patch = nn.Linear(3 * input_px**2, width)
-        self.position = GridEmbedding(positions, width)
+        self.position = GridEmbedding(positions, width, position_sd)
         self.dropout = nn.Dropout(dropout)
         self.blocks = transformer(
             width, depth, heads=heads, head_width=head_width, hidden=hidden, dropout=dropout
@@ -92,8 +93,13 @@ class HisToGene(WholeSectionMethod):
         After the embedding, the attention and the layers of the MLP.
     positions
         Rows of the two tables of position embeddings; grid positions must be smaller.
+    position_sd
+        Standard deviation of the position embeddings at the start.
     epochs, learning_rate
         Passes over the training sections, one section per step; step size of Adam.
+    standardise
+        Learn targets less their training mean, in units of their training sd; predictions are on the
+        scale of the targets either way.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
     autocast
@@ -114,8 +120,10 @@ class HisToGene(WholeSectionMethod):
         hidden: int = 2048,
         dropout: float = 0.1,
         positions: int = 64,
+        position_sd: float = 1.0,
         epochs: int = 100,
         learning_rate: float = 1e-5,
+        standardise: bool = False,
         selection: str = "last",
         autocast: bool = False,
         checkpoint_seconds: float = 60.0,
@@ -129,8 +137,10 @@ class HisToGene(WholeSectionMethod):
         self.hidden = hidden
         self.dropout = dropout
         self.positions = positions
+        self.position_sd = position_sd
         self.epochs = epochs
         self.learning_rate = learning_rate
+        self.standardise = standardise
         self.selection = selection
         self.autocast = autocast
         self.checkpoint_seconds = checkpoint_seconds
@@ -146,5 +156,6 @@ class HisToGene(WholeSectionMethod):
             hidden=self.hidden,
             dropout=self.dropout,
             positions=self.positions,
+            position_sd=self.position_sd,
             pixel_divisor=self.pixel_divisor,
         )

@@ -83,7 +83,7 @@ class THItoGeneNetwork(nn.Module):
         Number of genes.
     dynamic_conv, kernels, stem_channels, capsules, capsule_channels, primary_width, n_capsules,
     capsule_width, depth, heads, head_width, hidden, graph_attention, graph_heads, graph_width, graph_out,
-    concatenate, head_hidden, dropout, positions, pixel_divisor
+    concatenate, head_hidden, dropout, positions, position_sd, pixel_divisor
         See :class:`THItoGene`.
     """
 
@@ -112,6 +112,7 @@ class THItoGeneNetwork(nn.Module):
         head_hidden: int = 1024,
         dropout: float = 0.2,
         positions: int = 64,
+        position_sd: float = 1.0,
         pixel_divisor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class THItoGeneNetwork(nn.Module):
             capsule_width=capsule_width,
         )
         self.patches = nn.Sequential(stem, nn.ReLU(), *features)
-        self.position = GridEmbedding(positions, capsule_width)
+        self.position = GridEmbedding(positions, capsule_width, position_sd)
         width = (n_capsules + 2) * capsule_width
         # no blocks: no dropout before them either
         self.blocks = nn.Sequential(
@@ -253,8 +254,13 @@ class THItoGene(WholeSectionMethod):
         After the embedding, in transformer and graph attention.
     positions
         Rows of the two tables of position embeddings; grid positions must be smaller.
+    position_sd
+        Standard deviation of the position embeddings at the start.
     epochs, learning_rate
         Passes over the training sections, one section per step; step size of Adam.
+    standardise
+        Learn targets less their training mean, in units of their training sd; predictions are on the
+        scale of the targets either way.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
     autocast
@@ -290,8 +296,10 @@ class THItoGene(WholeSectionMethod):
         head_hidden: int = 1024,
         dropout: float = 0.2,
         positions: int = 64,
+        position_sd: float = 1.0,
         epochs: int = 300,
         learning_rate: float = 1e-5,
+        standardise: bool = False,
         selection: str = "last",
         autocast: bool = False,
         checkpoint_seconds: float = 60.0,
@@ -320,8 +328,10 @@ class THItoGene(WholeSectionMethod):
         self.head_hidden = head_hidden
         self.dropout = dropout
         self.positions = positions
+        self.position_sd = position_sd
         self.epochs = epochs
         self.learning_rate = learning_rate
+        self.standardise = standardise
         self.selection = selection
         self.autocast = autocast
         self.checkpoint_seconds = checkpoint_seconds
@@ -350,6 +360,7 @@ class THItoGene(WholeSectionMethod):
             head_hidden=self.head_hidden,
             dropout=self.dropout,
             positions=self.positions,
+            position_sd=self.position_sd,
             pixel_divisor=self.pixel_divisor,
         )
 

@@ -99,6 +99,7 @@ class WholeSectionMethod:
     input_px: int | None
     positions: int
     epochs: int
+    standardise: bool
     selection: str
     learning_rate: float
     autocast: bool
@@ -154,6 +155,10 @@ class WholeSectionMethod:
         source, sections = self._prepare(train, context)
         held_source, held = self._prepare(valid, context) if valid else (None, [])
         self._input_width, self._genes = source.input_px, len(context.genes)
+        self._centre = torch.zeros(self._genes, device=self._device)
+        self._scale = torch.ones(self._genes, device=self._device)
+        if self.standardise:
+            self._standardise(sections)
         with seeded(context.seed):
             network = self._network(self._input_width, self._genes)
         network = network.to(self._device)
@@ -203,6 +208,15 @@ class WholeSectionMethod:
             },
         )
 
+    def _standardise(self, sections: Sequence[Section]) -> None:
+        """Give the targets of training sections mean 0 and sd 1 per gene; a constant gene is centred only."""
+        values = torch.cat([_known(section.targets) for section in sections]).double()
+        sd = values.std(dim=0, correction=0)
+        self._centre = values.mean(dim=0).float()
+        self._scale = torch.where(sd > 1e-6, sd, torch.ones_like(sd)).float()
+        for section in sections:
+            section.targets = (_known(section.targets) - self._centre) / self._scale
+
     def _source(self, sections: Sequence[SectionData]) -> PatchSource:
         arrays = [require(section, "patches") for section in sections]
         resized = self.input_px is not None and any(array.shape[1] != self.input_px for array in arrays)
@@ -239,8 +253,7 @@ class WholeSectionMethod:
         total, n = 0.0, 0
         for section in sections:
             predicted, _ = self._evaluate(network, source, section)
-            wanted = section.targets
-            assert wanted is not None
+            wanted = _known(section.targets)
             total += float(((predicted - wanted).double() ** 2).sum())
             n += wanted.numel()
         return total / n
@@ -251,7 +264,8 @@ class WholeSectionMethod:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return expression and embedding without dropout and with stored batch statistics."""
         network.eval()
-        return self._forward(network, source.batch(section.rows), section)
+        expression, embedding = self._forward(network, source.batch(section.rows), section)
+        return expression.float() * self._scale + self._centre, embedding
 
     def _fingerprint(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
@@ -285,6 +299,8 @@ class WholeSectionMethod:
         """Write weights and what is needed to build the network again."""
         stored = {
             "network": copy.copy(self._trained.state_dict()),
+            "centre": self._centre,
+            "scale": self._scale,
             "n_genes": self._genes,
             "input_px": self._input_width,
             "device": str(self._device),
@@ -300,16 +316,22 @@ class WholeSectionMethod:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         self._device = usable_device(stored["device"])
         self._input_width, self._genes = stored["input_px"], stored["n_genes"]
+        self._centre, self._scale = (stored[name].to(self._device) for name in ("centre", "scale"))
         network = self._network(self._input_width, self._genes)
         network.load_state_dict(stored["network"])
         self._trained = network.to(self._device)
 
 
+def _known(targets: torch.Tensor | None) -> torch.Tensor:
+    """Return targets, which a section has in training only."""
+    if targets is None:
+        raise ValueError("a section that is predicted has no targets")
+    return targets
+
+
 def mean_squared(predicted: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
     """Mean over spots and genes of squared errors, in float32."""
-    if wanted is None:
-        raise ValueError("a loss needs targets")
-    return functional.mse_loss(predicted.float(), wanted)
+    return functional.mse_loss(predicted.float(), _known(wanted))
 
 
 def scaled_pixels(pixels: torch.Tensor, divisor: float) -> torch.Tensor:

@@ -87,12 +87,17 @@ class GridEmbedding(nn.Module):
         Rows of each of the two tables: grid positions run from 0 to ``positions - 1``.
     width
         Numbers per position.
+    sd
+        Standard deviation of the numbers at the start; 1 is PyTorch's own.
     """
 
-    def __init__(self, positions: int, width: int) -> None:
+    def __init__(self, positions: int, width: int, sd: float = 1.0) -> None:
         super().__init__()
         self.x = nn.Embedding(positions, width)
         self.y = nn.Embedding(positions, width)
+        with torch.no_grad():
+            for table in (self.x, self.y):
+                table.weight.mul_(sd)
 
     def forward(self, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the vectors of x and of y, each (spots, width), of integer positions (spots, 2)."""

@@ -63,12 +63,12 @@ def zinb_loss(counts: torch.Tensor, size_factor: torch.Tensor, params: ZINB) -> 
     counts
         Raw counts, (spots, genes).
     size_factor
-        Depth of each spot relative to its section, (spots,); multiplies the mean.
+        Multiplies the mean: depth of each spot relative to its section, (spots,), or (spots, genes).
     params
         Parameters, each (spots, genes).
     """
     x, theta, pi = counts.double(), params.dispersion.double(), params.dropout.double()
-    mean = params.mean.double() * size_factor.double()[:, None]
+    mean = params.mean.double() * size_factor.double().reshape(len(x), -1)
     log_total = torch.log(theta + mean + _TINY)
     log_fail = torch.log(theta + _TINY) - log_total
     zero = torch.log(pi + (1 - pi) * torch.exp(theta * log_fail) + _TINY)
