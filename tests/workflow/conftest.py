@@ -74,9 +74,9 @@ class Checkout:
         """Return what a run would do now: (rule, its wildcards as printed)."""
         text = self.snakemake("--dry-run", *arguments, configfile=configfile, check=True).stdout
         found = set()
-        for block in re.split(r"\n(?=(?:local)?rule \w+:)", text)[1:]:
-            rule = re.match(r"(?:local)?rule (\w+):", block).group(1)
-            wildcards = re.search(r"^    wildcards: (.*)$", block, re.M)
+        for block in re.split(r"\n(?=\s*(?:local)?rule \w+:)", text)[1:]:
+            rule = re.match(r"\s*(?:local)?rule (\w+):", block).group(1)
+            wildcards = re.search(r"^\s+wildcards: (.*)$", block, re.M)
             found.add((rule, wildcards.group(1) if wildcards else ""))
         return found - {("all", "")}
 

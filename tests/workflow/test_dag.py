@@ -57,7 +57,7 @@ def test_a_fold_never_trains_on_a_tested_patient(fresh):
     """What the training rule is given as input, not only what the table of folds says."""
     checkout = fresh("inputs")
     text = checkout.snakemake("--dry-run", configfile="config/demo.yaml", check=True).stdout
-    blocks = [block for block in re.split(r"\nrule ", text) if block.startswith("train_method:")]
+    blocks = [block for block in re.split(r"\n\s*rule ", text) if block.startswith("train_method:")]
     assert len(blocks) > 50
     for block in blocks:
         fold = re.search(r"fold=(\w+)", block).group(1)
