@@ -222,6 +222,7 @@ def write_cohort(folder: Path, sections_of: dict[str, int] | None = None) -> Non
                     "n_spots_kept": raw - int(place == 4),
                     "dropped_zero_counts": int(place == 4),
                     "dropped_no_position": 0,
+                    "dropped_spots": "18x20 (zero_counts)" if place == 4 else "",
                     "median_umi": round(depth * rng.uniform(0.8, 1.2)),
                     "um_per_px": 0.688 + rng.normal(0, 0.001),
                     "image_width": 9600,

@@ -95,7 +95,12 @@ def _dropped_columns(loaded: Loaded) -> list[Column]:
     if loaded.table is None:
         return []
     keys = [str(key) for key in loaded.table.columns if str(key).startswith("dropped_")]
-    return [Column(key, "dropped: " + key.removeprefix("dropped_").replace("_", " "), whole) for key in keys]
+    return [
+        Column(key, "dropped spots by name", numeric=False)
+        if key == "dropped_spots"
+        else Column(key, "dropped: " + key.removeprefix("dropped_").replace("_", " "), whole)
+        for key in keys
+    ]
 
 
 def _qc_view(name: str, profile: str, path: Any, downloads: Downloads) -> View:
