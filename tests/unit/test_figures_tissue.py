@@ -182,11 +182,16 @@ def test_clusters_are_named_after_the_labels_they_overlap_most():
 
 
 def test_two_clusters_are_named_to_agree_with_the_labels():
-    table = spots(
-        tumour=[1.0, 1, 1, 0, 0, np.nan],
-        cluster_truth=[0.0, 0, 1, 1, 1, 1],
-        cluster_prediction=[1.0, 1, 1, 0, 0, 0],
-    )
+    rows = [
+        ("observed", "observed", "A1", 0, "tumour", 2),
+        ("observed", "observed", "A1", 1, "tumour", 1),
+        ("observed", "observed", "A1", 1, "normal", 2),
+        ("stnet", "predicted", "A1", 1, "tumour", 3),
+        ("stnet", "predicted", "A1", 0, "normal", 2),
+        ("stnet", "latent", "A1", 0, "normal", 9),
+    ]
+    names = ["method", "values", "section", "cluster", "label", "n_spots"]
+    table = pd.DataFrame(rows, columns=names).assign(kind="two_clusters")
     tidy = cluster_confusion.tidy_confusion(table)
     counts = tidy.set_index(["source", "label", "cluster"])["n_spots"]
     assert counts["measured", "tumour", "tumour"] == 2 and counts["measured", "tumour", "normal"] == 1
@@ -197,56 +202,75 @@ def test_two_clusters_are_named_to_agree_with_the_labels():
     assert "80 % agree" in words(
         cluster_confusion.plot_confusion(tidy)
     ) and "5 spots" in cluster_confusion.caption(tidy)
+    assert cluster_confusion.tidy_confusion(table.assign(kind="domains")).empty
+
+
+TUMOUR = pd.DataFrame(
+    {
+        "method": "he2gene",
+        "patient": ["A", "B", "C", "*"],
+        "n_labelled": [30, 10, 5, 45],
+        "prevalence": [0.5, 0.1, 0.2, 0.3],
+        "auroc": [0.8, 0.6, np.nan, 0.7],
+        "auprc": [0.5, 0.4, np.nan, 0.45],
+        "accuracy": 0.6,
+        "brier": 0.2,
+    }
+)
 
 
 def test_tumour_scores_are_means_over_patients():
-    rows = [
-        ("he2gene", p, s, "", "tumour_auroc", v)
-        for p, s, v in (("A", "*", 0.8), ("B", "*", 0.6), ("A", "A1", 0.1))
-    ]
-    tidy = tumour_scores.tidy_tumour(metrics([*rows, ("he2gene", "C", "*", "", "tumour_auroc", np.nan)]))
-    assert tidy["value"].tolist() == [0.8, 0.6] and tidy["mean"].iloc[0] == pytest.approx(0.7)
-    assert "0.70" in words(tumour_scores.plot_tumour(tidy)) and "2 patients" in tumour_scores.caption(tidy)
+    tidy = tumour_scores.tidy_tumour(TUMOUR)
+    auroc = tidy[tidy["metric"] == "auroc"]
+    assert auroc["value"].tolist() == [0.8, 0.6] and auroc["mean"].iloc[0] == pytest.approx(0.7)
+    assert "0.70" in words(tumour_scores.plot_tumour(tidy)) and "3 patients" in tumour_scores.caption(tidy)
 
 
-def test_a_perfect_tumour_predictor_reaches_the_corner():
-    table = spots(tumour=[1.0, 1, 0, 0, np.nan], tumour_probability=[0.9, 0.8, 0.3, 0.1, 0.5])
-    tidy = tumour_curves.tidy_curves(table)
-    roc = tidy[tidy["curve"] == "roc"]
-    assert ((roc["x"] == 0) & (roc["y"] == 1)).any() and set(tidy["n_spots"]) == {4}
-    assert tidy["share_tumour"].iloc[0] == 0.5
-    tumour_curves.plot_curves(tidy, SETTINGS).draw_without_rendering()
-    assert tumour_curves.tidy_curves(table.assign(tumour_probability=np.nan)).empty
-
-
-def test_differences_are_averaged_over_sections_then_patients():
-    values = {("A", "A1"): (3, 1, 2, 1.5), ("A", "A2"): (5, 1, 2, 1.0), ("B", "B1"): (0, 2, 1, 1.5)}
-    names = tumour_difference.METRICS
-    rows = [
-        ("stnet", p, s, "X", name, v)
-        for (p, s), four in values.items()
-        for name, v in zip(names, four, strict=True)
-    ]
-    rows += [("stnet", "A", "A1", "Y", name, v) for name, v in zip(names, (1, 0, 1, 0), strict=True)]
-    tidy = tumour_difference.tidy_difference(metrics(rows)).set_index("gene")
-    # X measured: A (2 + 4) / 2 = 3, B -2, mean 0.5; predicted: A (0.5 + 1) / 2 = 0.75, B -0.5, mean 0.125
-    assert tidy.loc["X", ["measured", "predicted"]].tolist() == pytest.approx([0.5, 0.125])
-    assert tidy.loc["X", "n_patients"] == 2 and tidy.loc["Y", "same_sign"] == 1.0
-    tumour_difference.plot_difference(tidy.reset_index(), SETTINGS).draw_without_rendering()
-    assert tumour_difference.tidy_difference(metrics(rows[:1])).empty
-
-
-def test_informative_genes_are_the_most_important_fifth():
-    rows = [
-        ("stnet", "A", "A1", f"G{k}", side, k / 45) for k in range(10) for side in informative_genes.METRICS
-    ]
-    rows += [("knn", "A", "A1", f"G{k}", "importance_prediction", 0.0) for k in range(10)]
-    tidy = informative_genes.tidy_informative(metrics(rows))
-    assert tidy[tidy["source"] == "measured"]["gene"].tolist() == ["G9", "G8"]
-    assert tidy[tidy["source"] == "stnet"]["gene"].tolist() == ["G9", "G8"] and "knn" not in set(
-        tidy["source"]
+def test_tumour_curves_know_their_spots_and_the_share_of_tumour():
+    curves = pd.DataFrame(
+        {"method": "he2gene", "curve": ["roc", "precision_recall", "calibration"], "x": 0.0, "y": 1.0}
     )
-    assert "2 of 2" in words(informative_genes.plot_informative(tidy))
+    tidy = tumour_curves.tidy_curves(curves, TUMOUR)
+    assert set(tidy["n_spots"]) == {45} and tidy["share_tumour"].iloc[0] == pytest.approx((15 + 1 + 1) / 45)
+    tumour_curves.plot_curves(tidy, SETTINGS).draw_without_rendering()
+
+
+def test_differences_of_trained_methods_are_compared_gene_by_gene():
+    table = pd.DataFrame(
+        {
+            "method": ["stnet"] * 3 + ["depth"] * 3,
+            "gene": list("XYZ") * 2,
+            "n_patients": 2,
+            "difference_truth": [1.0, -1.0, 0.5] * 2,
+            "difference_prediction": [0.2, -0.2, -0.1] * 2,
+            "q_truth": [0.01, 0.2, np.nan] * 2,
+        }
+    )
+    tidy = tumour_difference.tidy_difference(table)
+    assert set(tidy["method"]) == {"stnet"} and tidy["same_sign"].iloc[0] == pytest.approx(2 / 3)
+    assert tidy["r"].iloc[0] == pytest.approx(np.corrcoef([1, -1, 0.5], [0.2, -0.2, -0.1])[0, 1])
+    assert "1 gene of 3 differ" in tumour_difference.caption(tidy)
+    tumour_difference.plot_difference(tidy, SETTINGS).draw_without_rendering()
+
+
+def test_informative_genes_are_the_sets_of_the_table():
+    table = pd.DataFrame(
+        {
+            "method": ["stnet"] * 3 + ["knn"] * 3,
+            "gene": list("XYZ") * 2,
+            "n_patients": 2,
+            "importance_truth": [0.5, 0.3, 0.2] * 2,
+            "importance_prediction": [0.2, 0.5, 0.3, 0, 0, 0],
+            "rank_truth": [1, 2, 3] * 2,
+            "rank_prediction": [3, 1, 2, 1, 2, 3],
+            "in_truth": [1, 1, 0] * 2,
+            "in_prediction": [0, 1, 1, 0, 0, 0],
+        }
+    )
+    tidy = informative_genes.tidy_informative(table)
+    assert tidy[tidy["source"] == "measured"]["gene"].tolist() == ["X", "Y"]
+    assert tidy[tidy["source"] == "stnet"]["gene"].tolist() == ["Y", "Z"] and "knn" not in set(tidy["source"])
+    assert "1 of 2" in words(informative_genes.plot_informative(tidy))
 
 
 def test_expression_is_pooled_by_kind_of_spot():

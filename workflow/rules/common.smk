@@ -872,7 +872,6 @@ def figure_values(name):
     section = map_section(experiment)
     folds = experiment["folds"]["made"].values()
     deep = arms_with(experiment, families=("deep",))
-    single = ("stnet", "brstnet", "he2gene", "histospace")
     labelled = arms_with(experiment, needs=("labels", "features"))
     labelled += arms_with(experiment, needs=("labels", "patches"))
     patients = sorted(
@@ -903,7 +902,7 @@ def figure_values(name):
             if used_entries.count(method["entry"]) > 1
         ],
         "attributed": (
-            arms_with(experiment, families=("deep",), entries=single) + [""]
+            arms_with(experiment, families=("deep",), entries=("stnet",)) + [""]
         )[0],
         "autoencoder": (arms_with(experiment, entries=("histospace",)) + [""])[0],
         "map_method": map_methods(experiment),

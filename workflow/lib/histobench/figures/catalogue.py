@@ -48,7 +48,7 @@ PLACEHOLDERS = {
     "baseline": "neither tumour_label nor nuclei_forest nor nmf_composition is configured",
     "tumour_method": "no configured method predicts tumour",
     "ablation": "no two configured methods are variants of one class",
-    "attributed": "no configured method is a network on single patches",
+    "attributed": "ST-Net, whose network is attributed, is not configured",
     "autoencoder": "no configured method has an autoencoder",
     "map_method": "no method is configured for maps",
     "map_section": "no section is configured for maps",

@@ -1,6 +1,6 @@
 """Two clusters of spots against tumour labels (Kumar and Chatterjee 2024, HistoSPACE).
 
-Inputs: ``spots`` (spot folders of the methods on the maps).
+Inputs: ``confusion`` (confusion.tsv: method, values, section, kind, cluster, label, n_spots).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.parts import bare, require_rows, tile_text
-from histobench.figures.sources import read_spots
+from histobench.figures.parts import bare, competitors, require_rows, tile_text
 from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
 from histobench.figures.text import count
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,38 +21,42 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Two clusters against tumour labels",
     "group": "tumour",
-    "inputs": {"spots": "results/{experiment}/spots/{map_method}"},
+    "inputs": {"confusion": "results/{experiment}/tables/confusion.tsv"},
 }
 TRUTH = "measured"
+KINDS = ("tumour", "normal")
+MOST = 5
 COLUMNS = ["source", "label", "cluster", "n_spots", "agreement", "n_sections"]
 
 
-def tidy_confusion(spots: pd.DataFrame) -> pd.DataFrame:
+def tidy_confusion(confusion: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Return source, label, cluster, n_spots, agreement, n_sections, added over sections.
 
-    Clusters are of one section; the one with the larger share of tumour spots is called its tumour cluster.
-    ``agreement`` is the share of labelled spots on the diagonal, at least one half by this naming.
+    Clusters are of one section; they are named so that they agree best with its labels. ``agreement`` is the
+    share of labelled spots on the diagonal. Sources are the measurement and trained methods, at most five.
     """
     import pandas as pd
 
-    first = spots["method"].iloc[0] if len(spots) else ""
-    sources = [(TRUTH, spots[spots["method"] == first], "cluster_truth")]
-    sources += [(m, own, "cluster_prediction") for m, own in spots.groupby("method", sort=False)]
+    own = confusion[
+        (confusion["kind"] == "two_clusters") & confusion["values"].isin(["observed", "predicted"])
+    ]
+    methods = competitors(own.loc[own["values"] == "predicted", "method"], settings or {})[:MOST]
     rows = []
-    for source, own, column in sources:
-        known = own[own[column].notna() & own["tumour"].notna()]
-        # the same section of several seeds is one section
-        for _, part in known.groupby("section", sort=True):
-            share = part.groupby(column)["tumour"].mean()
-            cluster = part[column] == share.idxmax()
-            if (cluster == (part["tumour"] == 1)).mean() < 0.5:
-                cluster = ~cluster
-            counts = pd.crosstab(part["tumour"] == 1, cluster)
-            rows += [
-                (source, "tumour" if label else "normal", "tumour" if inside else "normal",
-                 int(counts.get(inside, {}).get(label, 0)))
-                for label in (True, False) for inside in (True, False)
-            ]  # fmt: skip
+    for (values, method, _), part in own.groupby(["values", "method", "section"], sort=False):
+        if values == "predicted" and method not in methods:
+            continue
+        counts = part.pivot_table(
+            index="label", columns="cluster", values="n_spots", aggfunc="sum", fill_value=0
+        )
+        counts = counts.reindex(index=["tumour", "normal"], columns=[0, 1], fill_value=0).to_numpy()
+        if counts[0, 1] + counts[1, 0] > counts[0, 0] + counts[1, 1]:
+            counts = counts[:, ::-1]
+        source = TRUTH if values == "observed" else str(method)
+        rows += [
+            (source, label, cluster, int(counts[i, j]))
+            for i, label in enumerate(KINDS)
+            for j, cluster in enumerate(KINDS)
+        ]
     table = pd.DataFrame(rows, columns=COLUMNS[:4])
     if table.empty:
         return table.reindex(columns=COLUMNS)
@@ -72,7 +76,7 @@ def plot_confusion(table: pd.DataFrame, settings: Mapping[str, Any] | None = Non
     sources = [TRUTH, *method_order([s for s in table["source"].unique() if s != TRUTH], settings)]
     figure = new_figure(max(min(DOUBLE, 0.8 + 1.15 * len(sources)), 3.0), 1.75)
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
-    kinds = ["tumour", "normal"]
+    kinds = list(KINDS)
     for axes, source in zip(panels, sources, strict=True):
         own = table[table["source"] == source]
         values = (
@@ -109,8 +113,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
-    """Read the spots and draw the tables."""
+    """Read the counts and draw them."""
     table = require_rows(
-        tidy_confusion(read_spots(inputs["spots"])), "no section has tumour and normal spots."
+        tidy_confusion(read_table(inputs["confusion"]), settings), "no section has tumour and normal spots."
     )
     return plot_confusion(table, settings), table

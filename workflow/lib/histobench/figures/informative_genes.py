@@ -1,6 +1,6 @@
 """Genes that tell tumour from normal, in the measurement and in predictions (Chen et al. 2024, Venn sets).
 
-Inputs: ``metrics`` (metric folders of the methods on the maps: importance of genes to a random forest).
+Inputs: ``genes`` (informative_genes.tsv: importance of genes to a random forest, and the sets).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.parts import method_rows, require_rows
-from histobench.figures.sources import read_metrics
+from histobench.figures.parts import competitors, method_rows, require_rows
 from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
 from histobench.figures.text import count, scores_note
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,45 +21,25 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Genes that tell tumour from normal",
     "group": "tumour",
-    "inputs": {"metrics": "results/{experiment}/metrics/{map_method}"},
+    "inputs": {"genes": "results/{experiment}/tables/informative_genes.tsv"},
 }
-METRICS = ["importance_truth", "importance_prediction"]
-NUMBER = 25
 TRUTH = "measured"
-COLUMNS = ["source", "rank", "gene", "importance", "n_sections"]
+COLUMNS = ["source", "rank", "gene", "importance", "n_patients"]
 
 
-def tidy_informative(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return source, rank, gene, importance, n_sections: the most important genes of each source.
-
-    Importance is averaged over sections; at most a fifth of the genes count as informative.
-    """
+def tidy_informative(genes: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return source, rank, gene, importance, n_patients: sets of the measurement and of trained methods."""
     import pandas as pd
 
-    own = metrics[(metrics["section"] != "*") & metrics["value"].notna()]
-    if own.empty:
+    if genes.empty:
         return pd.DataFrame(columns=COLUMNS)
-    first = own["method"].iloc[0]
-    sources = {TRUTH: own[(own["method"] == first) & (own["metric"] == METRICS[0])]}
-    predicted = own[own["metric"] == METRICS[1]]
-    sources |= {str(method): rows for method, rows in predicted.groupby("method", sort=False)}
+    methods = competitors(genes["method"], settings or {})
+    sources = [(TRUTH, methods[0], "truth"), *((method, method, "prediction") for method in methods)]
     blocks = []
-    for source, rows in sources.items():
-        means = rows.groupby("gene")["value"].mean()
-        # a constant prediction gives no gene any importance
-        means = means[means > 0].sort_values(ascending=False, kind="stable")
-        top = means.head(min(NUMBER, max(1, rows["gene"].nunique() // 5)))
-        blocks.append(
-            pd.DataFrame(
-                {
-                    "source": source,
-                    "rank": range(1, len(top) + 1),
-                    "gene": top.index,
-                    "importance": top.to_numpy(),
-                    "n_sections": rows["section"].nunique(),
-                }
-            )
-        )
+    for source, method, side in sources:
+        own = genes[(genes["method"] == method) & (genes[f"in_{side}"] == 1)]
+        names = {f"rank_{side}": "rank", f"importance_{side}": "importance"}
+        blocks.append(own.rename(columns=names).assign(source=source)[COLUMNS].sort_values("rank"))
     return pd.concat(blocks, ignore_index=True)
 
 
@@ -130,16 +110,17 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     number = int(table[table["source"] == TRUTH]["rank"].max())
     return (
         f"The {count(number, 'gene')} that a random forest uses most to tell a section's tumour spots from "
-        "its normal spots, on the measurement and on the predictions of each method (mean decrease of "
-        f"impurity, averaged over n = {count(int(table['n_sections'].max()), 'section')} with both): Venn "
-        "diagram of the measurement and the two methods that share most with it, and the overlap of each "
-        "method. Correlated genes stand in for each other in a forest, so small overlaps are expected even "
-        "between good methods. Descriptive; no test." + scores_note(settings)
+        "its normal spots, on the measurement and on the predictions of trained methods (mean decrease of "
+        "impurity, averaged over sections and patients with both, n = "
+        f"{count(int(table['n_patients'].max()), 'patient')}): Venn diagram of the measurement and the two "
+        "methods that share most with it, and the overlap of each method. Correlated genes stand in for "
+        "each other in a forest, so small overlaps are expected even between good methods. Descriptive; no "
+        "test." + scores_note(settings)
     )
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the importances and draw the sets."""
-    table = tidy_informative(read_metrics(inputs["metrics"], METRICS))
+    table = tidy_informative(read_table(inputs["genes"]), settings)
     table = require_rows(table, "no section has tumour and normal spots.")
     return plot_informative(table, settings), table

@@ -159,7 +159,8 @@ def plot_latent_map(
     patients = list(dict.fromkeys(table["patient"]))
     colours = label_colours(table["label"])
     figure = new_figure(DOUBLE, 3.7)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.35, 1])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.35, 1])
+    left, right = parts
     columns = min(3, len(patients))
     rows = -(-len(patients) // columns)
     grid = left.subplots(rows, columns, squeeze=False)

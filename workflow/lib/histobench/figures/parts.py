@@ -96,8 +96,8 @@ def family_legend(figure: Figure, families: Iterable[str], lines: bool = True) -
 def method_marker(axes: Axes, x: Any, y: Any, method: str, settings: Mapping[str, Any], **look: Any) -> None:
     """Draw a marker of a method."""
     style = method_style(method, settings)
-    options = {"ms": 5.5, "mew": 1.2, "zorder": 3, "ls": "none", **look}
-    axes.plot(x, y, style.marker, color=style.colour, mfc=style.face, **options)
+    options = {"mfc": style.face, "ms": 5.5, "mew": 1.2, "zorder": 3, "ls": "none", **look}
+    axes.plot(x, y, style.marker, color=style.colour, **options)
 
 
 def row_bands(axes: Axes, number: int) -> None:

@@ -69,7 +69,8 @@ def plot_p(
     style = method_style(table["method"].iloc[0], settings)
     genes = [gene for gene in top["gene"] if predicted is not None and gene in predicted.genes][:MAPS]
     figure = new_figure(DOUBLE, 2.9)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1.5]) if genes else (figure, None)
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.1, 1.5]) if genes else (figure, None)
+    left, right = parts
     axes = left.subplots()
     axes.barh(range(len(top)), top["mean_log_p"], color=style.colour, height=0.72)
     for row, (r, best) in enumerate(zip(top["mean_r"], top["best_r"], strict=True)):

@@ -57,7 +57,7 @@ def plot_boxes(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
     panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, method in zip(panels, methods, strict=True):
         own, style = table[table["method"] == method], method_style(method, settings)
-        boxes = [
+        boxes: list[Any] = [
             {"med": e.median, "q1": e.first, "q3": e.third, "whislo": e.low, "whishi": e.high, "mean": e.mean,
              "fliers": []}
             for e in own.itertuples()

@@ -59,7 +59,7 @@ def plot_depth(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
     panels = figure.subplots(len(QUANTITIES), 1, sharex=True)
     for axes, (quantity, label) in zip(panels, QUANTITIES.items(), strict=True):
         own = table[table["quantity"] == quantity]
-        boxes = [
+        boxes: list[Any] = [
             {
                 "med": e.median,
                 "q1": e.first,
@@ -68,7 +68,7 @@ def plot_depth(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
                 "whishi": e.high,
                 "fliers": [],
             }
-            for e in own.itertuples()
+            for e in _rows(own)
         ]
         drawn = axes.bxp(
             boxes,
@@ -95,6 +95,10 @@ def plot_depth(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
     panels[-1].set_xlabel("section (tone changes with the patient)")
     figure.align_ylabels()
     return figure
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    return list(table.itertuples())
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:

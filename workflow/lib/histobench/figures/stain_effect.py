@@ -77,7 +77,8 @@ def plot_stain(
     step = max(1, len(sections) // MOST)
     shown = sections[::step][:MOST]
     figure = new_figure(DOUBLE, 3.0)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.75, 1])
+    left, right = parts
     grid = left.subplots(2, len(shown), squeeze=False)
     for column, section in enumerate(shown):
         for row, (stage, pixels) in enumerate(halves(previews[section]).items()):

@@ -1,6 +1,6 @@
 """ROC, precision-recall and calibration curves of tumour prediction (Chen et al. 2024, HE2Gene).
 
-Inputs: ``spots`` (spot folders of the methods that predict tumour).
+Inputs: ``curves`` (tumour_curves.tsv: method, curve, x, y), ``tumour`` (tumour.tsv: n_labelled, prevalence).
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.evaluation.tumour import curves
 from histobench.figures.parts import require_rows
-from histobench.figures.sources import read_spots
 from histobench.figures.style import (
     DOUBLE,
     REFERENCE_COLOUR,
@@ -23,6 +21,7 @@ from histobench.figures.style import (
     styled,
 )
 from histobench.figures.text import count, scores_note
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,11 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Tumour prediction: curves",
     "group": "tumour",
-    "inputs": {"spots": "results/{experiment}/spots/{tumour_method}"},
+    "inputs": {
+        "curves": "results/{experiment}/tables/tumour_curves.tsv",
+        "tumour": "results/{experiment}/tables/tumour.tsv",
+    },
+    "when": ["tumour_method"],
 }
 AXES = {
     "roc": ("false positive rate", "true positive rate"),
@@ -40,32 +43,14 @@ AXES = {
 COLUMNS = ["method", "curve", "x", "y", "n_spots", "share_tumour"]
 
 
-def tidy_curves(spots: pd.DataFrame) -> pd.DataFrame:
-    """Return method, curve, x, y, n_spots, share_tumour; all labelled spots of all sections pooled."""
-    import pandas as pd
-
-    blocks = []
-    for method, own in spots.groupby("method", sort=False):
-        known = own[own["tumour"].notna() & own["tumour_probability"].notna()]
-        found = (
-            curves(known["tumour"].to_numpy(float), known["tumour_probability"].to_numpy(float))
-            if len(known)
-            else {}
-        )
-        for name, (x, y, _) in found.items():
-            blocks.append(
-                pd.DataFrame(
-                    {
-                        "method": method,
-                        "curve": name,
-                        "x": x,
-                        "y": y,
-                        "n_spots": len(known),
-                        "share_tumour": known["tumour"].mean(),
-                    }
-                )
-            )
-    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
+def tidy_curves(curves: pd.DataFrame, tumour: pd.DataFrame) -> pd.DataFrame:
+    """Return method, curve, x, y, n_spots, share_tumour; the last two are of all labelled spots."""
+    patients = tumour[tumour["patient"].astype(str) != "*"]
+    spots = patients.groupby("method")["n_labelled"].sum()
+    share = (patients["n_labelled"] * patients["prevalence"]).groupby(patients["method"]).sum() / spots
+    table = curves[["method", "curve", "x", "y"]]
+    table = table.assign(n_spots=table["method"].map(spots), share_tumour=table["method"].map(share))
+    return table[COLUMNS].reset_index(drop=True)
 
 
 @styled
@@ -116,7 +101,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
-    """Read the spots and draw the curves."""
-    table = tidy_curves(read_spots(inputs["spots"]))
+    """Read the curves and draw them."""
+    table = tidy_curves(read_table(inputs["curves"]), read_table(inputs["tumour"]))
     table = require_rows(table, "no tumour probability could be compared with a label.")
     return plot_curves(table, settings), table

@@ -1,6 +1,6 @@
 """Genes that differ between tumour and normal spots, measured and predicted (Chen et al. 2024, HE2Gene).
 
-Inputs: ``metrics`` (metric folders of the methods on the maps: means on tumour and on normal spots).
+Inputs: ``genes`` (tumour_genes.tsv: method, gene, difference_truth, difference_prediction, q_truth).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.parts import label_points, require_rows
-from histobench.figures.sources import read_metrics
+from histobench.figures.parts import competitors, label_points, require_rows
 from histobench.figures.style import (
     DOUBLE,
     REFERENCE_COLOUR,
@@ -22,6 +21,7 @@ from histobench.figures.style import (
     styled,
 )
 from histobench.figures.text import count, scores_note, signed, transform_text
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,43 +29,34 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Tumour against normal, measured and predicted",
     "group": "tumour",
-    "inputs": {"metrics": "results/{experiment}/metrics/{map_method}"},
+    "inputs": {"genes": "results/{experiment}/tables/tumour_genes.tsv"},
 }
-SIDES = ("truth", "prediction")
-METRICS = [f"mean_{side}@{subset}" for side in SIDES for subset in ("tumour", "normal")]
-COLUMNS = ["method", "gene", "measured", "predicted", "n_patients", "r", "same_sign"]
+MOST = 5
+LEVEL = 0.05
+COLUMNS = ["method", "gene", "measured", "predicted", "n_patients", "q_measured", "r", "same_sign"]
 
 
-def tidy_difference(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return method, gene, measured, predicted, n_patients, r, same_sign.
+def tidy_difference(genes: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Return method, gene, measured, predicted, n_patients, q_measured, r, same_sign of trained methods.
 
-    A difference is the mean over tumour spots minus that over normal spots of a section, averaged over the
-    sections with both, then over patients. ``r`` and ``same_sign`` are over the genes of a method.
+    ``r`` and ``same_sign`` are over the genes of a method; at most five methods, those with the highest r.
     """
-    own = metrics[metrics["metric"].isin(METRICS) & (metrics["section"] != "*")]
-    wide = own.pivot_table(index=["method", "patient", "section", "gene"], columns="metric", values="value")
-    if wide.empty or not set(METRICS) <= set(wide.columns):
-        import pandas as pd
-
-        return pd.DataFrame(columns=COLUMNS)
-    wide["measured"] = wide["mean_truth@tumour"] - wide["mean_truth@normal"]
-    wide["predicted"] = wide["mean_prediction@tumour"] - wide["mean_prediction@normal"]
-    sections = wide[["measured", "predicted"]].dropna()
-    patients = sections.groupby(["method", "patient", "gene"], sort=False).mean()
-    groups = patients.groupby(["method", "gene"], sort=False)
-    table = groups.mean().assign(n_patients=groups.size()).reset_index()
-    for _, genes in table.groupby("method"):
-        table.loc[genes.index, "r"] = genes["measured"].corr(genes["predicted"])
-        alike = (genes["measured"] > 0) == (genes["predicted"] > 0)
-        table.loc[genes.index, "same_sign"] = alike.mean()
-    return table.reindex(columns=COLUMNS)
+    names = {"difference_truth": "measured", "difference_prediction": "predicted", "q_truth": "q_measured"}
+    table = genes.rename(columns=names).dropna(subset=["measured", "predicted"])
+    table = table[table["method"].isin(competitors(table["method"], settings or {}))]
+    groups = table.groupby("method", sort=False)
+    r = {method: own["measured"].corr(own["predicted"]) for method, own in groups}
+    alike = {m: float(((own["measured"] > 0) == (own["predicted"] > 0)).mean()) for m, own in groups}
+    table = table.assign(r=table["method"].map(r), same_sign=table["method"].map(alike))
+    best = sorted((m for m in r if r[m] == r[m]), key=lambda m: -r[m])[:MOST]
+    return table.loc[table["method"].isin(best), COLUMNS].reset_index(drop=True)
 
 
 @styled
 def plot_difference(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw predicted against measured differences per method; the genes that differ most are named."""
     settings = settings or {}
-    methods = method_order(table["method"], settings)[:5]
+    methods = method_order(table["method"], settings)
     figure = new_figure(max(3.0, DOUBLE * len(methods) / 5), 2.1)
     panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
     low, high = (float(getattr(table[["measured", "predicted"]], f)().agg(f)) for f in ("min", "max"))
@@ -98,18 +89,22 @@ def plot_difference(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
-    """Say what a difference is."""
+    """Say what a difference is, and how many genes differ."""
+    first = table[table["method"] == table["method"].iloc[0]]
+    found = int((first["q_measured"] <= LEVEL).sum())
     return (
-        "Mean expression on tumour spots minus that on normal spots, within sections and then averaged over "
-        f"sections and patients (n = {count(int(table['n_patients'].max()), 'patient')} with both kinds of "
-        f"spots, {count(table['gene'].nunique(), 'gene')}), predicted against measured; dashed: equality. A "
-        "flat cloud along the horizontal is a prediction that shrinks the contrast. r and the share with "
-        "the same sign are over genes; at most five methods. Descriptive; no test." + scores_note(settings)
+        "Mean expression on tumour spots minus that on normal spots of a patient, averaged over patients (n "
+        f"= {count(int(table['n_patients'].max()), 'patient')} with both kinds of spots, "
+        f"{count(table['gene'].nunique(), 'gene')}), predicted against measured; dashed: equality. A flat "
+        "cloud along the horizontal is a prediction that shrinks the contrast. r and the share with the "
+        f"same sign are over genes; at most five trained methods. {count(found, 'gene')} of {len(first)} "
+        "differ in the measurement (t-test over patients, two-sided, Benjamini-Hochberg 5 "
+        "%)." + scores_note(settings)
     )
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the means on tumour and normal spots and draw their differences."""
-    table = tidy_difference(read_metrics(inputs["metrics"], METRICS))
+    table = tidy_difference(read_table(inputs["genes"]), settings)
     table = require_rows(table, "no section has tumour and normal spots.")
     return plot_difference(table, settings), table

@@ -1,6 +1,6 @@
 """How well methods tell tumour from normal spots (Chen et al. 2024, HE2Gene).
 
-Inputs: ``metrics`` (metric folders of the methods that predict tumour).
+Inputs: ``tumour`` (tumour.tsv: method, patient ("*" for the mean over patients), auroc, auprc, ...).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from histobench.figures.parts import method_rows, require_rows, row_bands
-from histobench.figures.sources import read_metrics
 from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
 from histobench.figures.text import count, scores_note
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Tumour prediction",
     "group": "tumour",
-    "inputs": {"metrics": "results/{experiment}/metrics/{tumour_method}"},
+    "inputs": {"tumour": "results/{experiment}/tables/tumour.tsv"},
+    "when": ["tumour_method"],
 }
 # Metric -> (axis, value of a method that knows nothing).
 METRICS = {
-    "tumour_auroc": ("AUROC", 0.5),
-    "tumour_auprc": ("AUPRC", None),
-    "tumour_accuracy": ("accuracy at 0.5", None),
-    "tumour_brier": ("Brier score", None),
+    "auroc": ("AUROC", 0.5),
+    "auprc": ("AUPRC", None),
+    "accuracy": ("accuracy at 0.5", None),
+    "brier": ("Brier score", None),
 }
 
 
-def tidy_tumour(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return method, patient, metric, value, mean: pooled sections of each patient, mean over patients."""
-    own = metrics[(metrics["section"] == "*") & metrics["metric"].isin(METRICS) & metrics["value"].notna()]
-    table = own[["method", "patient", "metric", "value"]].copy()
+def tidy_tumour(tumour: pd.DataFrame) -> pd.DataFrame:
+    """Return method, patient, metric, value, mean: one row per patient, with the mean over patients."""
+    patients = tumour[tumour["patient"].astype(str) != "*"]
+    table = patients.melt(["method", "patient"], list(METRICS), var_name="metric").dropna(subset="value")
     table["mean"] = table.groupby(["method", "metric"])["value"].transform("mean")
     return table.reset_index(drop=True)
 
@@ -44,7 +45,7 @@ def tidy_tumour(metrics: pd.DataFrame) -> pd.DataFrame:
 def plot_tumour(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw bars of the mean over patients with a dot per patient, one panel per metric."""
     settings = settings or {}
-    auroc = table[table["metric"] == "tumour_auroc"].drop_duplicates("method")
+    auroc = table[table["metric"] == "auroc"].drop_duplicates("method")
     methods = list(auroc.sort_values("mean", ascending=False, kind="stable")["method"])
     methods += [method for method in table["method"].unique() if method not in methods]
     metrics = [metric for metric in METRICS if metric in set(table["metric"])]
@@ -92,7 +93,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
-    """Read the metric files and draw the tumour scores."""
-    table = tidy_tumour(read_metrics(inputs["metrics"], list(METRICS)))
+    """Read the table and draw the tumour scores."""
+    table = tidy_tumour(read_table(inputs["tumour"]))
     table = require_rows(table, "no tumour probability could be compared with a label.")
     return plot_tumour(table, settings), table

@@ -1,0 +1,105 @@
+"""Reconstruction error of an autoencoder by epoch (Kumar and Chatterjee 2024, HistoSPACE).
+
+Inputs: ``histories`` (history.tsv of every fold of the method).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from histobench.figures.parts import require_rows
+from histobench.figures.sources import as_list
+from histobench.figures.style import QUIET_COLOUR, method_style, method_title, new_figure, styled
+from histobench.figures.text import count
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Autoencoder: reconstruction error",
+    "group": "training",
+    "inputs": {"histories": "results/{experiment}/models/{autoencoder}/{fold}/history.tsv"},
+}
+STAGE = "autoencoder"
+PUBLISHED = 0.002
+
+
+def tidy_reconstruction(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Return method, fold, epoch, split, error from histories keyed by (method, fold)."""
+    import pandas as pd
+
+    blocks = []
+    for (method, fold), history in histories.items():
+        own = history[history["stage"] == STAGE] if "stage" in history else history.head(0)
+        for column, split in (("loss", "train"), ("valid_loss", "valid"), ("valid_mse", "valid")):
+            if column in own and own[column].notna().any():
+                blocks.append(
+                    pd.DataFrame(
+                        {
+                            "method": method,
+                            "fold": fold,
+                            "epoch": own["epoch"],
+                            "split": split,
+                            "error": own[column].astype(float),
+                        }
+                    ).dropna()
+                )
+    if not blocks:
+        return pd.DataFrame(columns=["method", "fold", "epoch", "split", "error"])
+    return pd.concat(blocks).drop_duplicates(["method", "fold", "epoch", "split"]).reset_index(drop=True)
+
+
+@styled
+def plot_reconstruction(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw one line per fold and split, and the published error."""
+    from matplotlib.lines import Line2D
+
+    settings = settings or {}
+    method = str(table["method"].iloc[0])
+    colour = method_style(method, settings).colour
+    figure = new_figure(3.8, 2.8)
+    axes = figure.subplots()
+    for (split, _), line in table.groupby(["split", "fold"], sort=True):
+        valid = split == "valid"
+        axes.plot(
+            line["epoch"],
+            line["error"],
+            color=colour if valid else QUIET_COLOUR,
+            lw=1.1 if valid else 0.8,
+            ls="-" if valid else (0, (4, 2)),
+            marker="o" if len(line) == 1 else "",
+            ms=3,
+        )
+    axes.axhline(PUBLISHED, color="#222222", lw=0.8, ls=":")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="mean squared error (pixels 0 to 1)")
+    axes.set_title(method_title(method, settings), color=colour, loc="left")
+    axes.grid(axis="y")
+    figure.legend(handles=[Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (4, 2)), label="training"),
+                           Line2D([], [], color=colour, lw=1.1, label="validation"),
+                           Line2D([], [], color="#222222", lw=0.8, ls=":", label=f"published, {PUBLISHED}")],
+                  loc="outside lower center", ncols=3)  # fmt: skip
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what a line is, and what the published number is."""
+    return (
+        f"Reconstruction error of the autoencoder of {method_title(str(table['method'].iloc[0]), settings)} "
+        f"by epoch, one line per fold (n = {count(table['fold'].nunique(), 'fold')}), logarithmic axis. "
+        "Dotted: the 0.002 that the paper reports for its third autoencoder, on other images. Test patients "
+        "are in neither split. Descriptive; no test."
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the histories and draw the autoencoder's part."""
+    histories = {(path.parts[-3], path.parts[-2]): read_table(path) for path in as_list(inputs["histories"])}
+    table = require_rows(tidy_reconstruction(histories), "the histories hold no autoencoder.")
+    return plot_reconstruction(table, settings), table
