@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> None:
         build(
             Path(arguments[arguments.index("--file") + 1]), Path(arguments[arguments.index("--prefix") + 1])
         )
-    else:
+    elif arguments[0] != "clean":  # there is nothing to clean
         sys.exit(f"this stand-in for conda does not know {arguments}")
 
 

@@ -31,7 +31,7 @@ column, row = np.meshgrid(np.arange(side // tile), np.arange(side // tile))
 x, y = (tile * axis.ravel() + tile // 2 for axis in (column, row))
 centres = []
 with open_slide(path) as slide:
-    for batch in iter_patches(slide, place_windows(side, side, x, y, 224, 0.25, 0.5)):
+    for _, batch in iter_patches(slide, place_windows(side, side, x, y, 224, 0.25, 0.5)):
         centres += batch[:, 112, 112].tolist()
     corner = slide.read_region(side - 5, side - 5, 10, 10)
 print(json.dumps({"centres": centres, "corner": corner[[0, 9], [0, 9]].tolist(), **peak_memory()}))

@@ -134,11 +134,21 @@ def test_impossible_requests_are_named():
 def test_batches_do_not_change_patches():
     slide = ArraySlide(coded(300, 300))
     windows = place_windows(300, 300, np.arange(70) * 4, np.arange(70) * 4, 32)
-    batches = list(iter_patches(slide, windows, batch=32))
-    assert [len(b) for b in batches] == [32, 32, 6]
-    np.testing.assert_array_equal(
-        np.concatenate(batches), cut_patches(slide, np.arange(70) * 4, np.arange(70) * 4, 32)
-    )
+    whole = cut_patches(slide, np.arange(70) * 4, np.arange(70) * 4, 32)
+    seen = []
+    for spots, patches in iter_patches(slide, windows, batch=32):
+        np.testing.assert_array_equal(patches, whole[spots])
+        seen.append(spots)
+    assert [len(spots) for spots in seen] == [32, 32, 6]
+    assert sorted(np.concatenate(seen)) == list(range(70))
+
+
+def test_batches_go_down_the_image():
+    slide = ArraySlide(coded(300, 300))
+    y = np.array([250, 10, 100, 40])
+    windows = place_windows(300, 300, y * 0 + 50, y, 32)
+    order = np.concatenate([spots for spots, _ in iter_patches(slide, windows, batch=2)])
+    assert order.tolist() == [1, 3, 2, 0]
 
 
 def test_white_fraction_counts_pixels_above_220():

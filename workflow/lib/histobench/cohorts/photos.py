@@ -16,7 +16,7 @@ import numpy.typing as npt
 from histobench.cohorts.archives import open_archive
 from histobench.errors import UserError
 from histobench.files import atomic_path, write_table
-from histobench.imaging.patches import iter_patches
+from histobench.imaging.patches import cut_windows
 from histobench.imaging.slides import ArraySlide, read_image
 from histobench.imaging.tiles import cover
 
@@ -72,7 +72,7 @@ def _tiles(
             f"{path}: {width} x {height} pixels are less than one tile of {windows.crop_px}; "
             "choose a smaller width or a finer scale."
         )
-    pixels = np.concatenate(list(iter_patches(ArraySlide(image), windows, _stain_function(image, stain))))
+    pixels = cut_windows(ArraySlide(image), windows, _stain_function(image, stain))
     return pixels, windows.left, windows.top
 
 

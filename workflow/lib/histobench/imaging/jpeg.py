@@ -6,7 +6,6 @@ Python. So the marker structure is walked first: it costs well under a hundredth
 
 from __future__ import annotations
 
-import re
 import struct
 from pathlib import Path
 
@@ -14,11 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.imaging.headers import START_OF_FRAME, WITHOUT_LENGTH, unreadable
-
-# In compressed data 0xFF is followed by 0 (stuffing), a restart marker or more 0xFF;
-# anything else ends the scan.
-_SCAN_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
 def read_jpeg(path: Path, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
@@ -74,33 +68,48 @@ def find_damage(data: bytes) -> str | None:
         position += length
         try:
             if marker in START_OF_FRAME:
-                frame = _Frame(marker, segment)
+                frame = Frame(marker, segment)
                 if frame.components not in (1, 3):
                     return f"the JPEG has {frame.components} colour channels, but grey or RGB is needed"
             elif marker == 0xDD:
                 interval = int.from_bytes(segment[:2], "big")
             elif marker == 0xDA:
-                end = _SCAN_END.search(data, position)
-                if end is None:
+                end, marks = scan_marks(data, position)
+                if end == len(data):
                     return "the JPEG is truncated"
                 if frame and interval and frame.sequential and segment[0] == frame.components:
-                    found = sum(1 for _ in _RESTART.finditer(data, position, end.start()))
                     expected = -(-frame.units // interval) - 1
-                    if found != expected:
-                        return f"the JPEG is damaged (it holds {found} of {expected} restart markers)"
-                position = end.start()
+                    if len(marks) != expected:
+                        return f"the JPEG is damaged (it holds {len(marks)} of {expected} restart markers)"
+                position = end
         except (struct.error, IndexError, ZeroDivisionError):
             return "the JPEG is damaged"
 
 
-class _Frame:
-    """What a frame header says: components, coding and the number of minimum coded units."""
+def scan_marks(data: bytes, start: int) -> tuple[int, npt.NDArray[np.int64]]:
+    """Return where the compressed data that begin at ``start`` end, and where their restart markers are.
+
+    In compressed data 0xFF is followed by 0 (stuffing), a restart marker or more 0xFF; anything else ends
+    them. The end is that of the file where there is no such marker.
+    """
+    bytes_ = np.frombuffer(data, np.uint8)
+    escapes = start + np.flatnonzero(bytes_[start:-1] == 0xFF)
+    after = bytes_[escapes + 1]
+    restart = (after >= 0xD0) & (after <= 0xD7)
+    ends = escapes[(after != 0) & (after != 0xFF) & ~restart]
+    end = int(ends[0]) if len(ends) else len(data)
+    marks = escapes[restart]
+    return end, marks[marks < end]
+
+
+class Frame:
+    """What a frame header says: size, components, coding, and the size and number of minimum coded units."""
 
     def __init__(self, marker: int, segment: bytes) -> None:
-        _, height, width, self.components = struct.unpack(">BHHB", segment[:6])
+        _, self.height, self.width, self.components = struct.unpack(">BHHB", segment[:6])
         self.sequential = marker in (0xC0, 0xC1)
         sampling = [segment[7 + 3 * i] for i in range(self.components)]
         # A single component is coded block by block whatever sampling it states.
-        across = 8 * max(s >> 4 for s in sampling) if self.components > 1 else 8
-        down = 8 * max(s & 15 for s in sampling) if self.components > 1 else 8
-        self.units = -(-width // across) * -(-height // down)
+        self.across = 8 * max(s >> 4 for s in sampling) if self.components > 1 else 8
+        self.down = 8 * max(s & 15 for s in sampling) if self.components > 1 else 8
+        self.units = -(-self.width // self.across) * -(-self.height // self.down)

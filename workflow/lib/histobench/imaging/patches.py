@@ -109,22 +109,32 @@ def place_windows(
 
 def iter_patches(
     slide: Slide, windows: Windows, stain: ColourFunction | None = None, batch: int = _BATCH
-) -> Iterator[Image]:
-    """Cut patches in batches of uint8 (n, W, W, 3), in spot order.
+) -> Iterator[tuple[npt.NDArray[np.int64], Image]]:
+    """Cut patches in batches: the numbers of some spots (n,), and their patches, uint8 (n, W, W, 3).
 
-    ``stain`` maps colours before any resampling, exactly as if the whole section had been mapped. Shrinking
-    averages the covered area, enlarging interpolates linearly; neither aliases.
+    Batches go down the image, so that a slide which is decoded by rows decodes each once. ``stain`` maps
+    colours before any resampling, exactly as if the whole section had been mapped. Shrinking averages the
+    covered area, enlarging interpolates linearly; neither aliases.
     """
+    order = np.argsort(windows.top, kind="stable")
     for start in range(0, len(windows), batch):
-        stop = min(start + batch, len(windows))
-        crops = np.empty((stop - start, windows.crop_px, windows.crop_px, 3), np.uint8)
-        for i in range(start, stop):
-            crops[i - start] = slide.read_region(
-                int(windows.left[i]), int(windows.top[i]), windows.crop_px, windows.crop_px
+        spots = order[start : start + batch]
+        crops = np.empty((len(spots), windows.crop_px, windows.crop_px, 3), np.uint8)
+        for crop, spot in zip(crops, spots, strict=True):
+            crop[:] = slide.read_region(
+                int(windows.left[spot]), int(windows.top[spot]), windows.crop_px, windows.crop_px
             )
         if stain is not None:
             crops = stain(crops)
-        yield _resize(crops, windows.width_px)
+        yield spots, _resize(crops, windows.width_px)
+
+
+def cut_windows(slide: Slide, windows: Windows, stain: ColourFunction | None = None) -> Image:
+    """Cut patches into memory, in the order of the windows: uint8 (N, W, W, 3)."""
+    patches = np.empty((len(windows), windows.width_px, windows.width_px, 3), np.uint8)
+    for spots, batch in iter_patches(slide, windows, stain):
+        patches[spots] = batch
+    return patches
 
 
 def _resize(crops: Image, width: int) -> Image:
@@ -153,12 +163,7 @@ def cut_patches(
     windows = place_windows(
         slide.width, slide.height, pixel_x, pixel_y, width_px, um_per_px_native, um_per_px_target
     )
-    patches = np.empty((len(windows), width_px, width_px, 3), np.uint8)
-    at = 0
-    for batch in iter_patches(slide, windows, stain):
-        patches[at : at + len(batch)] = batch
-        at += len(batch)
-    return patches
+    return cut_windows(slide, windows, stain)
 
 
 def white_fraction(patches: Image) -> npt.NDArray[np.float64]:
@@ -247,13 +252,15 @@ def write_patches(
             write_table(index.round({"white_fraction": 6}), output_tsv)
 
 
-def _stream(path: Path, shape: tuple[int, ...], batches: Iterator[Image]) -> npt.NDArray[np.float64]:
-    """Write batches as one .npy file and return their white fractions.
+def _stream(
+    path: Path, shape: tuple[int, ...], batches: Iterator[tuple[npt.NDArray[np.int64], Image]]
+) -> npt.NDArray[np.float64]:
+    """Write batches as one .npy file, each patch to its place, and return the white fraction of each.
 
     Plain writes instead of a memory map: on a full disk they fail with an error that can be explained,
     where touching a mapped page kills the process.
     """
-    white: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    white = np.empty(shape[0])
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
         "fortran_order": False,
@@ -261,10 +268,13 @@ def _stream(path: Path, shape: tuple[int, ...], batches: Iterator[Image]) -> npt
     }
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        for batch in batches:
-            stream.write(np.ascontiguousarray(batch).data)
-            white.append(white_fraction(batch))
-    return np.concatenate(white)
+        begin, size = stream.tell(), math.prod(shape[1:])
+        for spots, batch in batches:
+            for spot, patch in zip(spots.tolist(), batch, strict=True):
+                stream.seek(begin + spot * size)
+                stream.write(np.ascontiguousarray(patch).data)
+            white[spots] = white_fraction(batch)
+    return white
 
 
 def _stain_function(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from histobench.errors import UserError
 from histobench.imaging.headers import JPEG, PNG, image_kind, image_size, unreadable
 from histobench.imaging.jpeg import read_jpeg
+from histobench.imaging.jpegbands import JpegBands, find_layout
 
 __all__ = ["ArraySlide", "Slide", "image_size", "open_slide", "read_image"]
 
@@ -99,20 +100,36 @@ class ArraySlide(Slide):
 
 
 class _DecodedOnce(Slide):
-    """A JPEG or PNG: the size comes from the header, the pixels are decoded once, when first needed."""
+    """A JPEG or PNG: the size comes from the header, pixels are decoded once, when first needed.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Of a JPEG with restart markers only those rows that windows touch.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self._kind = path, kind
         self.width, self.height = image_size(path)
         self._array: Image | None = None
+        self._bands: JpegBands | None = None
 
     def _window(self, left: int, top: int, right: int, bottom: int) -> Image:
-        if self._array is None:
-            self._array = read_image(self.path)
+        if self._array is None and self._bands is None:
+            self._open()
+        if self._bands is not None:
+            return self._bands.window(left, top, right, bottom)
+        assert self._array is not None
         return self._array[top:bottom, left:right]
 
+    def _open(self) -> None:
+        if self._kind == JPEG:
+            data = self.path.read_bytes()
+            layout = find_layout(data)
+            if layout is not None:
+                self._bands = JpegBands(self.path, data, layout)
+                return
+        self._array = read_image(self.path)
+
     def close(self) -> None:
-        self._array = None
+        self._array = self._bands = None
 
 
 class _TiffSlide(Slide):
@@ -245,7 +262,8 @@ class _VendorSlide(Slide):
 def open_slide(path: str | Path) -> Slide:
     """Open an image for reading windows; use it in a ``with`` block.
 
-    JPEG and PNG are decoded whole when the first window is read and kept until ``close``. TIFF is read by
+    PNG is decoded whole when the first window is read and kept until ``close``; JPEG as well, or by the rows
+    that windows touch where its restart markers allow that. TIFF is read by
     the tiles or strips that a window touches; scanners' formats go through OpenSlide.
 
     Raises
@@ -254,8 +272,9 @@ def open_slide(path: str | Path) -> Slide:
         The file is missing, of an unknown kind, truncated or damaged (for windows, when they are read).
     """
     path = Path(path)
-    if image_kind(path) in (JPEG, PNG):
-        return _DecodedOnce(path)
+    kind = image_kind(path)
+    if kind in (JPEG, PNG):
+        return _DecodedOnce(path, kind)
     import openslide
 
     vendor = openslide.OpenSlide.detect_format(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from histobench.imaging.patches import Image, Windows, iter_patches, place_windows, white_fraction
+from histobench.imaging.patches import Image, Windows, cut_windows, place_windows, white_fraction
 from histobench.imaging.slides import Slide
 
 __all__ = ["TileBatch", "cover", "iter_tissue"]
@@ -92,7 +92,7 @@ def iter_tissue(
         some = replace(
             windows, left=windows.left[part], top=windows.top[part], margin_px=windows.margin_px[part]
         )
-        (pixels,) = iter_patches(slide, some, batch=batch)
+        pixels = cut_windows(slide, some)
         white = white_fraction(pixels)
         kept = np.ones(len(white), bool) if max_white is None else white <= max_white
         if not kept.any():
