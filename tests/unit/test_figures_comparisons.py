@@ -18,6 +18,7 @@ from histobench.figures import (
     leakage_inflation,
     pairwise,
     power_curve,
+    published_numbers,
     transfer_matrix,
     variance_shares,
 )
@@ -234,3 +235,23 @@ def test_only_the_autoencoders_part_of_a_history_is_drawn():
     }
     autoencoder_curves.plot_reconstruction(tidy).draw_without_rendering()
     assert autoencoder_curves.tidy_reconstruction({("histospace", "A"): history.tail(1)}).empty
+
+
+def test_published_numbers_without_ours_are_left_out():
+    table = pd.DataFrame(
+        {
+            "paper": "ST-Net",
+            "method": "stnet",
+            "quantity": ["genes", "median r", "r", "zero"],
+            "gene": [np.nan, "GNAS", "X", "Y"],
+            "section": np.nan,
+            "unit": "",
+            "published": [102, 0.34, 0.1, 0.0],
+            "ours": [51, 0.17, np.nan, 0.2],
+            "comparison": "yes",
+        }
+    )
+    tidy = published_numbers.tidy_published(table)
+    assert tidy["ratio"].tolist()[:2] == [0.5, 0.5] and np.isnan(tidy["ratio"].iloc[2]) and len(tidy) == 3
+    drawn = words(published_numbers.plot_published(tidy))
+    assert "102 → 51" in drawn and "ST-Net: median r GNAS" in drawn and "nan" not in drawn

@@ -918,6 +918,7 @@ def figure_values(name):
         "patches": patch_variant(experiment) if experiment["patches"] else "",
         "truth": "planted" if cohort in simulated_cohorts() else "",
         "external": [other["cohort"] for other in experiment["external"]],
+        "paper": name if experiment["mode"] == "paper" else "",
         "section_wise": (
             [
                 other

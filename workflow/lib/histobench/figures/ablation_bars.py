@@ -47,7 +47,7 @@ def tidy_ablations(
     import pandas as pd
 
     bases: dict[str, str] = {}
-    board = leaderboard.set_index("method")
+    board: Any = leaderboard.set_index("method")
     rows = []
     for method, entry in entries.items():
         if method not in board.index:
@@ -81,7 +81,8 @@ def plot_ablations(table: pd.DataFrame, settings: Mapping[str, Any] | None = Non
     figure = new_figure(DOUBLE, 0.8 + 0.3 * len(table))
     axes = figure.subplots()
     heads = ("Holm p", "MAE", "RMSE")
-    for row, entry in table.iterrows():
+    entry: Any
+    for row, (_, entry) in enumerate(table.iterrows()):
         colour = method_style(entry["base"], settings).colour
         axes.barh(row, entry["difference"], color=colour, alpha=0.5, height=0.66)
         axes.plot([entry["low"], entry["high"]], [row, row], color=colour, lw=1.6)
@@ -136,8 +137,9 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read scores and comparisons and draw the variants."""
-    tables = [read_table(inputs[name]) for name in ("leaderboard", "comparisons")]
+    board, comparisons = read_table(inputs["leaderboard"]), read_table(inputs["comparisons"])
     table = require_rows(
-        tidy_ablations(*tables, settings.get("entries", {})), "no variant was scored beside its base."
+        tidy_ablations(board, comparisons, settings.get("entries", {})),
+        "no variant was scored beside its base.",
     )
     return plot_ablations(table, settings), table

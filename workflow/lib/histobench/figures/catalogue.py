@@ -58,6 +58,7 @@ PLACEHOLDERS = {
     "stained": "no section with an image takes part",
     "patches": "no patches are cut",
     "truth": "the cohort is not simulated: nothing is known to be planted",
+    "paper": "the experiment repeats no paper's protocol",
     "external": "no external cohort is configured",
     "section_wise": "no experiment of this run repeats it with section-wise folds",
     "other_transform": "no experiment of this run repeats it with another target transform",

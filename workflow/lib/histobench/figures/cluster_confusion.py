@@ -45,7 +45,7 @@ def tidy_confusion(confusion: pd.DataFrame, settings: Mapping[str, Any] | None =
     for (values, method, _), part in own.groupby(["values", "method", "section"], sort=False):
         if values == "predicted" and method not in methods:
             continue
-        counts = part.pivot_table(
+        counts: Any = part.pivot_table(
             index="label", columns="cluster", values="n_spots", aggfunc="sum", fill_value=0
         )
         counts = counts.reindex(index=["tumour", "normal"], columns=[0, 1], fill_value=0).to_numpy()

@@ -83,7 +83,8 @@ def _named(clusters: pd.Series, label: pd.Series) -> pd.Series:
     """Name each cluster after a label, most overlapping pairs first, each label at most once."""
     import pandas as pd
 
-    overlap = pd.crosstab(clusters, label).stack().sort_values(ascending=False, kind="stable")
+    stacked: Any = pd.crosstab(clusters, label).stack()
+    overlap = stacked.sort_values(ascending=False, kind="stable")
     names: dict[Any, str] = {}
     for cluster, name in overlap.index:
         if cluster not in names and name not in names.values():

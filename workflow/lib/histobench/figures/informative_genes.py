@@ -33,7 +33,7 @@ def tidy_informative(genes: pd.DataFrame, settings: Mapping[str, Any] | None = N
 
     if genes.empty:
         return pd.DataFrame(columns=COLUMNS)
-    methods = competitors(genes["method"], settings or {})
+    methods = competitors(map(str, genes["method"]), settings or {})
     sources = [(TRUTH, methods[0], "truth"), *((method, method, "prediction") for method in methods)]
     blocks = []
     for source, method, side in sources:
@@ -47,7 +47,7 @@ def tidy_informative(genes: pd.DataFrame, settings: Mapping[str, Any] | None = N
 def plot_informative(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw a Venn diagram of the measurement and two methods, and the overlap of every method with it."""
     settings = settings or {}
-    sets = {source: set(own["gene"]) for source, own in table.groupby("source", sort=False)}
+    sets = {str(source): set(own["gene"]) for source, own in table.groupby("source", sort=False)}
     methods = method_order([source for source in sets if source != TRUTH], settings)
     deep_first = sorted(methods, key=lambda m: -len(sets[m] & sets.get(TRUTH, set())))
     shown = [TRUTH, *deep_first[:2]]

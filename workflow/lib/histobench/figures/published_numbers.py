@@ -1,0 +1,95 @@
+"""Published numbers beside our own, for an experiment that repeats a paper's protocol.
+
+Inputs: ``published`` (published.tsv: paper, method, quantity, gene, published, ours, comparison, reason).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import require_rows, row_bands
+from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
+from histobench.figures.text import count, scores_note
+from histobench.files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURE = {
+    "title": "Published numbers and ours",
+    "group": "protocols",
+    "inputs": {"published": "results/{experiment}/tables/published.tsv"},
+    "when": ["paper"],
+}
+MOST = 30
+COLUMNS = [
+    "paper",
+    "method",
+    "quantity",
+    "gene",
+    "section",
+    "unit",
+    "published",
+    "ours",
+    "ratio",
+    "comparison",
+]
+
+
+def tidy_published(published: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with both numbers, with ours as a share of the published one (NaN where that is 0)."""
+    import numpy as np
+
+    known = published[published["published"].notna() & published["ours"].notna()]
+    paper = known["published"].astype(float).to_numpy()
+    ratio = np.divide(known["ours"].astype(float), paper, out=np.full(len(paper), np.nan), where=paper != 0)
+    return known.assign(ratio=ratio)[COLUMNS].head(MOST).reset_index(drop=True)
+
+
+@styled
+def plot_published(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
+    """Draw ours as a share of the published number, one row per number, with both values."""
+    settings = settings or {}
+    figure = new_figure(DOUBLE, 0.8 + 0.21 * len(table))
+    axes = figure.subplots()
+    axes.axvline(1, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+    names = []
+    entry: Any
+    for row, (_, entry) in enumerate(table.iterrows()):
+        colour = method_style(str(entry["method"]), settings).colour
+        axes.plot(entry["ratio"], row, "o", ms=5, color=colour)
+        text = f"{float(entry['published']):g} → {float(entry['ours']):.3g}"
+        axes.annotate(text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0), fontsize=6.5,
+                      textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
+        what = " ".join(
+            str(entry[name]) for name in ("quantity", "gene", "section") if entry[name] == entry[name]
+        )
+        names.append(f"{entry['paper']}: {what}"[:64])
+    axes.set_yticks(range(len(table)), names, fontsize=6)
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("ours, as a share of the published number")
+    axes.grid(axis="x")
+    row_bands(axes, len(table))
+    return figure
+
+
+def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
+    """Say what is beside what, and where reasons stand."""
+    return (
+        f"{count(len(table), 'published number')} that this experiment has a number for, at most {MOST}: "
+        "ours as a share of the published one, and both (published → ours). Which of them can be compared, "
+        "and the known reason of a difference, is in the table of published numbers. Descriptive; no "
+        "test." + scores_note(settings)
+    )
+
+
+def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the ledger and draw what has both numbers."""
+    table = require_rows(
+        tidy_published(read_table(inputs["published"])), "no published number has one of ours beside it."
+    )
+    return plot_published(table, settings), table
