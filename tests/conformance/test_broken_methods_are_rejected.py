@@ -83,6 +83,17 @@ class Unseeded(Good):
         return told
 
 
+class LeavesTheSharedGeneratorAsItWas(Good):
+    """Two fits in a row draw alike; in another process they would not."""
+
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        state = np.random.get_state()  # noqa: NPY002
+        self._mean = self._mean + np.random.normal(size=len(self._mean))  # noqa: NPY002
+        np.random.set_state(state)  # noqa: NPY002
+        return told
+
+
 class Drifts(Good):
     def predict(self, section):
         self._mean = self._mean + 0.001
@@ -169,6 +180,7 @@ BROKEN = {
     Peeks: "changes with the truth",
     NeedsTruth: "needs.oracle",
     Unseeded: "context.seed",
+    LeavesTheSharedGeneratorAsItWas: "context.seed",
     Drifts: "two answers",
     ForgetsOnSave: "other numbers",
     SavesTwice: "notes.txt",
