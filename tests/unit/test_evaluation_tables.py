@@ -12,7 +12,7 @@ from scipy import stats
 from histobench.errors import UserError
 from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
 from histobench.evaluation.results import average_seeds, read_scores, split_seed
-from histobench.evaluation.score import ScoredSection, score_sections
+from histobench.evaluation.score import ScoredSection, score_and_describe
 from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
 from histobench.evaluation.tables import write_tables
 from histobench.files import read_table, write_json, write_table
@@ -47,27 +47,58 @@ def panel_of(patient):
     return [g for g in range(len(GENES)) if g != left_out]
 
 
+def tumour_of(section):
+    """E has no labels, F no normal spots; elsewhere tumour is where PLANT0 is high."""
+    signal, _, _ = tissue(section)
+    if section[0] == "E":
+        return np.full(len(signal), np.nan)
+    tumour = (signal[:, 0] > 0).astype(float)
+    tumour[::9] = np.nan
+    return np.where(np.isnan(tumour), np.nan, 1.0) if section[0] == "F" else tumour
+
+
 def scored(method, section, patient, seed):
-    _, truth, total = tissue(section)
+    signal, truth, total = tissue(section)
     genes = panel_of(patient)
     prediction = predicted(method, section, seed)[:, genes]
     names = tuple(GENES[g] for g in genes)
-    return ScoredSection(patient, section, names, truth[:, genes], prediction, truth[:, genes], total)
+    tumour, place = tumour_of(section), np.arange(len(truth))
+    words = np.select([tumour == 1, tumour == 0], ["invasive cancer", "connective tissue"], "")
+    deep = method == "good"
+    return ScoredSection(
+        patient, section, names, truth[:, genes], prediction, truth[:, genes], total, tumour=tumour,
+        tumour_probability=np.clip(0.5 + 0.2 * signal[:, 0], 0, 1) if deep else None,
+        spots=np.array([f"{i}x0" for i in place], dtype=object), array_x=place % 8, array_y=place // 8,
+        label=words, embedding=signal[:, :4] if deep else None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Small forests; and no collection of garbage, 60 ms, by statsmodels in every Holm correction."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("histobench.evaluation.tumour.N_TREES", 10)
+        patch.setattr("histobench.evaluation.domains.N_STARTS", 2)
+        patch.setattr("gc.collect", lambda *_: 0)
+        yield
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Metric tables, run records, ceilings and truth of four methods; "good" has two seeds."""
     root = tmp_path_factory.mktemp("results")
-    metrics, runs, ceilings = {}, {}, []
+    metrics, runs, spots, ceilings = {}, {}, {}, []
     for folder, method, seed in [
         ("good", "good", 0), ("good.seed1", "good", 1), ("poor", "poor", 0), ("blind", "blind", 0),
         ("constant", "constant", 0),
     ]:  # fmt: skip
         for patient, sections in PATIENTS.items():
             path = root / "metrics" / folder / f"{patient}.parquet"
-            write_table(score_sections([scored(method, s, patient, seed) for s in sections]), path)
+            found, of_spots = score_and_describe([scored(method, s, patient, seed) for s in sections])
+            write_table(found, path)
             metrics.setdefault(folder, []).append(path)
+            spots.setdefault(folder, []).append(root / "spots" / folder / path.name)
+            write_table(of_spots, spots[folder][-1])
             run = root / "models" / folder / patient / "run.json"
             write_json({"fold": patient, "seed": seed, "seconds": 2.0 + seed, "peak_memory_mb": 100.0 + seed,
                         "parameters": 7, "train_patients": sorted(set(PATIENTS) - {patient})}, run)  # fmt: skip
@@ -84,7 +115,8 @@ def files(tmp_path_factory):
                           "programme": "p", "strength": [1.0] * 6 + [0.0] * 12})  # fmt: skip
     truth["kind"] = truth["kind"].replace({"plant": "planted"})
     write_table(truth, root / "truth.tsv")
-    return {"root": root, "metrics": metrics, "runs": runs, "ceilings": ceilings, "truth": root / "truth.tsv"}
+    return {"root": root, "metrics": metrics, "runs": runs, "ceilings": ceilings, "truth": root / "truth.tsv",
+            "spots": spots}  # fmt: skip
 
 
 FAMILIES = {"good": "deep", "poor": "classical", "blind": "control", "constant": "control"}
@@ -96,6 +128,7 @@ def tables(files):
     write_tables(
         experiment="test", metrics=files["metrics"], runs=files["runs"], ceilings=files["ceilings"],
         families=FAMILIES, truth=files["truth"], output_folder=output, folds=list(PATIENTS), n_bootstrap=200,
+        spots=files["spots"], transform="log1p_cp10k",
     )  # fmt: skip
     return {path.stem: read_table(path) for path in output.glob("*.tsv")}
 
@@ -232,6 +265,135 @@ def test_planted_genes_are_found_and_null_genes_are_not(tables):
     )
 
 
+def test_metrics_have_intervals_and_equal_the_leader_board(tables):
+    metrics = tables["metrics"].set_index(["method", "metric"])
+    board = tables["leaderboard"].set_index("method")
+    for method in ("good", "poor"):
+        for name in ("pearson", "spearman", "rmse", "mae", "ceiling_fraction"):
+            assert metrics.loc[(method, name), "value"] == pytest.approx(board.loc[method, name], abs=1e-6)
+    good = metrics.loc["good"]
+    assert ((good["value_low"] <= good["value"] + 1e-9) & (good["value"] <= good["value_high"] + 1e-9)).all()
+    assert good.loc["rmse_factor", "value"] == pytest.approx(np.exp(good.loc["rmse", "value"]))
+    assert good.loc["tumour_auroc", "n_patients"] == 4 and good.loc["tumour_auroc", "value"] > 0.95
+    assert good.loc["purity_embedding", "n_patients"] == 4
+    assert ("poor", "tumour_auroc") not in metrics.index, "nothing is said of what a method does not do"
+    # the null of the correlation over genes: a constant profile per section
+    assert (
+        metrics.loc[("constant", "pearson_per_spot"), "better"]
+        != metrics.loc[("constant", "pearson"), "better"]
+    )
+    assert metrics.loc[("constant", "sd_ratio"), "value"] == 0
+
+
+def test_ranks_and_variance_components(tables):
+    ranks = tables["ranks"].query("metric == 'pearson'").set_index("method")
+    assert ranks.index[0] == "good" and ranks["mean_rank"].sum() == pytest.approx(10)
+    assert (ranks["n_patients"] == 6).all() and ranks["p_friedman"].iloc[0] < 0.01
+    assert set(tables["ranks"]["metric"]) >= {"spearman", "rmse", "ssim", "js_divergence"}
+    variance = tables["variance"].set_index(["method", "component"])
+    assert variance.loc[("good", "seed"), "variance"] > 0
+    assert "cannot be told apart" in variance.loc[("good", "fold and patient"), "note"]
+    assert "One seed" in variance.loc[("poor", "seed"), "note"] and np.isnan(
+        variance.loc[("poor", "seed"), "variance"]
+    )
+    assert variance.loc["good"]["share"].sum() == pytest.approx(1)
+
+
+def test_consistency_leaves_out_patients_without_such_spots(tables):
+    summary = tables["consistency_summary"].set_index(["method", "spots"])
+    trials = summary.loc["good"]["n_patients"].to_dict()
+    assert trials == {"all": 6, "tumour": 5, "normal": 4}, "E has no label, F no normal spot"
+    assert summary.loc[("good", "all"), "shared_training"] == pytest.approx(0.2)
+    assert "correlate by 0.2" in summary.loc[("good", "all"), "note"]
+    rows = tables["consistency"].set_index(["method", "spots", "gene"])
+    # Expected from scipy: patient A pools two sections, tumour spots only.
+    values = []
+    for sections in PATIENTS.values():
+        y, f = [], []
+        for section in sections:
+            chosen = tumour_of(section) == 1
+            y.append(tissue(section)[1][chosen, 1])
+            f.append(predicted("poor", section, 0)[chosen, 1])
+        y, f = np.concatenate(y).astype(float), np.concatenate(f).astype(float)
+        if len(y):
+            values.append(stats.pearsonr(y, f).statistic)
+    row = rows.loc[("poor", "tumour", "PLANT1")]
+    assert (row["n_patients"], row["n_positive"]) == (5, sum(v > 0 for v in values))
+    assert row["median_pearson"] == pytest.approx(np.median(values), abs=1e-6)
+    assert (rows["p_shared"] >= rows["p_binomial"] - 1e-12)[rows["p_binomial"] < 0.4].all()
+
+
+def test_tumour_tables(tables):
+    tumour = tables["tumour"].set_index("patient")
+    assert set(tumour["method"]) == {"good"} and set(tumour.index) == {"A", "B", "C", "D", "F", "*"}
+    assert np.isnan(tumour.loc["F", "auroc"]) and tumour.loc["F", "prevalence"] == 1
+    assert tumour.loc["*", "auroc"] == pytest.approx(tumour.loc[list("ABCD"), "auroc"].mean())
+    assert tumour.loc["*", "n_labelled"] == tumour.loc[list("ABCDF"), "n_labelled"].sum()
+    curves = tables["tumour_curves"]
+    assert set(curves["curve"]) == {"roc", "precision_recall", "calibration"}
+    assert curves.loc[curves["curve"] == "calibration", "n_spots"].sum() == tumour.loc["*", "n_labelled"]
+
+
+def test_genes_that_differ_and_inform(tables):
+    genes = tables["tumour_genes"].set_index(["method", "gene"])
+    truth = []
+    for patient, sections in PATIENTS.items():
+        if patient in "ABCD":
+            y = np.concatenate([tissue(s)[1][:, 0] for s in sections])
+            label = np.concatenate([tumour_of(s) for s in sections])
+            truth.append(y[label == 1].mean() - y[label == 0].mean())
+    row = genes.loc[("good", "PLANT0")]
+    assert row["n_patients"] == 4
+    assert row["difference_truth"] == pytest.approx(np.mean(truth), abs=1e-5)
+    assert row["p_truth"] == pytest.approx(stats.ttest_1samp(truth, 0).pvalue, rel=1e-3)
+    assert row["q_prediction"] < 0.05 and genes.loc[("blind", "PLANT0"), "q_prediction"] > 0.05
+    informative = tables["informative_genes"].set_index(["method", "gene"])
+    assert informative.loc[("good", "PLANT0"), ["rank_truth", "in_truth", "in_prediction"]].tolist() == [
+        1,
+        1,
+        1,
+    ]
+    assert informative.loc["good"]["in_truth"].sum() == 2, "a tenth of 18 genes"
+    assert informative.loc["constant"]["in_prediction"].sum() == 0
+
+
+def test_domains_confusion_and_latent_neighbours(files, tables):
+    domains = tables["domains"]
+    observed = domains.query("method == 'observed'")
+    assert len(observed) == 7 and (observed["n_domains"] == 2).all(), "sections with both labels"
+    latent = domains.query("values == 'latent'")
+    assert set(latent["section"]) == {"*"} and set(latent["patient"]) == set("ABCD")
+    assert (domains["purity"].dropna() >= domains["purity_majority"][domains["purity"].notna()] - 1e-9).all()
+    confusion = tables["confusion"].query("method == 'poor' and section == 'B1'")
+    assert set(confusion["kind"]) == {"domains", "two_clusters"}
+    labelled = np.isfinite(tumour_of("B1")).sum()
+    assert (confusion.groupby("kind")["n_spots"].sum() == labelled).all()
+    neighbours = tables["latent_neighbours"].set_index("method")
+    assert list(neighbours.index) == ["good"] and neighbours.loc["good", "nearest"] > 0
+    assert neighbours.loc["good", "difference_low"] > 0
+    spots = read_table(files["root"] / "tables" / "spots.parquet")
+    assert len(spots) == sum(len(tissue(s)[1]) for own in PATIENTS.values() for s in own)
+    assert {"observed.domain", "good.domain", "good.latent_cluster", "good.tumour_probability"} <= set(spots)
+    assert not {"poor.latent_cluster", "poor.tumour_probability"} & set(spots)
+    one = spots.query("section == 'B1'")
+    cell = confusion.query("kind == 'two_clusters' and cluster == 0 and label == 'tumour'")["n_spots"].iloc[0]
+    assert ((one["poor.cluster"] == 0) & (one["tumour"] == 1)).sum() == cell
+
+
+def test_pearson_p_of_genes_is_that_of_scipy(tables):
+    genes = tables["genes"].set_index(["method", "gene"])
+    logs = []
+    for patient, sections in PATIENTS.items():
+        for section in sections:
+            if 7 in panel_of(patient):
+                pair = (
+                    tissue(section)[1][:, 7].astype(float),
+                    predicted("poor", section, 0)[:, 7].astype(float),
+                )
+                logs.append(-np.log10(stats.pearsonr(*pair).pvalue))
+    assert genes.loc[("poor", "NULL1"), "neg_log10_p"] == pytest.approx(np.mean(logs), rel=1e-4)
+
+
 def test_nothing_failed_and_everything_is_there(tables):
     assert tables["failures"].empty
     assert set(tables) == {
@@ -282,8 +444,9 @@ def test_tables_are_the_same_twice(files, tables, tmp_path):
     write_tables(
         experiment="test", metrics=files["metrics"], runs=files["runs"], ceilings=files["ceilings"],
         families=FAMILIES, truth=files["truth"], output_folder=tmp_path, folds=list(PATIENTS), n_bootstrap=200,
+        spots=files["spots"], transform="log1p_cp10k",
     )  # fmt: skip
-    for path in tmp_path.glob("*.tsv"):
+    for path in [*tmp_path.glob("*.tsv"), tmp_path / "spots.parquet"]:
         assert path.read_bytes() == (files["root"] / "tables" / path.name).read_bytes()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-N_TREES = 100
+# A forest per section; its importances are averaged over sections and patients.
+N_TREES = 50
 N_BINS = 10
 
 

@@ -78,18 +78,22 @@ def _weighted(run: SectionScores, values: np.ndarray) -> np.ndarray:
 
 
 def mean_p(differences: np.ndarray) -> np.ndarray:
-    """Two-sided p of a one-sample t-test over patients per gene; NaN with fewer than two patients."""
+    """Two-sided p of a one-sample t-test over patients per gene.
+
+    NaN with fewer than two patients; where all agree exactly, 1 for no difference and 0 for one.
+    """
     from scipy import stats
 
-    p = np.full(differences.shape[1], np.nan)
     known = np.isfinite(differences)
-    for g in np.flatnonzero(known.sum(axis=0) >= 2):
-        own = differences[known[:, g], g]
-        if np.ptp(own) > 0:
-            p[g] = stats.ttest_1samp(own, 0.0).pvalue
-        else:
-            p[g] = 1.0 if own[0] == 0 else 0.0
-    return p
+    n = known.sum(axis=0)
+    mean = gene_means(differences)
+    squares = np.where(known, (differences - mean) ** 2, 0.0).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = mean / np.sqrt(squares / (n - 1) / n)
+        p = 2 * stats.t.sf(np.abs(t), np.maximum(n - 1, 1))
+    agree = ~(squares > (1e-12 * np.abs(np.nan_to_num(mean))) ** 2)
+    p = np.where(agree, np.where(mean == 0, 1.0, 0.0), p)
+    return np.where(n > 1, p, np.nan)
 
 
 def tumour_gene_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
