@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import anndata
+import cv2
 import numpy as np
 import pandas as pd
 
 from histobench.evaluation import tables as evaluation_tables
 from histobench.figures.draw import draw
 from histobench.files import write_json, write_table
+from histobench.report.maps import collect_maps
 
 FAMILIES = {
     "stnet": "deep",
@@ -103,6 +105,7 @@ def write_metrics(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
                     "train_patients": [other for other in patients if other != patient],
                     "test_patients": [patient],
                     "hardware": "a processor, 2 cores",
+                    **({"selection_unit": "patient"} if method in ("stnet", "ridge_probe") else {}),
                 },
                 folder / "models" / method / patient / "run.json",
             )
@@ -124,6 +127,11 @@ def write_tables(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
     """Write all tables of an experiment through the code that writes them in a run."""
     write_metrics(folder, n_patients, n_genes)
     write_table(gene_truth(n_genes), folder / "truth.tsv")
+    write_tables_of(folder)
+
+
+def write_tables_of(folder: Path) -> None:
+    """Write the tables of whatever metric files and run records are there."""
     evaluation_tables.write_tables(
         experiment="harmonised",
         metrics={method: sorted((folder / "metrics" / method).glob("*.parquet")) for method in FAMILIES},
@@ -132,6 +140,7 @@ def write_tables(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
         families=FAMILIES,
         output_folder=folder / "tables",
         truth=folder / "truth.tsv",
+        folds=sorted(path.stem for path in (folder / "ceiling").glob("*.parquet")),
         n_bootstrap=50,
     )
 
@@ -176,6 +185,18 @@ def write_predictions(folder: Path, section: str = "B1", methods: list[str] | No
         data.write_h5ad(path)
         paths.append(path)
     return paths
+
+
+def write_maps(home: Path, section: str = "B1") -> None:
+    """Write the maps of one section: of the methods that :func:`write_predictions` writes, the rest missing."""
+    rng = np.random.default_rng(6)
+    grain = rng.integers(150, 230, (170, 160, 3)).astype(np.uint8)
+    tissue = home / "predictions" / f"{section}.jpg"
+    cv2.imwrite(str(tissue), cv2.resize(grain, (6400, 6800), interpolation=cv2.INTER_NEAREST))
+    predictions = {
+        method: home / "predictions" / method / section[0] / f"{section}.h5ad" for method in FAMILIES
+    }
+    collect_maps({section: {"predictions": predictions, "image": tissue}}, home / "maps.json")
 
 
 def write_histories(
@@ -288,6 +309,7 @@ def write_run(folder: Path, n_genes: int = 60) -> None:
     """Write everything that figures and report read of one experiment and one cohort."""
     write_tables(folder / "harmonised", 8, n_genes)
     write_predictions(folder / "harmonised" / "predictions")
+    write_maps(folder / "harmonised")
     write_histories(folder / "harmonised" / "models")
     write_cohort(folder / "data" / "her2st")
 
@@ -340,6 +362,8 @@ def manifest(folder: Path) -> dict:
                 "figures": figures,
                 "audit": home / "audit" / "leakage.tsv",
                 "folds": home / "folds.tsv",
+                "maps": home / "maps.json",
+                "runs": {method: sorted((home / "models" / method).glob("*/run.json")) for method in FAMILIES},
                 "methods": methods,
             }
         },

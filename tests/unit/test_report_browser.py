@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
 from unit import result_tables
 
+from histobench.figures.style import method_title
 from histobench.files import read_table
 from histobench.report.page import write_report
 
@@ -90,6 +93,9 @@ def test_one_page_is_shown_at_a_time_and_every_link_leads_to_its_page(page):
     assert page.locator(".page.current").get_attribute("id") == "overview"
     for link in page.locator("header nav a").all():
         target = link.get_attribute("href")[1:]
+        menu = link.locator("xpath=ancestor::details")
+        if menu.count() and not menu.evaluate("menu => menu.open"):
+            menu.locator("summary").press("Enter")
         link.click()
         assert page.locator(".page.current").count() == 1
         assert page.locator(".page.current").get_attribute("id") == target
@@ -99,6 +105,7 @@ def test_one_page_is_shown_at_a_time_and_every_link_leads_to_its_page(page):
         "[...new Set([...document.querySelectorAll('main a[href^=\"#\"]')].map(a => a.hash))]"
     ):
         page.goto(page.url.split("#")[0] + anchor)
+        anchor = anchor.split("/")[0]
         inside = "id => document.querySelector('.page.current').contains(document.getElementById(id))"
         assert page.evaluate(inside, anchor[1:]), anchor
 
@@ -145,6 +152,92 @@ def test_genes_are_searched_and_filtered(page):
     assert [row[0] for row in rows(page, "Leader board")] == ["ST-Net"]
 
 
+def shown_map(page) -> str:
+    """Wait until the maps of the present choice are drawn; return the sentence about them."""
+    page.wait_for_function("document.querySelectorAll('#maps-measured svg .mark-symbol path').length > 100")
+    page.wait_for_timeout(300)
+    return page.locator("#maps-says").inner_text()
+
+
+def spot_colours(page, place: str) -> list[str]:
+    """Fill of every disc of a map."""
+    return page.evaluate(
+        "id => [...document.querySelectorAll(`#${id} svg .mark-symbol path`)].map(path => path.getAttribute('fill'))",
+        place,
+    )
+
+
+def test_maps_show_truth_and_prediction_on_one_scale(page, report):
+    page.goto(page.url.split("#")[0] + "#maps")
+    says = shown_map(page)
+    stored = json.loads((report / "harmonised" / "maps.json").read_text())["sections"]["B1"]
+    first, r = stored["genes"][0], stored["r"][stored["methods"].index("stnet")][0]
+    assert says.startswith(
+        f"{first} in section B1 of patient B, ST-Net: r = {r:.3f} over n = {len(stored['x'])} spots"
+    )
+    assert page.url.endswith(f"#maps/harmonised/B1/{first}/stnet")
+    legends = [
+        page.locator(f"#{place} svg .role-legend-label text").all_inner_texts()
+        for place in ("maps-measured", "maps-predicted")
+    ]
+    assert legends[0] == legends[1] and len(legends[0]) > 1
+    truth, smooth = (spot_colours(page, place) for place in ("maps-measured", "maps-predicted"))
+    assert len(truth) == len(smooth) == len(stored["x"]) and len(set(truth)) > 50
+    assert page.locator("#maps-measured svg image").count() == 1
+    page.get_by_label("each map on its own scale").check()
+    page.wait_for_timeout(500)
+    assert spot_colours(page, "maps-predicted") != smooth and "own colour scale" in shown_map(page)
+    page.get_by_label("tissue").uncheck()
+    page.wait_for_timeout(500)
+    assert page.locator("#maps-measured svg image").count() == 0
+
+
+def test_maps_follow_gene_method_keyboard_and_address(page):
+    page.goto(page.url.split("#")[0] + "#maps/harmonised/B1/ERBB2/ridge_probe")
+    assert shown_map(page).startswith("ERBB2 in section B1 of patient B, ridge probe")
+    gene = page.get_by_label("Gene", exact=True)
+    gene.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("fasn")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    assert shown_map(page).startswith("FASN in")
+    page.get_by_role("button", name="Next gene").press("Enter")
+    page.wait_for_timeout(500)
+    assert shown_map(page).startswith("GENE0 in")
+    page.get_by_label("Method", exact=True).select_option("knn")  # has no prediction in this run
+    page.wait_for_timeout(500)
+    says = page.locator("#maps-says").inner_text()
+    assert says.startswith("Missing: k-NN has no prediction here") and "does not exist" in says
+    assert page.locator("#maps-predicted svg").count() == 0
+    gene.fill("NOSUCH")
+    gene.press("Enter")
+    assert "NOSUCH is not among the 8 genes" in page.locator("#maps-says").inner_text()
+
+
+def test_a_gene_of_the_table_leads_to_its_map(page):
+    page.goto(page.url.split("#")[0] + "#harmonised-genes")
+    page.get_by_label("Search in Genes").fill("XBP1")
+    page.locator("table[data-table='Genes'] tbody tr:not([hidden]) a").first.click()
+    assert shown_map(page).startswith("XBP1 in section B1")
+
+
+def test_charts_are_drawn_and_follow_the_chosen_score(page, report):
+    page.goto(page.url.split("#")[0] + "#experiment-harmonised")
+    page.wait_for_selector("#harmonised-chart-cost svg")
+    chart = page.locator("#harmonised-chart-scores")
+    order = "#harmonised-chart-scores svg .role-axis-label text"
+    page.wait_for_selector(order)
+    board = read_table(report / "harmonised" / "tables" / "leaderboard.tsv")
+    names = [text for text in page.locator(order).all_text_contents() if not re.match(r"[−\d.]+$", text)]
+    best = [method_title(method) for method in board.sort_values("pearson", ascending=False)["method"]]
+    assert names[:4] == best[:4]
+    chart.locator("select").select_option("RMSE")
+    page.wait_for_timeout(300)
+    names = [text for text in page.locator(order).all_text_contents() if not re.match(r"[−\d.]+$", text)]
+    assert names[0] == method_title(board.sort_values("rmse").iloc[0]["method"])
+
+
 def test_a_table_is_downloaded_as_it_was_written(page, report, tmp_path):
     page.goto(page.url.split("#")[0] + "#harmonised-leaderboard")
     with page.expect_download() as waiting:
@@ -162,6 +255,9 @@ def test_every_page_fits_the_screen_and_can_be_photographed(page, size, tmp_path
     page.set_viewport_size({"width": width, "height": height})
     for section in page.evaluate("[...document.querySelectorAll('.page')].map(page => page.id)"):
         page.goto(page.url.split("#")[0] + "#" + section)
+        if section == "maps":
+            shown_map(page)
+        page.wait_for_timeout(300)
         # Wide tables scroll inside their box; the page itself never scrolls sideways.
         assert page.evaluate("document.documentElement.scrollWidth") <= width, section
         page.screenshot(path=tmp_path / f"{size}-{section}.png", full_page=True)
@@ -174,7 +270,9 @@ def test_without_script_everything_is_there_to_read(browser, report):
     page = browser.browser.new_page(java_script_enabled=False) if browser.browser else None
     if page is None:  # a persistent context has no browser handle: block the script instead
         page = browser.new_page()
-        source = (report / "index.html").read_text(encoding="utf-8").split("<script>")[0] + "</body></html>"
+        source = re.sub(
+            "<script>.*?</script>", "", (report / "index.html").read_text(encoding="utf-8"), flags=re.S
+        )
         (report / "noscript.html").write_text(source, encoding="utf-8")
         page.goto((report / "noscript.html").as_uri())
     else:

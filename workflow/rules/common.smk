@@ -18,6 +18,7 @@ from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
+from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD
 
 PROJECT = Path(workflow.basedir)
@@ -1005,6 +1006,49 @@ def figure_settings(wildcards):
 # -- report -----------------------------------------------------------------------------------------
 
 
+def shown_sections(name):
+    """What the map explorer shows of each tested section: its predictions by method and its image."""
+    experiment = BENCH.described(name)
+    shown = {}
+    for fold in experiment["folds"]["made"].values():
+        for section in fold.test:
+            shown[section] = {
+                "predictions": {
+                    arm: f"results/{name}/predictions/{arm}/{fold.name}/{section}.h5ad"
+                    for arm in experiment["methods"]
+                }
+            }
+            files = section_raw(experiment["cohort"], section)
+            if experiment["patches"] and "image" in files:
+                shown[section]["image"] = files["image"]
+    return dict(sorted(shown.items()))
+
+
+def maps_input(wildcards):
+    """Folders of predictions of all methods, and images."""
+    shown = shown_sections(wildcards.experiment).values()
+    return {
+        "predictions": sorted(
+            {
+                str(Path(path).parent)
+                for entry in shown
+                for path in entry["predictions"].values()
+            }
+        ),
+        "images": sorted({entry["image"] for entry in shown if "image" in entry}),
+    }
+
+
+def maps_settings(wildcards):
+    """Each experiment gets its share of what a page can hold."""
+    experiment = experiment_of(wildcards)
+    return {
+        "genes": experiment["maps"].get("genes", []),
+        "largest": LARGEST_MAPS // len(TESTED),
+        "sections": shown_sections(wildcards.experiment),
+    }
+
+
 def experiment_runs(name):
     """Records of the trainings whose models an experiment or branch tests."""
     return expand(
@@ -1048,9 +1092,19 @@ def report_manifest():
                 for figure, reason in figures_left_out(name).items()
             },
             "folds": f"results/{trained_by(name)}/folds.tsv",
+            "maps": f"results/{name}/maps.json",
             "methods": {
                 arm: dict(sorted(method.items()))
                 for arm, method in experiment["methods"].items()
+            },
+            "runs": {
+                arm: expand(
+                    "results/{experiment}/models/{method}/{fold}/run.json",
+                    experiment=trained_by(name),
+                    method=arm,
+                    fold=list(experiment["folds"]["made"]),
+                )
+                for arm in BENCH.arms(name)
             },
             "settings": {
                 **experiment_facts(name),
@@ -1064,7 +1118,7 @@ def report_manifest():
     for name, cohort in BENCH.cohorts.items():
         cohorts[name] = {
             "qc": {
-                f"{experiment} ({settings['qc']})": f"results/{experiment}/qc/summary.tsv"
+                f"{experiment}, profile {settings['qc']}": f"results/{experiment}/qc/summary.tsv"
                 for experiment, settings in TESTED.items()
                 if settings["cohort"] == name
             },
@@ -1093,7 +1147,8 @@ def report_files():
     """Every file that the report's manifest names."""
     files = ["results/report/provenance.json"]
     for name, experiment in report_manifest()["experiments"].items():
-        files += [experiment["audit"], experiment["folds"]]
+        files += [experiment["audit"], experiment["folds"], experiment["maps"]]
+        files += [run for runs in experiment["runs"].values() for run in runs]
         files += [
             figure[kind]
             for figure in experiment["figures"].values()

@@ -26,6 +26,25 @@ rule write_provenance:
         "../scripts/write_provenance.py"
 
 
+rule collect_maps:
+    """Collect measured and predicted expression of every section for the report's map explorer."""
+    input:
+        unpack(maps_input),
+    output:
+        "results/{experiment}/maps.json",
+    log:
+        "results/logs/collect_maps/{experiment}.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=8000,
+    params:
+        settings=maps_settings,
+        code=code_hash("histobench.report.maps"),
+    script:
+        "../scripts/collect_maps.py"
+
+
 rule write_report:
     """Put everything into one HTML file that opens offline."""
     input:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histobench.figures.qc_dropped import reason_title
 from histobench.files import read_json
 from histobench.report.embed import Downloads, preview_uri, slug
 from histobench.report.tables import Column, Loaded, View, known, load, number, percent, plain, view, whole
@@ -26,6 +27,21 @@ SECTIONS = (
     Column("n_labelled", "Labelled spots", whole),
     Column("label_source", "Labels by", choose=True, numeric=False),
 )
+_REASONS = {
+    "border": "the patch would reach over the image's edge",
+    "few_genes": "fewer genes found than the profile asks for",
+    "high_umi": "more UMIs than the profile allows",
+    "label_no_spot": "labels of spots that the section does not have",
+    "low_umi": "fewer UMIs than the profile asks for",
+    "mitochondrial": "a larger share of mitochondrial UMIs than the profile allows",
+    "no_counts": "positions without counts",
+    "no_position": "counts without a position",
+    "not_selected": "not under tissue, as the cohort's own files say",
+    "outside_image": "the spot's centre lies outside the image",
+    "unlabelled": "without a pathologist's label",
+    "white_patch": "the patch shows hardly any tissue: not trained on, but still predicted and scored",
+    "zero_umi": "nothing was counted",
+}
 _STAIN_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "tissue_share": ("tissue", percent),
     "separation_degrees": ("angle between stains", lambda degrees: f"{float(degrees):.1f}°"),
@@ -91,14 +107,16 @@ def cohort_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -> Co
 
 
 def _dropped_columns(loaded: Loaded) -> list[Column]:
-    """Return one column per reason for which a spot was dropped."""
+    """Return one column per reason for which a spot was dropped, and one that names the spots."""
     if loaded.table is None:
         return []
     keys = [str(key) for key in loaded.table.columns if str(key).startswith("dropped_")]
     return [
-        Column(key, "dropped spots by name", numeric=False)
+        Column(key, "Dropped spots", hint="their names, with the reason", numeric=False)
         if key == "dropped_spots"
-        else Column(key, "dropped: " + key.removeprefix("dropped_").replace("_", " "), whole)
+        else Column(
+            key, f"Dropped: {reason_title(key)}", whole, _REASONS.get(key.removeprefix("dropped_"), "")
+        )
         for key in keys
     ]
 
@@ -117,8 +135,8 @@ def _qc_view(name: str, profile: str, path: Any, downloads: Downloads) -> View:
         Column("n_spots_train", "of these for training", whole),
         *_dropped_columns(loaded),
     ]
-    title = f"Quality control, {profile}"
-    return view(f"{name}-qc-{profile}", title, loaded, columns, note=note, download=offered, rest=True)
+    title = f"Quality control: {profile}"
+    return view(f"{name}-qc-{slug(profile)}", title, loaded, columns, note=note, download=offered, rest=True)
 
 
 def _stain(section: str, record: Mapping[str, Any]) -> StainView:

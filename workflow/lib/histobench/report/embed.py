@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # An SVG larger than this is slower to show than its raster twin.
-LARGEST_SVG = 600_000
-LARGEST_PNG = 600_000
+LARGEST_SVG = 250_000
+# A PNG larger than this is stored as WebP.
+LARGEST_PNG = 100_000
+# Values of maps, one byte each before compression, of all experiments of a page together.
+LARGEST_MAPS = 12_000_000
 # Browsers refuse longer data URIs in links (2 MB in Chromium).
 LARGEST_LINK = 1_400_000
-LARGEST_TOTAL = 9_000_000
+LARGEST_TOTAL = 6_000_000
 _COMPRESS_FROM = 150_000
 _PREVIEW_PX = 480
 
@@ -107,18 +110,23 @@ class Downloads:
         """
         path = Path(path)
         name = name or path.name
+        if not path.is_file():
+            return None
+        return self.add_content(path.read_bytes(), group, name, f"it is the file {path}")
+
+    def add_content(self, content: bytes, group: str, name: str, elsewhere: str = "") -> Download:
+        """Embed what is not a file of the run; ``elsewhere`` says where it is found if it is too large."""
         anchor = f"file-{slug(group)}-{slug(name)}"
-        if anchor in self.items or not path.is_file():
-            return self.items.get(anchor)
-        content = path.read_bytes()
-        size, media_type, stored = len(content), "text/tab-separated-values", name
-        if path.suffix == ".json":
-            media_type = "application/json"
+        if anchor in self.items:
+            return self.items[anchor]
+        size, stored = len(content), name
+        media_type = "application/json" if name.endswith(".json") else "text/tab-separated-values"
         if size > _COMPRESS_FROM:
             # Without a time stamp, so that the same table is the same page.
             content, media_type, stored = gzip.compress(content, mtime=0), "application/gzip", f"{name}.gz"
         if len(content) > LARGEST_LINK or self.total + len(content) > LARGEST_TOTAL:
-            entry = Download(anchor, group, name, size, None, f"too large to embed; it is the file {path}")
+            reason = "; ".join(text for text in ("too large to embed", elsewhere) if text)
+            entry = Download(anchor, group, name, size, None, reason)
         else:
             self.total += len(content)
             entry = Download(anchor, group, stored, size, data_uri(content, media_type))

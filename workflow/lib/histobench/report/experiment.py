@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histobench.figures.style import method_title
-from histobench.figures.text import scores_note, transform_text
+from histobench.evaluation.table_texts import text_order
+from histobench.figures.style import NOT_DRAWN, method_family, method_title
+from histobench.figures.text import count, scores_note, transform_text
+from histobench.report.charts import Chart, leaderboard_charts, method_looks
 from histobench.report.embed import Downloads, figure_uri
 from histobench.report.experiment_tables import (
     any_view,
@@ -18,7 +20,9 @@ from histobench.report.experiment_tables import (
     leaderboard_view,
     planted_view,
 )
+from histobench.report.maps import MapsView, maps_view, script_json
 from histobench.report.tables import Loaded, View, known, load
+from histobench.report.trainings import trainings_view
 from histobench.report.verdict import Verdict, verdict
 
 
@@ -49,7 +53,11 @@ class ExperimentView:
     verdict: Verdict
     tables: dict[str, View]
     others: list[View]
-    figures: list[FigureView]
+    charts: list[Chart]
+    figures: dict[str, list[FigureView]]
+    left_out: list[tuple[str, str]]
+    maps: MapsView
+    looks: str
     lost: list[tuple[str, str]]
     power: list[str]
 
@@ -67,34 +75,46 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         "leaderboard": leaderboard_view(name, loaded["leaderboard"], settings, offered.get("leaderboard")),
         "genes": genes_view(name, loaded["genes"], loaded["leaderboard"], settings, offered.get("genes")),
         "audit": audit_view(name, loaded["audit"], offered.get("audit")),
-        "failures": failures_view(name, loaded["failures"], offered.get("failures")),
-        "power": any_view(
-            name, "power", "What the tests can show", loaded["power"], offered.get("power"), settings
-        ),
+        "failures": failures_view(name, loaded["failures"], offered.get("failures"), settings),
+        "power": any_view(name, "power", loaded["power"], offered.get("power"), settings),
         "planted": planted_view(name, loaded["planted"], offered.get("planted"), settings),
+        "trainings": trainings_view(name, entry.get("runs") or {}, settings, downloads),
     }
     shown = {*tables, "folds"}
     others = [
-        any_view(name, key, _title(key), table, offered.get(key), settings)
-        for key, table in loaded.items()
+        any_view(name, key, table, offered.get(key), settings)
+        for key, table in sorted(loaded.items(), key=lambda item: text_order(item[0]))
         if key not in shown and table
     ]
     lost = _lost_methods(entry, settings, loaded)
+    title = str(settings.get("title") or name)
+    answer = verdict(loaded, settings)
+    maps = maps_view(name, title, entry.get("maps"))
     return ExperimentView(
         name=name,
         anchor=f"experiment-{name}",
-        title=str(settings.get("title") or name),
+        title=title,
         description=str(settings.get("description") or ""),
         facts=_facts(settings, loaded),
         badges=_badges(settings, loaded, lost),
         warnings=[text.strip() for text in [scores_note(settings)] if text]
         + list(settings.get("warnings", [])),
-        verdict=verdict(loaded, settings),
+        verdict=answer,
         tables=tables,
         others=others,
-        figures=[
-            _figure(name, key, figure, downloads) for key, figure in (entry.get("figures") or {}).items()
-        ],
+        charts=leaderboard_charts(name, loaded["leaderboard"].table, settings),
+        figures=_figures(name, entry.get("figures") or {}, downloads),
+        left_out=sorted((entry.get("figures_left_out") or {}).items()),
+        maps=maps,
+        looks=script_json(
+            {
+                "best": answer.best,
+                "genes": maps.genes,
+                "methods": method_looks({m: method_family(m, settings) for m in _expected(entry)}, settings),
+                "scale": transform_text(settings),
+                "title": title,
+            }
+        ),
         lost=lost,
         power=_statements(loaded["power"]),
     )
@@ -102,7 +122,7 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
 
 # -- reading ----------------------------------------------------------------------------------------
 
-_EXPECTED = ("leaderboard", "genes", "power", "planted", "failures")
+_PLACED = ("leaderboard", "genes", "power", "planted", "failures")
 
 
 def _table_files(folder: Path | None) -> dict[str, Path]:
@@ -111,19 +131,8 @@ def _table_files(folder: Path | None) -> dict[str, Path]:
 
 
 def _load_tables(folder: Path | None) -> dict[str, Loaded]:
-    names = dict.fromkeys([*_EXPECTED, *_table_files(folder)])
+    names = dict.fromkeys([*_PLACED, *_table_files(folder)])
     return {name: load(folder / f"{name}.tsv" if folder else None, f"table {name}") for name in names}
-
-
-def _title(key: str) -> str:
-    titles = {
-        "patients": "Scores per patient",
-        "sections": "Scores per section",
-        "comparisons": "Comparisons of methods, paired over patients",
-        "consistency_curve": "Genes by number of positive patients",
-        "envelope": "Permutation envelope",
-    }
-    return titles.get(key, key.replace("_", " ").capitalize())
 
 
 def _statements(power: Loaded) -> list[str]:
@@ -163,7 +172,7 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
 def _badges(
     settings: Mapping[str, Any], loaded: Mapping[str, Loaded], lost: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """Return (kind, text) of the marks beside the title: good, bad or plain."""
+    """Return (kind, text) of the marks beside the title: good, warn, bad or plain."""
     badges = [("plain", f"{settings['mode']} mode")] if settings.get("mode") else []
     if scores_note(settings):
         badges.append(("bad", "leaks the patient"))
@@ -171,22 +180,33 @@ def _badges(
     if audit is None or "status" not in audit:
         badges.append(("bad", "no leakage audit"))
     else:
-        failed = int((audit["status"] != "ok").sum())
-        badges.append(("bad", f"audit: {failed} findings") if failed else ("good", "audit passed"))
+        declared = int((audit["status"] == "declared").sum())
+        failed = int((~audit["status"].isin(["ok", "declared"])).sum())
+        if declared:
+            badges.append(("warn", f"{count(declared, 'declared leak')}"))
+        if failed:
+            badges.append(("bad", f"audit: {count(failed, 'finding')}"))
+        elif not declared:
+            badges.append(("good", "audit passed"))
     if lost:
-        badges.append(("bad", f"{len(lost)} method{'s' if len(lost) > 1 else ''} missing"))
+        badges.append(("bad", f"{count(len(lost), 'method')} missing"))
     return badges
+
+
+def _expected(entry: Mapping[str, Any]) -> list[str]:
+    """Return every configured method."""
+    settings = entry.get("settings") or {}
+    return list(dict.fromkeys([*(settings.get("families") or {}), *(entry.get("methods") or {})]))
 
 
 def _lost_methods(
     entry: Mapping[str, Any], settings: Mapping[str, Any], loaded: Mapping[str, Loaded]
 ) -> list[tuple[str, str]]:
     """Return configured methods without a score, each with the reason."""
-    expected = dict.fromkeys([*(settings.get("families") or {}), *(entry.get("methods") or {})])
     board, failures = loaded["leaderboard"].table, loaded["failures"].table
     scored = set() if board is None else set(board.loc[board["pearson"].notna(), "method"])
     lost = []
-    for method in expected:
+    for method in _expected(entry):
         if method in scored:
             continue
         reason = "no results were found"
@@ -197,6 +217,18 @@ def _lost_methods(
     return lost
 
 
+def _figures(
+    name: str, figures: Mapping[str, Mapping[str, Any]], downloads: Downloads
+) -> dict[str, list[FigureView]]:
+    """Return the figures by group, in the order in which groups arrive."""
+    groups: dict[str, list[FigureView]] = {}
+    for key, figure in figures.items():
+        groups.setdefault(str(figure.get("group") or "figures").capitalize(), []).append(
+            _figure(name, key, figure, downloads)
+        )
+    return groups
+
+
 def _figure(name: str, key: str, figure: Mapping[str, Any], downloads: Downloads) -> FigureView:
     """Embed one figure; its caption is text or the path of a text file."""
     caption = str(figure.get("caption") or "")
@@ -204,8 +236,12 @@ def _figure(name: str, key: str, figure: Mapping[str, Any], downloads: Downloads
         caption = Path(caption).read_text(encoding="utf-8").strip() if Path(caption).is_file() else ""
     uri = figure_uri(figure.get("svg"), figure.get("png"))
     table = downloads.add(figure["table"], f"{name}: figures", f"{key}.tsv") if figure.get("table") else None
-    title = key.replace("_", " ").capitalize()
+    title = str(figure.get("title") or key.replace("_", " ").capitalize())
     alt = f"{title}. {caption.split('. ')[0]}".strip()
+    if caption.startswith(NOT_DRAWN):
+        return FigureView(
+            f"{name}-figure-{key}", title, None, "", "", None, caption.removeprefix(NOT_DRAWN).strip(" .")
+        )
     missing = "" if uri else f"figure {key}: {figure.get('svg') or 'not part of this run'} does not exist"
     return FigureView(
         f"{name}-figure-{key}", title, uri, caption or "No caption was written.", alt, table, missing

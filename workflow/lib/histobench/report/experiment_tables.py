@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from histobench.evaluation.table_texts import table_text
 from histobench.figures.style import FAMILY_TITLES, base_name, method_style, method_title
 from histobench.report.tables import (
     LARGEST_TABLE,
@@ -12,6 +13,7 @@ from histobench.report.tables import (
     Column,
     Loaded,
     View,
+    column_title,
     known,
     megabytes,
     number,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # Tables without a place of their own are for the download; the page shows their start.
 LARGEST_OTHER = 1500
+# The row of measured expression in tables of methods.
+OBSERVED = "observed"
 LEADERBOARD = (
     Column("method", "Method", numeric=False),
     Column("family", "Family", lambda value: FAMILY_TITLES.get(value, value), choose=True, numeric=False),
@@ -81,24 +85,33 @@ GENES = (
     Column("p_holm", "p Holm", probability, "Holm step-down over genes: family-wise error"),
     Column("q_bh", "q BH", probability, "Benjamini-Hochberg over genes: false discovery rate"),
 )
+_STATUSES = {"ok": "passed", "declared": "declared leak", "fail": "finding"}
 AUDIT = (
-    Column("status", "Status", choose=True, numeric=False),
+    Column(
+        "status",
+        "Status",
+        lambda value: _STATUSES.get(value, value),
+        "a declared leak belongs to the published protocol that a paper-mode experiment repeats",
+        choose=True,
+        numeric=False,
+    ),
     Column("check", "Check", lambda value: str(value).replace("_", " "), numeric=False),
     Column("scope", "Scope", numeric=False),
     Column("detail", "Detail", numeric=False),
 )
-_P_COLUMNS = ("p_binomial", "p_holm", "q_bh", "p", "p_wilcoxon", "smallest_p")
 
 
 def method_cell(method: str, settings: Mapping[str, Any]) -> Cell:
-    """Return a method's name beside the swatch that it has in the figures."""
+    """Return a method's name beside the swatch that it has in the figures; what is measured has none."""
+    if method == OBSERVED:
+        return Cell("measured", "measured")
     look = method_style(method, settings)
     seed = method.removeprefix(base_name(method)).replace(".seed", " seed ")
     return Cell(method_title(method, settings) + seed, method_title(method, settings), colour=look.colour,
                 hollow=look.hollow)  # fmt: skip
 
 
-def _mark_methods(table: View, settings: Mapping[str, Any]) -> None:
+def mark_methods(table: View, settings: Mapping[str, Any]) -> None:
     """Replace the method names of a table by cells with swatches."""
     for place, column in enumerate(table.columns):
         if column.key in ("method", "method_a", "method_b"):
@@ -121,7 +134,7 @@ def leaderboard_view(name: str, loaded: Loaded, settings: Mapping[str, Any], dow
     if ordered.table is None:
         return board
     board.row_classes = [f"family-{family}" for family in ordered.table["family"]]
-    _mark_methods(board, settings)
+    mark_methods(board, settings)
     ceiling = _ceiling(ordered.table)
     if known(ceiling):
         texts = {
@@ -170,7 +183,7 @@ def genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str, 
             loaded.table.sort_values(["method", "median_pearson"], ascending=[True, False], kind="stable")
         )
     genes = view(f"{name}-genes", "Genes", loaded, GENES, note=note, download=download, search=True)
-    _mark_methods(genes, settings)
+    mark_methods(genes, settings)
     leader = verdict({"leaderboard": board}, settings).best if board else ""
     if leader:
         genes.default_choice = {"method": method_title(leader, settings)}
@@ -179,17 +192,20 @@ def genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str, 
 
 def audit_view(name: str, loaded: Loaded, download: Any) -> View:
     """Show the findings of the leakage audit; what failed is marked."""
-    note = "What training could have seen of the tested patients, checked before training."
+    note = (
+        "What training could have seen of the tested patients, checked before training. A finding is a "
+        "leak that nobody declared, and stops a run; a declared leak belongs to the published protocol "
+        "that an experiment in paper mode repeats."
+    )
     audit = view(f"{name}-audit", "Leakage audit", loaded, AUDIT, download=download, rest=True, note=note)
     if loaded.table is not None and "status" in loaded.table:
         audit.row_classes = [f"status-{status}" for status in loaded.table["status"]]
     return audit
 
 
-def failures_view(name: str, loaded: Loaded, download: Any) -> View:
+def failures_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
     """Show what failed, or say that nothing did."""
-    title, note = "Failures and exclusions", "What failed or could not be measured, counted and not hidden."
-    failures = view(f"{name}-failures", title, loaded, (), download=download, rest=True, note=note)
+    failures = any_view(name, "failures", loaded, download, settings)
     if loaded.table is not None and loaded.table.empty:
         failures.empty = "nothing failed and nothing was excluded in this run"
     return failures
@@ -197,32 +213,42 @@ def failures_view(name: str, loaded: Loaded, download: Any) -> View:
 
 def planted_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
     """Show the rates of found genes on a simulated cohort, or say that there is no known truth."""
-    planted = any_view(name, "planted", "Planted and null genes", loaded, download, settings)
-    planted.note = (
-        "Known truth: the rate of planted genes is the true positive rate, that of null genes the false "
-        "positive "
-        "rate, at the level of the criterion; intervals are 95 % Wilson intervals."
-    )
+    planted = any_view(name, "planted", loaded, download, settings)
     if loaded.table is not None and loaded.table.empty:
         planted.empty = "only a simulated cohort has a known truth"
     return planted
 
 
-def any_view(
-    name: str, key: str, title: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]
-) -> View:
-    """Show a table as it is, with formats by column name."""
+def any_view(name: str, key: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+    """Show a table as it is, with the title and caption that it has, and formats by column name."""
     columns: list[Column] = []
     if loaded.table is not None:
         for column in map(str, loaded.table.columns):
+            if column == "statement":  # printed below the table, whole
+                continue
             numeric = loaded.table[column].dtype.kind in "biuf"
             real = loaded.table[column].dtype.kind == "f"
-            show = probability if numeric and column in _P_COLUMNS else number(3) if real else plain
-            if real and (loaded.table[column].dropna() % 1 == 0).all():
-                show = plain
+            whole_only = real and (loaded.table[column].dropna() % 1 == 0).all()
+            show = number(3) if real and not whole_only else plain
+            if numeric and _is_probability(column):
+                show = probability
             values = loaded.table[column].nunique()
             choose = not numeric and 1 < values <= 40 and values < len(loaded.table)
-            columns.append(Column(column, column.replace("_", " "), show, choose=choose, numeric=numeric))
-    table = view(f"{name}-{key}", title, loaded, columns, download=download, largest=LARGEST_OTHER)
-    _mark_methods(table, settings)
+            columns.append(Column(column, column_title(column), show, choose=choose, numeric=numeric))
+    text = table_text(key)
+    table = view(
+        f"{name}-{key}",
+        text.title,
+        loaded,
+        columns,
+        note=text.caption,
+        download=download,
+        largest=LARGEST_OTHER,
+    )
+    mark_methods(table, settings)
     return table
+
+
+def _is_probability(column: str) -> bool:
+    """Tell whether a column holds p- or q-values."""
+    return column in ("p", "q", "smallest_p") or column.startswith(("p_", "q_", "smallest_p_"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
 from histobench.files import atomic_path, read_json
+from histobench.report.charts import map_specs, vega_script
 from histobench.report.cohort import cohort_view
 from histobench.report.embed import Downloads
 from histobench.report.experiment import experiment_view
@@ -35,8 +36,10 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
             ``seeds``, ``weights``, ``families`` (family by method), ``titles`` (title by method)), ``tables``
             (folder with the TSV tables; ``leaderboard``, ``genes``, ``power``, ``planted`` and
             ``failures`` have a place of their own, any other is shown as it is), ``figures`` (by name:
-            ``svg``, ``png``, ``caption`` as text or path of a ``.txt`` file, ``table``), ``audit``, ``folds``
-            (TSV paths) and ``methods`` (the method's YAML mapping by name, with the parameters used).
+            ``svg``, ``png``, ``caption`` as text or path of a ``.txt``, ``table``, ``title``, ``group``),
+            ``figures_left_out`` (reason by title), ``audit``, ``folds`` (TSV paths), ``maps`` (path of
+            :func:`histobench.report.maps.collect_maps`' document), ``runs`` (paths of run.json by method) and
+            ``methods`` (the method's YAML mapping by name, with the parameters used).
         ``cohorts``
             By name: ``settings`` (the cohort's YAML mapping), ``sections`` (TSV path), ``qc`` (path of
             summary.tsv by profile), ``stain`` (by section: ``json``, ``png``), ``labels`` (a note, text).
@@ -63,7 +66,9 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     html = environment.get_template("page.html.j2").render(
         title=str(manifest.get("title") or "HistoBench"),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        script="".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("maps.js", "report.js")),
+        vega=vega_script(),
+        map_specs=map_specs(),
         experiments=experiments,
         cohorts=cohorts,
         methods=method_entries(manifest.get("experiments") or {}),

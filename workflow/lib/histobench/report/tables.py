@@ -124,6 +124,26 @@ class Column:
     numeric: bool = True
 
 
+# Words of column names that are not written in small letters.
+_WORDS = {
+    **{
+        word: word.upper()
+        for word in ("ari", "auprc", "auroc", "bh", "mae", "mb", "mse", "nmi", "rmse", "ssim", "umi")
+    },
+    "holm": "Holm",
+    "um": "µm",
+    "wilcoxon": "Wilcoxon",
+}
+
+
+def column_title(key: str) -> str:
+    """Return a heading from a column's name: ``n_genes`` -> "Genes", ``p_wilcoxon`` -> "p Wilcoxon"."""
+    words = [_WORDS.get(word, word) for word in key.removeprefix("n_").split("_")]
+    if len(words[0]) > 1 and words[0] != "µm":
+        words[0] = words[0][:1].upper() + words[0][1:]
+    return " ".join(words)
+
+
 @dataclass(frozen=True)
 class Cell:
     """Text to read and value to sort by; empty ``sort`` sorts last."""

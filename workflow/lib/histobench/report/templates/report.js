@@ -4,12 +4,30 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const make = (tag, properties = {}) => Object.assign(document.createElement(tag), properties);
 
-  // One page at a time, chosen by the fragment; an anchor inside a page shows that page.
+  // Vega draws without evaluating text as code, which the page's own policy forbids.
+  window.drawChart = (place, spec) => window.vegaEmbed(place, spec, {
+    ast: true,
+    renderer: "svg",
+    actions: { export: true, source: false, compiled: false, editor: false },
+    downloadFileName: "histobench",
+  });
+  // A chart needs a width, so it is drawn when its page is first shown.
+  const drawCharts = (page) => {
+    all(".drawing[data-spec]", page).forEach((place) => {
+      const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+      delete place.dataset.spec;
+      window.drawChart(place, spec);
+    });
+  };
+
+  // One page at a time, chosen by the fragment; an anchor inside a page shows that page. What stands behind
+  // a slash is for the page itself.
   const pages = all(".page");
   const links = all("header nav a");
+  const menus = all("header details");
   document.documentElement.classList.add("paged");
   const show = () => {
-    const id = decodeURIComponent(location.hash.slice(1));
+    const [id, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
     const target = (id && document.getElementById(id)) || pages[0];
     const page = target.closest(".page") || pages[0];
     pages.forEach((other) => other.classList.toggle("current", other === page));
@@ -17,10 +35,29 @@
       if (link.hash === "#" + page.id) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     });
+    menus.forEach((menu) => {
+      menu.open = false;
+      menu.classList.toggle("current", menu.querySelector("[aria-current]") !== null);
+    });
+    drawCharts(page);
     if (target === page) window.scrollTo(0, 0);
     else target.scrollIntoView();
     if (id) page.focus({ preventScroll: true });
+    if (page.id === "maps") window.explorer.open(rest);
   };
+  menus.forEach((menu) => {
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+    menu.addEventListener("toggle", () => {
+      if (menu.open) menus.forEach((other) => (other.open = other === menu));
+    });
+  });
+  document.addEventListener("click", (event) => {
+    menus.forEach((menu) => menu.contains(event.target) || (menu.open = false));
+  });
   window.addEventListener("hashchange", show);
 
   // A table's link downloads the file that the page of downloads holds.
@@ -30,6 +67,21 @@
       link.href = source.href;
       link.download = source.download;
     }
+  });
+
+  // A gene leads to its map, where one is stored.
+  all("table[data-maps]").forEach((table) => {
+    const experiment = window.explorer.experiments.get(table.dataset.maps);
+    if (!experiment) return;
+    const genes = new Set(experiment.genes);
+    [...table.tBodies[0].rows].forEach((row) => {
+      const cell = row.cells[0];
+      const gene = cell.textContent.trim();
+      if (!genes.has(gene)) return;
+      const link = make("a", { textContent: gene, title: "Show the map of " + gene });
+      link.href = "#" + ["maps", table.dataset.maps, "", gene].map(encodeURIComponent).join("/");
+      cell.replaceChildren(link);
+    });
   });
 
   all("table[data-table]").forEach((table) => {
