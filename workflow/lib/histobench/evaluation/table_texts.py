@@ -140,9 +140,9 @@ TEXTS = {
     ),
     "published": TableText(
         "Published numbers beside ours",
-        "One row per number of the paper whose protocol this experiment repeats: published, ours, difference, "
-        "and the known reason for it. The comparison says so where the two are not the same quantity (another "
-        "pooling, unit or cohort). Descriptive; no test.",
+        "One row per number of the paper whose protocol this experiment repeats: published, ours, "
+        "difference, and the known reason for it. The comparison says so where the two are not the same "
+        "quantity (another pooling, unit or cohort). Descriptive; no test.",
     ),
     "failures": TableText(
         "Failures and exclusions", "What failed or could not be measured, counted and not hidden."
