@@ -363,3 +363,12 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     whole = make_loop(epochs=40)
     whole.run()
     assert (tmp_path / "weights").read_bytes() == weights(whole)
+
+
+def test_symmetries_of_bytes_and_of_numbers_are_the_same() -> None:
+    """On the CPU bytes take a path of their own; floats, and every GPU, take the other."""
+    batch = torch.from_numpy(patches(64, 9)).permute(0, 3, 1, 2)
+    for layout in (batch, batch.contiguous()):
+        turned = augment(layout, np.random.default_rng(7))
+        assert turned.dtype == torch.uint8
+        assert torch.equal(turned.float(), augment(batch.float(), np.random.default_rng(7)))
