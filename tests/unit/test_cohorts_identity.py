@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from unit.section_files import section_adata, write_section
 
-from histobench.cohorts.identity import check_aliases, compare_sections, find_twins
+from histobench.cohorts.identity import COLUMNS, compare_sections, find_twins, write_twins
 
 GENES = [f"G{n}" for n in range(40)]
 RATE = np.random.default_rng(3).gamma(0.5, 8.0, len(GENES))
@@ -68,12 +69,11 @@ def test_twins_between_cohorts(tmp_path: Path) -> None:
     assert table.index[table["same"]].tolist() == [("E1", "BC1_D2")]
 
 
-def test_aliases_are_checked(tmp_path: Path) -> None:
+def test_the_table_of_twins_is_written(tmp_path: Path) -> None:
     first, second = cohorts(tmp_path)
-    assert check_aliases(first, second, {"E": "BC1"}) == []
-    (missing,) = check_aliases(first, second, {})
-    assert missing.startswith("Patient E is BC1 of the other cohort by spots and counts")
-    (wrong,) = check_aliases(first, second, {"E": "BC1", "F": "BC2"})
-    assert wrong.startswith("Patient F is declared to be BC2 of the other cohort, but no section")
-    # a patient of whom the other cohort has no section cannot be checked
-    assert check_aliases(first, second, {"E": "BC1", "A": "BC9"}) == []
+    write_twins(h5ads=first, other_h5ads=second, output=tmp_path / "twins.tsv")
+    table = pd.read_csv(tmp_path / "twins.tsv", sep="\t")
+    assert tuple(table.columns) == COLUMNS and table["same"].tolist() == [True, False, False, False]
+    # two cohorts without anything in common leave a table with its header only
+    write_twins(h5ads=first[2:], other_h5ads=second, output=tmp_path / "none.tsv")
+    assert (tmp_path / "none.tsv").read_text().split() == list(COLUMNS)

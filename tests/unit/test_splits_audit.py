@@ -292,3 +292,42 @@ def test_stage_reads_panels_and_hashes(tmp_path):
     write_audit(**arguments, images=images[:1])
     with pytest.raises(UserError, match=r"section A1 of patient A .* and section C2 of patient C"):
         write_audit(**arguments, images=images)
+
+
+def twins_of(*rows):
+    return pd.DataFrame(rows, columns=["section", "other", "patient", "other_patient", "same"])
+
+
+@pytest.mark.parametrize(
+    ("known", "rows", "says"),
+    [
+        # E1 is measured in both cohorts; sister sections have its outline but not its counts
+        ({"E": "A"}, [("A1", "E1", "A", "E", True), ("A2", "E1", "A", "E", False)], ""),
+        # outlines alone confirm a person whose counts another pipeline has made
+        ({"E": "A"}, [("A2", "E1", "A", "E", False)], ""),
+        ({}, [("B1", "F1", "B", "F", False)], ""),
+        ({}, [("A1", "E1", "A", "E", True)], "section E1 of patient E (other) has the spots and counts of section A1 of patient A (hbcis), but is not declared to be that person; add `E: A` to the aliases of other"),
+        ({"E": "B"}, [("A1", "E1", "A", "E", True)], "add `E: A` to the aliases of other"),
+        ({"E": "A"}, [("A1", "F1", "A", "F", False)], "patient E of other is declared to be A of hbcis, but no section of theirs has the same spots"),
+        # a patient of whom one of the cohorts has no section cannot be checked
+        ({"E": "BC9", "X": "A"}, [], ""),
+    ],
+)  # fmt: skip
+def test_aliases_against_spots_and_counts(known, rows, says):
+    """Also of patients who take no part in the experiment: their sections are read for others of the run."""
+    patients = {"hbcis": ["A", "B", "C", "D"], "other": ["E", "F"]}
+    about = declared(mode="paper", aliases={"other": known}, patients=patients)
+    twins = {"other": twins_of(*rows)}
+    result = audit(table_of("leave_one_patient_out", "hbcis"), about, twins=twins)
+    assert statuses(result, "patient aliases") == ({"fail"} if says else {"ok"})
+    if says:
+        assert says in reason(result, "patient aliases")
+
+
+def test_a_cohort_under_another_name_has_the_same_patients():
+    """Two deposits of one cohort: the same names, the same persons."""
+    about = declared(same_patients={"copy": "her2st"}, patients={"her2st": ["A"], "copy": ["A"]})
+    twins = {"copy": twins_of(("A1", "A1", "A", "A", True))}
+    result = audit(table_of("leave_one_patient_out"), about, twins=twins)
+    (detail,) = result.loc[result["check"] == "patient aliases", "detail"]
+    assert detail == "confirmed by spots (A is A), 1 sections also by counts"

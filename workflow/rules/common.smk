@@ -130,12 +130,23 @@ def used_sections(cohort):
     return [section for section in BENCH.cohorts[cohort]["sections"] if section in used]
 
 
+def read_cohorts():
+    """Cohorts with sections that some experiment uses; others are only prepared."""
+    return [name for name in BENCH.cohorts if used_sections(name)]
+
+
 def cohorts_of(experiment):
     """The experiment's own cohort and its external ones, each with the sections that take part."""
     external = [
         (other["cohort"], other["sections"]) for other in experiment["external"]
     ]
     return [(experiment["cohort"], experiment["sections"]), *external]
+
+
+def other_cohorts(experiment):
+    """External cohorts of an experiment, each once, without its own."""
+    names = [name for name, _ in cohorts_of(experiment)[1:]]
+    return [name for name in dict.fromkeys(names) if name != experiment["cohort"]]
 
 
 def raw_path(source, file):
@@ -316,45 +327,47 @@ def fold_sections(wildcards, *roles):
     return [section for role in roles for section in getattr(fold, role)]
 
 
-def section_inputs(wildcards, sections, method=None):
-    """Files that a method reads of some sections: counts, QC, and the images it needs."""
+def section_counts(wildcards, sections):
+    """Counts and kept spots of some sections."""
     experiment = experiment_of(wildcards)
-    cohort = experiment["cohort"]
-    names = {
-        "h5ad": "results/data/{cohort}/sections/{section}.h5ad",
-        "qc": "results/data/{cohort}/qc/{qc}/{section}.tsv",
-    }
-    needs = method["needs"] if method else {"patches": False, "features": None}
-    if needs["patches"]:
-        names["patches"] = "results/data/{cohort}/patches/{variant}/{section}.npy"
-    if needs["features"]:
-        names["features"] = "results/data/{cohort}/features/{backbone}/{section}.npy"
-    variant = patch_variant(experiment) if experiment["patches"] else ""
+    folder = f"results/data/{experiment['cohort']}"
     return {
-        kind: expand(
-            name,
-            cohort=cohort,
-            section=sections,
-            qc=experiment["qc"],
-            variant=variant,
-            backbone=f"{needs['features']}.{experiment['weights']}.{variant}",
-        )
-        for kind, name in names.items()
+        "h5ad": [f"{folder}/sections/{section}.h5ad" for section in sections],
+        "qc": [f"{folder}/qc/{experiment['qc']}/{section}.tsv" for section in sections],
+    }
+
+
+def section_images(wildcards, sections, method):
+    """What a method sees of the images of some sections: patches, frozen features, or nothing."""
+    experiment = experiment_of(wildcards)
+    needs = method["needs"]
+    folder = f"results/data/{experiment['cohort']}"
+    variant = patch_variant(experiment) if experiment["patches"] else ""
+    backbone = f"{needs['features']}.{experiment['weights']}.{variant}"
+    kinds = {}
+    if needs["patches"]:
+        kinds["patches"] = f"{folder}/patches/{variant}"
+    if needs["features"]:
+        kinds["features"] = f"{folder}/features/{backbone}"
+    return {
+        kind: [f"{place}/{section}.npy" for section in sections]
+        for kind, place in kinds.items()
     }
 
 
 def training_input(wildcards):
-    """Sections that one training may see: never those of the tested patients."""
+    """Images that one training may see: never those of the tested patients."""
     method, _ = arm_of(wildcards)
-    return section_inputs(wildcards, fold_sections(wildcards, "train", "valid"), method)
+    return section_images(wildcards, fold_sections(wildcards, "train", "valid"), method)
 
 
 def prediction_input(wildcards):
     """What a trained method is given to predict; a branch takes genes and weights from its experiment."""
     method, _ = arm_of(wildcards)
-    home = trained_by(wildcards.experiment)
+    home, tested = trained_by(wildcards.experiment), fold_sections(wildcards, "test")
     files = {
-        **section_inputs(wildcards, fold_sections(wildcards, "test"), method),
+        **section_counts(wildcards, tested),
+        **section_images(wildcards, tested, method),
         "genes": f"results/{home}/panels/{wildcards.fold}.universe.tsv",
         "panel": f"results/{home}/panels/{wildcards.fold}.tsv",
         "weights": f"results/{home}/models/{wildcards.method}/{wildcards.fold}/weights.pt",
@@ -416,7 +429,7 @@ def panel_sections(wildcards):
 
 
 def panel_input(wildcards):
-    return section_inputs(wildcards, panel_sections(wildcards))
+    return section_counts(wildcards, panel_sections(wildcards))
 
 
 def panel_settings(wildcards):
@@ -650,6 +663,16 @@ def audit_settings(wildcards):
             for section in other["sections"]
         ],
         "mode": experiment["mode"],
+        # of an experiment without external cohorts the folds name all patients
+        "patients": {
+            name: sorted(
+                {
+                    BENCH.cohorts[name]["sections"][section]["patient"]
+                    for section in used_sections(name)
+                }
+            )
+            for name in (cohorts if other_cohorts(experiment) else [])
+        },
         "panel_rule": experiment["panel"]["rule"],
         "panel_scope": experiment["panel"]["scope"],
         "same_patients": {
@@ -667,7 +690,7 @@ def audit_settings(wildcards):
 
 
 def audit_input(wildcards):
-    """What shows whether something leaked: on whom genes were chosen, and what images look like."""
+    """What shows whether something leaked: on whom genes were chosen, what images look like, who is the same."""
     experiment = experiment_of(wildcards)
     hashes = [
         f"results/data/{cohort}/image_hashes/{section}.json"
@@ -682,11 +705,15 @@ def audit_input(wildcards):
             experiment=wildcards.experiment,
             fold=[fold.name for fold in trained_folds(experiment)],
         ),
+        "twins": [
+            f"results/data/{experiment['cohort']}/same_sections/{other}.tsv"
+            for other in other_cohorts(experiment)
+        ],
     }
 
 
 def ceiling_input(wildcards):
-    return section_inputs(wildcards, fold_sections(wildcards, "test"))
+    return section_counts(wildcards, fold_sections(wildcards, "test"))
 
 
 def ceiling_settings(wildcards):
@@ -1115,7 +1142,8 @@ def report_manifest():
             "tables": f"results/{name}/tables",
         }
     cohorts = {}
-    for name, cohort in BENCH.cohorts.items():
+    for name in read_cohorts():
+        cohort = BENCH.cohorts[name]
         cohorts[name] = {
             "qc": {
                 f"{experiment}, profile {settings['qc']}": f"results/{experiment}/qc/summary.tsv"

@@ -189,7 +189,7 @@ rule check_spots:
 rule summarise_qc:
     """Count what the experiment's spot filter dropped in each section."""
     input:
-        lambda wildcards: section_inputs(
+        lambda wildcards: section_counts(
             wildcards, experiment_of(wildcards)["sections"]
         )["qc"],
     output:

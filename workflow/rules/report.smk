@@ -4,7 +4,7 @@
 rule write_provenance:
     """Record code, configuration, data, environment and hardware behind the results."""
     input:
-        sections=expand("results/data/{cohort}/sections.tsv", cohort=BENCH.cohorts),
+        sections=expand("results/data/{cohort}/sections.tsv", cohort=read_cohorts()),
         runs=[file for name in TESTED for file in experiment_runs(name)],
     output:
         "results/report/provenance.json",
@@ -15,7 +15,7 @@ rule write_provenance:
         "../../envs/report.yaml"
     params:
         settings={
-            "cohorts": list(BENCH.cohorts),
+            "cohorts": read_cohorts(),
             "configuration": BENCH.plain(),
             "data_lock": str(PROJECT / "resources" / "data_lock.tsv"),
             "environment_lock": str(PROJECT / "requirements.lock"),

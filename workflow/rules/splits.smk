@@ -18,7 +18,7 @@ rule make_folds:
 
 
 rule select_panel:
-    """Choose the predicted genes of a fold on its training sections."""
+    """Choose the predicted genes of a fold on its training sections, and list those."""
     input:
         unpack(panel_input),
     output:
@@ -26,6 +26,7 @@ rule select_panel:
         genes="results/{experiment}/panels/{fold}.universe.tsv",
         dropped="results/{experiment}/panels/{fold}.dropped.tsv",
         sections="results/{experiment}/panels/{fold}.sections.tsv",
+        training="results/{experiment}/panels/{fold}.training.tsv",
     log:
         "results/logs/select_panel/{experiment}/{fold}.log",
     wildcard_constraints:
@@ -37,7 +38,8 @@ rule select_panel:
         runtime=growing(30),
     params:
         settings=panel_settings,
-        code=code_hash("histobench.expression.panels"),
+        training=lambda wildcards: fold_sections(wildcards, "train", "valid"),
+        code=code_hash("histobench.expression.panels", "histobench.splits.training"),
     script:
         "../scripts/select_panel.py"
 
@@ -61,6 +63,29 @@ rule audit_plan:
         "../scripts/audit_leakage.py"
 
 
+rule compare_cohorts:
+    """Find sections that two cohorts share under different names, by their spots and counts."""
+    input:
+        h5ads=lambda wildcards: [
+            f"{name}.h5ad" for name in sections_of(wildcards.cohort)
+        ],
+        other_h5ads=lambda wildcards: [
+            f"{name}.h5ad" for name in sections_of(wildcards.other)
+        ],
+    output:
+        "results/data/{cohort}/same_sections/{other}.tsv",
+    log:
+        "results/logs/compare_cohorts/{cohort}/{other}.log",
+    wildcard_constraints:
+        other="|".join(BENCH.cohorts),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash("histobench.cohorts.identity"),
+    script:
+        "../scripts/compare_cohorts.py"
+
+
 rule audit_leakage:
     """Check that nothing of a tested patient reaches training, under any name; a leak stops the run."""
     input:
@@ -76,6 +101,7 @@ rule audit_leakage:
     conda:
         "../../envs/data.yaml"
     params:
+        external=lambda wildcards: other_cohorts(experiment_of(wildcards)),
         folds=lambda wildcards: [
             fold.name for fold in trained_folds(experiment_of(wildcards))
         ],

@@ -4,7 +4,9 @@
 rule train_method:
     """Fit one method on the training sections of one fold."""
     input:
+        # images; counts and kept spots of the same sections are in the list of the fold
         unpack(training_input),
+        training="results/{experiment}/panels/{fold}.training.tsv",
         # a gate, not data: an audit that ran again and passed changes nothing about a model
         audit=ancient("results/{experiment}/audit/leakage.tsv"),
         panel="results/{experiment}/panels/{fold}.tsv",

@@ -3,7 +3,7 @@
 from histobench.runtime import job_log
 from histobench.splits.audit import write_audit
 
-panels = snakemake.input.get("panels")
+panels, twins = snakemake.input.get("panels"), snakemake.input.get("twins")
 
 with job_log(snakemake.log[0]):
     write_audit(
@@ -11,5 +11,6 @@ with job_log(snakemake.log[0]):
         output=snakemake.output[0],
         panels=panels and dict(zip(snakemake.params.folds, panels, strict=True)),
         images=snakemake.input.get("images"),
+        twins=twins and dict(zip(snakemake.params.external, twins, strict=True)),
         **snakemake.params.settings,
     )

@@ -1,7 +1,8 @@
-"""Choose the predicted genes of a fold; all logic is in histobench.expression.panels."""
+"""Choose the predicted genes of a fold and list its training sections."""
 
 from histobench.expression.panels import write_panel
 from histobench.runtime import job_log
+from histobench.splits.training import write_training_list
 
 with job_log(snakemake.log[0]):
     write_panel(
@@ -13,3 +14,5 @@ with job_log(snakemake.log[0]):
         output_sections=snakemake.output.sections,
         **snakemake.params.settings,
     )
+    counts = (snakemake.input.h5ad, snakemake.input.qc)
+    write_training_list(snakemake.params.training, *counts, snakemake.output.training)

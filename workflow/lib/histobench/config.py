@@ -592,7 +592,8 @@ class Benchmark:
             raise UserError(
                 f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes."
             )
-        if value["folds"]["scheme"] == "k_fold_patients" and not value["folds"]["k"]:
+        folds = value["folds"]
+        if folds["scheme"] == "k_fold_patients" and not (folds["k"] or folds["held_out"]):
             raise UserError(
                 f"{where}: `folds.scheme: k_fold_patients` needs `folds.k`; give the number of folds."
             )

@@ -6,7 +6,7 @@ recognised by its spots, whose pattern follows the tissue, and by the counts on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histobench.cohorts.table import align_counts, load_section, load_spots
+from histobench.files import write_table
 
 if TYPE_CHECKING:
     import anndata
@@ -124,39 +125,8 @@ def find_twins(cohort: Sequence[str | Path], other: Sequence[str | Path]) -> pd.
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def check_aliases(
-    cohort: Sequence[str | Path], other: Sequence[str | Path], aliases: Mapping[str, str]
-) -> list[str]:
-    """Compare the declared aliases of a cohort's patients with what spots and counts of another cohort say.
-
-    Parameters
-    ----------
-    cohort, other
-        Stored sections of the cohort that declares aliases, and of the one that they refer to.
-    aliases
-        Patient of ``cohort`` -> name of the same patient in ``other``.
-
-    Returns
-    -------
-    list of str
-        One sentence for each disagreement: patients who are the same but not declared, and declared ones of
-        whom no section is the same. Empty if all is well.
-    """
-    twins = find_twins(cohort, other)
-    pairs = set(
-        zip(twins.loc[twins["same"], "patient"], twins.loc[twins["same"], "other_patient"], strict=True)
-    )
-    present = [{str(load_spots(path)["patient"].iloc[0]) for path in paths} for paths in (cohort, other)]
-    problems = [
-        f"Patient {patient} is {name} of the other cohort by spots and counts, but is not declared so; "
-        f"add `{patient}: {name}` to the cohort's aliases."
-        for patient, name in sorted(pairs)
-        if aliases.get(patient) != name
-    ]
-    problems += [
-        f"Patient {patient} is declared to be {name} of the other cohort, but no section of theirs has the "
-        "same spots and counts; check the cohort's aliases."
-        for patient, name in sorted(aliases.items())
-        if patient in present[0] and name in present[1] and (patient, name) not in pairs
-    ]
-    return problems
+def write_twins(
+    *, h5ads: Sequence[str | Path], other_h5ads: Sequence[str | Path], output: str | Path
+) -> None:
+    """Compare the stored sections of two cohorts and write what :func:`find_twins` finds."""
+    write_table(find_twins(h5ads, other_h5ads), output)

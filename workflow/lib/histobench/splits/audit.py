@@ -10,65 +10,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.errors import UserError
 from histobench.files import read_json, read_table, write_table
+from histobench.splits.declared import COLUMNS, Declared, members, row
 from histobench.splits.folds import LEAKING_SCHEMES
-from histobench.splits.persons import Aliases, Persons
+from histobench.splits.overlap import aliases_row, external_rows, images_row
+from histobench.splits.persons import Persons
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("check", "scope", "status", "detail")
-PAPER_MODE = "paper"
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the configuration says about an experiment.
-
-    Attributes
-    ----------
-    scheme
-        Fold scheme.
-    mode
-        "harmonised", or "paper", in which a published protocol's leaks are declared.
-    panel_rule, panel_scope
-        How the genes are chosen, and on which sections: "train" or "all".
-    stain, stain_reference
-        "raw" or the stain normalisation, and the section whose stain is its target, {"cohort", "section",
-        "patient"}; None is the built-in reference.
-    training
-        What training is given: fold -> section -> role (train or valid). None: not known.
-    external
-        Sections on which the trained models are tested besides: {"cohort", "section", "patient"} each.
-    aliases
-        Patients that other cohorts know by another name: cohort -> patient -> name there; or patient ->
-        name for a single cohort.
-    same_patients
-        Cohorts whose patients bear the names of another cohort's: cohort -> that cohort.
-    """
-
-    scheme: str
-    mode: str = "harmonised"
-    panel_rule: str = "top_mean"
-    panel_scope: str = "train"
-    stain: str = "raw"
-    stain_reference: Mapping[str, str] | None = None
-    training: Mapping[str, Mapping[str, str]] | None = None
-    external: Sequence[Mapping[str, str]] = ()
-    aliases: Aliases = field(default_factory=dict)
-    same_patients: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def leak(self) -> str:
-        """Status of a leak that a published protocol may contain."""
-        return "declared" if self.mode == PAPER_MODE else "fail"
 
 
 def audit(
@@ -77,6 +32,7 @@ def audit(
     *,
     panels: Mapping[str, pd.DataFrame] | None = None,
     images: Sequence[Mapping[str, str]] | None = None,
+    twins: Mapping[str, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Run all checks.
 
@@ -92,6 +48,9 @@ def audit(
     images
         Perceptual hashes of the images that the experiment looks at: cohort, section, phash. None: not yet
         known.
+    twins
+        External cohort -> its sections that have the spots of a section of the experiment's cohort
+        (:func:`histobench.cohorts.identity.find_twins`). None: not yet known.
 
     Returns
     -------
@@ -103,15 +62,18 @@ def audit(
     persons = Persons(declared.aliases, declared.same_patients)
     persons.learn(zip(folds["cohort"], folds["patient"], strict=True))
     persons.learn((section["cohort"], section["patient"]) for section in declared.external)
+    persons.learn((cohort, patient) for cohort, known in declared.patients.items() for patient in known)
     rows = [
         _scheme_row(declared),
         _panel_row(declared),
         _tested_once_row(folds),
         _stain_row(folds, persons, declared),
-        *_external_rows(folds, persons, declared),
+        *external_rows(folds, persons, declared),
     ]
     if images is not None:
-        rows.append(_images_row(folds, images, declared))
+        rows.append(images_row(folds, images, declared))
+    for cohort, table in (twins or {}).items():
+        rows.append(aliases_row(str(folds["cohort"].iloc[0]), cohort, table, persons, declared))
     for name, fold in folds.groupby("fold", sort=False):
         scope = str(name)
         rows += [
@@ -126,28 +88,24 @@ def audit(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(check: str, scope: str, status: str, detail: str) -> dict[str, str]:
-    return {"check": check, "scope": scope, "status": status, "detail": detail}
-
-
 # -- of the experiment ------------------------------------------------------------------------------
 
 
 def _scheme_row(declared: Declared) -> dict[str, str]:
     leak = LEAKING_SCHEMES.get(declared.scheme)
     if leak is None:
-        return _row("fold scheme", "experiment", "ok", f"{declared.scheme} keeps patients together")
-    return _row("fold scheme", "experiment", declared.leak, f"{declared.scheme} {leak}")
+        return row("fold scheme", "experiment", "ok", f"{declared.scheme} keeps patients together")
+    return row("fold scheme", "experiment", declared.leak, f"{declared.scheme} {leak}")
 
 
 def _panel_row(declared: Declared) -> dict[str, str]:
     if declared.panel_scope != "train":
         detail = "genes are chosen on all sections, the tested ones included"
-        return _row("panel scope", "experiment", declared.leak, detail)
+        return row("panel scope", "experiment", declared.leak, detail)
     detail = "genes are chosen on the training sections of each fold"
     if declared.panel_rule == "file":
         detail = "genes come from a list made elsewhere; on which patients it was made is not known here"
-    return _row("panel scope", "experiment", "ok", detail)
+    return row("panel scope", "experiment", "ok", detail)
 
 
 def _tested_once_row(folds: pd.DataFrame) -> dict[str, str]:
@@ -155,83 +113,34 @@ def _tested_once_row(folds: pd.DataFrame) -> dict[str, str]:
     twice = sorted(tested.loc[tested.duplicated(["cohort", "section"]), "section"])
     if twice:
         detail = f"section {twice[0]} is tested in more than one fold"
-        return _row("tested once", "experiment", "fail", detail)
-    return _row("tested once", "experiment", "ok", f"{len(tested)} sections, each tested in one fold")
+        return row("tested once", "experiment", "fail", detail)
+    return row("tested once", "experiment", "ok", f"{len(tested)} sections, each tested in one fold")
 
 
 def _stain_row(folds: pd.DataFrame, persons: Persons, declared: Declared) -> dict[str, str]:
     """Refuse a target of stain normalisation that was fitted on a tested patient."""
     reference = declared.stain_reference
     if declared.stain == "raw":
-        return _row("stain reference", "experiment", "ok", "stains are left as they are")
+        return row("stain reference", "experiment", "ok", "stains are left as they are")
     if reference is None:
         detail = "stains are normalised to the built-in reference, each section by its own pixels"
-        return _row("stain reference", "experiment", "ok", detail)
+        return row("stain reference", "experiment", "ok", detail)
     person = persons.who(reference["cohort"], reference["patient"])
-    tested = _members(folds, persons, "test")
+    tested = members(folds, persons, "test")
     tested |= {
         persons.who(s["cohort"], s["patient"]): (s["patient"], s["section"]) for s in declared.external
     }
     name = f"section {reference['section']} of patient {reference['patient']}"
     if person not in tested:
         detail = f"stains are normalised to {name}, whom no fold tests"
-        return _row("stain reference", "experiment", "ok", detail)
+        return row("stain reference", "experiment", "ok", detail)
     patient, section = tested[person]
     same = "" if patient == reference["patient"] else f" as {patient}"
     detail = (
         f"stains are normalised to {name}, who is tested{same} (section {section}); "
         "use the built-in reference or a patient outside the experiment"
     )
-    return _row("stain reference", "experiment", declared.leak, detail)
-
-
-def _external_rows(folds: pd.DataFrame, persons: Persons, declared: Declared) -> list[dict[str, str]]:
-    """Refuse tested patients of other cohorts who are trained on, under any name."""
-    rows = []
-    trained = _members(folds, persons, "train", "valid")
-    for cohort in dict.fromkeys(section["cohort"] for section in declared.external):
-        sections = [section for section in declared.external if section["cohort"] == cohort]
-        patients = list(dict.fromkeys(section["patient"] for section in sections))
-        shared = [patient for patient in patients if persons.who(cohort, patient) in trained]
-        if not shared:
-            detail = f"none of {len(patients)} patients of {cohort} is trained on"
-            rows.append(_row("external patients", cohort, "ok", detail))
-            continue
-        pairs = [f"{patient} is {trained[persons.who(cohort, patient)][0]}" for patient in shared]
-        lost = [section["section"] for section in sections if section["patient"] in shared]
-        home = ", ".join(sorted(set(folds["cohort"])))
-        detail = (
-            f"{cohort} shares {len(shared)} of its {len(patients)} patients with the training data of {home} "
-            f"({'; '.join(pairs)}); leave sections {', '.join(lost)} out of the external test"
-        )
-        rows.append(_row("external patients", cohort, declared.leak, detail))
-    return rows
-
-
-def _images_row(
-    folds: pd.DataFrame, images: Sequence[Mapping[str, str]], declared: Declared
-) -> dict[str, str]:
-    """Refuse one image under two names; which patient it belongs to would be anybody's guess."""
-    from histobench.imaging.phash import same_images
-
-    patients = dict(
-        zip(zip(folds["cohort"], folds["section"], strict=True), folds["patient"], strict=True)
-    ) | {(s["cohort"], s["section"]): s["patient"] for s in declared.external}
-    names: dict[str, tuple[str, str]] = {
-        f"{image['cohort']}/{image['section']}": (image["cohort"], image["section"]) for image in images
-    }
-    pairs = same_images({name: image["phash"] for name, image in zip(names, images, strict=True)})
-    if not pairs:
-        detail = f"{len(images)} images, no two of them alike" if images else "no image is looked at"
-        return _row("images", "experiment", "ok", detail)
-    first, second, _ = pairs[0]
-    described = [
-        f"section {names[name][1]} of patient {patients.get(names[name], '?')} ({names[name][0]})"
-        for name in (first, second)
-    ]
-    more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
-    detail = f"{described[0]} and {described[1]} have the same image{more}; keep one of them"
-    return _row("images", "experiment", "fail", detail)
+    return row("stain reference", "experiment", declared.leak, detail)
 
 
 # -- of a fold --------------------------------------------------------------------------------------
@@ -240,21 +149,10 @@ def _images_row(
 def _roles_row(name: str, fold: pd.DataFrame) -> dict[str, str]:
     twice = sorted(fold.loc[fold.duplicated(["cohort", "section"]), "section"])
     if twice:
-        return _row("sections", name, "fail", f"section {twice[0]} has more than one role")
+        return row("sections", name, "fail", f"section {twice[0]} has more than one role")
     numbers = fold["role"].value_counts()
     parts = ", ".join(f"{numbers.get(role, 0)} {role}" for role in ("train", "valid", "test"))
-    return _row("sections", name, "ok", parts)
-
-
-def _members(fold: pd.DataFrame, persons: Persons, *roles: str) -> dict[str, tuple[str, str]]:
-    """Persons that have a section in one of the roles, each with one (patient, section) to name."""
-    chosen = fold[fold["role"].isin(roles)]
-    return {
-        persons.who(cohort, patient): (patient, section)
-        for cohort, patient, section in zip(
-            chosen["cohort"], chosen["patient"], chosen["section"], strict=True
-        )
-    }
+    return row("sections", name, "ok", parts)
 
 
 def _fold_leak(declared: Declared) -> str:
@@ -263,32 +161,32 @@ def _fold_leak(declared: Declared) -> str:
 
 
 def _patients_row(name: str, fold: pd.DataFrame, persons: Persons, declared: Declared) -> dict[str, str]:
-    trained, tested = _members(fold, persons, "train"), _members(fold, persons, "test")
+    trained, tested = members(fold, persons, "train"), members(fold, persons, "test")
     shared = sorted(set(trained) & set(tested))
     if not shared:
         detail = f"{len(tested)} tested and {len(trained)} trained patients have nobody in common"
-        return _row("patients", name, "ok", detail)
+        return row("patients", name, "ok", detail)
     (test_patient, test_section), (patient, section) = tested[shared[0]], trained[shared[0]]
     same = "" if patient == test_patient else f", who is patient {patient} of the training data"
     detail = f"section {section} of tested patient {test_patient}{same} is trained on (test {test_section})"
     if declared.scheme not in LEAKING_SCHEMES:
         detail += f", although the folds are declared as {declared.scheme}"
-    return _row("patients", name, _fold_leak(declared), detail)
+    return row("patients", name, _fold_leak(declared), detail)
 
 
 def _selection_row(name: str, fold: pd.DataFrame, persons: Persons, declared: Declared) -> dict[str, str]:
     """Checkpoints are chosen on validation patients, who must be neither trained on nor tested."""
-    trained, valid, tested = (_members(fold, persons, role) for role in ("train", "valid", "test"))
+    trained, valid, tested = (members(fold, persons, role) for role in ("train", "valid", "test"))
     if shared := sorted(set(valid) & set(tested)):
         patient, section = valid[shared[0]]
         detail = f"checkpoints are chosen on section {section} of patient {patient}, who is tested"
-        return _row("checkpoint selection", name, _fold_leak(declared), detail)
+        return row("checkpoint selection", name, _fold_leak(declared), detail)
     if shared := sorted(set(trained) & set(valid)):
         patient, section = valid[shared[0]]
         detail = f"validation patient {patient} ({section}) is trained on too"
-        return _row("checkpoint selection", name, "fail", detail)
+        return row("checkpoint selection", name, "fail", detail)
     detail = f"on {len(valid)} patients set aside" if valid else "within the training sections"
-    return _row("checkpoint selection", name, "ok", detail)
+    return row("checkpoint selection", name, "ok", detail)
 
 
 def _training_row(name: str, fold: pd.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
@@ -298,12 +196,12 @@ def _training_row(name: str, fold: pd.DataFrame, given: Mapping[str, str]) -> di
         if roles.get(section) != role:
             now = f"has the role {roles[section]}" if section in roles else "takes no part"
             detail = f"training gets section {section} for {role}, but in folds.tsv it {now}"
-            return _row("training input", name, "fail", detail)
+            return row("training input", name, "fail", detail)
     missing = sorted(set(fold.loc[fold["role"].isin(["train", "valid"]), "section"]) - set(given))
     if missing:
         detail = f"training does not get section {missing[0]}, which folds.tsv gives to it"
-        return _row("training input", name, "fail", detail)
-    return _row("training input", name, "ok", f"{len(given)} sections, those of folds.tsv")
+        return row("training input", name, "fail", detail)
+    return row("training input", name, "ok", f"{len(given)} sections, those of folds.tsv")
 
 
 def _panel_sections_row(
@@ -312,22 +210,22 @@ def _panel_sections_row(
     """Check on whom the genes of a fold were in fact chosen: not on its tested patients."""
     if chosen_on is None:
         detail = "nothing says on which sections the genes were chosen; select the panel again"
-        return _row("panel sections", name, "fail", detail)
+        return row("panel sections", name, "fail", detail)
     if declared.panel_rule == "file":
-        return _row("panel sections", name, "ok", "no section decides: the genes come from a list")
-    tested = _members(fold, persons, "test")
-    seen = _members(chosen_on.assign(role="panel"), persons, "panel")
+        return row("panel sections", name, "ok", "no section decides: the genes come from a list")
+    tested = members(fold, persons, "test")
+    seen = members(chosen_on.assign(role="panel"), persons, "panel")
     shared = sorted(set(tested) & set(seen))
     if not shared:
         detail = (
             f"genes were chosen on {len(chosen_on)} sections of {len(seen)} patients, none of them tested"
         )
-        return _row("panel sections", name, "ok", detail)
+        return row("panel sections", name, "ok", detail)
     patient, section = seen[shared[0]]
     who = "" if patient == tested[shared[0]][0] else f" as {tested[shared[0]][0]}"
     detail = f"genes were chosen on section {section} of patient {patient}, who is tested{who}"
     allowed = declared.panel_scope == "all" or declared.scheme in LEAKING_SCHEMES
-    return _row("panel sections", name, declared.leak if allowed else "fail", detail)
+    return row("panel sections", name, declared.leak if allowed else "fail", detail)
 
 
 # -- the stage --------------------------------------------------------------------------------------
@@ -339,6 +237,7 @@ def write_audit(
     output: str | Path,
     panels: Mapping[str, str | Path] | None = None,
     images: Sequence[str | Path] | None = None,
+    twins: Mapping[str, str | Path] | None = None,
     **declared: object,
 ) -> None:
     """Audit an experiment, write the table, and fail on an undeclared leak.
@@ -365,11 +264,12 @@ def write_audit(
         Declared(**declared),  # type: ignore[arg-type]
         panels=None if panels is None else {n: read_table(p, dtype=str) for n, p in panels.items()},
         images=None if images is None else [read_json(path) for path in images],
+        twins=None if twins is None else {n: read_table(p, dtype=str) for n, p in twins.items()},
     )
     write_table(table, output)
     failed = table[table["status"] == "fail"]
-    for row in failed.to_dict("records"):  # the engine removes the table of a job that fails
-        log.error("%s (%s): %s", row["check"], row["scope"], row["detail"])
+    for found in failed.to_dict("records"):  # the engine removes the table of a job that fails
+        log.error("%s (%s): %s", found["check"], found["scope"], found["detail"])
     if len(failed):
         first = failed.iloc[0]
         more = f" (and {len(failed) - 1} more checks fail)" if len(failed) > 1 else ""
