@@ -12,7 +12,7 @@ import pytest
 from histobench.cohorts.archives import unpack_member
 from histobench.cohorts.hbcis import locate_member, read_annotation, read_section, read_spots
 from histobench.cohorts.section import SectionInfo, assemble
-from histobench.config import read_manifest
+from histobench.config import read_sections
 from histobench.errors import UserError
 
 # The published header names the second to fifth column of the data.
@@ -197,7 +197,7 @@ def test_published_names_come_from_the_index_of_the_archive(tmp_path: Path, wrap
 
 
 def test_manifest(project: Path) -> None:
-    sections = read_manifest(project / "resources/hbcis_sections.tsv")
+    sections = read_sections(project / "resources/hbcis_sections.tsv")
     subtypes = {record["patient"]: record["subtype"] for record in sections.values()}
     assert (len(sections), len(subtypes)) == (68, 23)
     tally = {name: list(subtypes.values()).count(name) for name in set(subtypes.values())}

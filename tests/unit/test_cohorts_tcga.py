@@ -134,7 +134,7 @@ def test_manifest_errors_name_the_line(tmp_path: Path) -> None:
 def test_a_cohort_of_slides_takes_its_sections_from_the_manifest(tmp_path: Path, project: Path) -> None:
     path = manifest(tmp_path / "m.tsv", row(SLIDE, "TCGA-A8-A082"), row("a.tsv", "TCGA-A8-A082"))
     bench = Benchmark(
-        {"run": ["demo"], "prepare": ["tcga_brca"], "cohorts": {"tcga_brca": {"manifest": str(path)}}},
+        {"run": ["demo"], "prepare": ["tcga_brca"], "cohorts": {"tcga_brca": {"table": str(path)}}},
         project,
     )
     assert list(bench.cohorts["tcga_brca"]["sections"]) == ["TCGA-A8-A082-01A-01-TS1"]
@@ -192,7 +192,7 @@ def test_manifest_is_built_from_what_the_gdc_answers(tmp_path: Path, monkeypatch
 
 def test_the_shipped_manifest_is_valid(project: Path) -> None:
     cohort = yaml.safe_load((project / "config/cohorts/tcga_brca.yaml").read_text())
-    assert isinstance(gdc.read_manifest(project / cohort["manifest"]), list)
+    assert isinstance(gdc.read_manifest(project / "config/cohorts" / cohort["table"]), list)
 
 
 def svs(path: Path, array: np.ndarray, properties: str) -> Path:

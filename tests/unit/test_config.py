@@ -126,6 +126,14 @@ def test_a_section_lacks_files_whose_keys_it_does_not_have(project):
 
 
 WRONG = {
+    "photographs of a cohort with spots": (
+        "run: [demo]\nmethods: {knn: {needs: {photos: simulated}}}",
+        r"`methods\.knn`: `needs\.photos` names the cohort `simulated`, which is none of photographs",
+    ),
+    "photographs without patches": (
+        "run: [her2st_counts]\nmethods: {depth: {needs: {photos: bach}}}",
+        r"`methods\.depth` learns from photographs cut like patches but `patches` is null",
+    ),
     "a misspelt key": ("runs: [demo]", r"mine\.yaml: unknown key `runs`; did you mean `run`\?"),
     "a misspelt key of an experiment": (
         "experiments: {demo: {panel: {sise: 10}}}",

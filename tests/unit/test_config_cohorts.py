@@ -6,7 +6,7 @@ import pytest
 
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.lock import load_lock
-from histobench.config import Benchmark, read_manifest
+from histobench.config import Benchmark, read_sections
 from histobench.errors import UserError
 
 COHORTS = ("cscc", "dlpfc", "hbcis", "her2st", "her2st_zenodo", "visium_breast")
@@ -16,10 +16,10 @@ def bench(project, **config):
     return Benchmark({"run": ["demo"], **config}, project)
 
 
-def test_manifest(tmp_path):
+def test_table_of_sections(tmp_path):
     path = tmp_path / "m.tsv"
     path.write_text("# comment\nsection\tpatient\tum_per_px\timage\nS1\tP1\t0.5\tone.tif\nS2\tP1\t\t\n")
-    assert read_manifest(path) == {
+    assert read_sections(path) == {
         "S1": {"patient": "P1", "um_per_px": 0.5, "image": "one.tif"},
         "S2": {"patient": "P1"},
     }
@@ -35,15 +35,15 @@ def test_manifest(tmp_path):
         ("section\tpatient\nS1\tP1\tx\n", "line 2 has 3 fields, but the header names 2"),
     ],
 )
-def test_manifest_errors(tmp_path, text, says):
+def test_errors_of_a_table_of_sections(tmp_path, text, says):
     path = tmp_path / "m.tsv"
     path.write_text(text)
     with pytest.raises(UserError, match=says) as caught:
-        read_manifest(path)
+        read_sections(path)
     assert str(caught.value).startswith(f"{path}:")
 
 
-def test_sections_of_a_manifest_can_be_changed_and_are_checked(project, tmp_path):
+def test_sections_of_a_table_can_be_changed_and_are_checked(project, tmp_path):
     change = {"hbcis": {"sections": {"BC23287_C1": {"um_per_px": 0.7}, "new": {"patient": "P1"}}}}
     sections = bench(project, cohorts=change, prepare=["hbcis"]).cohorts["hbcis"]["sections"]
     assert len(sections) == 69 and sections["BC23287_C1"]["um_per_px"] == 0.7
@@ -51,9 +51,21 @@ def test_sections_of_a_manifest_can_be_changed_and_are_checked(project, tmp_path
     path = tmp_path / "m.tsv"
     path.write_text("section\tpatient\nS1\tP 1\n")
     with pytest.raises(UserError, match=r"m\.tsv: `sections\.S1\.patient` must match"):
-        bench(project, cohorts={"hbcis": {"manifest": str(path)}}, prepare=["hbcis"])
-    with pytest.raises(UserError, match="no such manifest"):
-        bench(project, cohorts={"hbcis": {"manifest": "resources/none.tsv"}}, prepare=["hbcis"])
+        bench(project, cohorts={"hbcis": {"table": str(path)}}, prepare=["hbcis"])
+    with pytest.raises(UserError, match="no such table"):
+        bench(project, cohorts={"hbcis": {"table": "../../resources/none.tsv"}}, prepare=["hbcis"])
+
+
+def test_a_table_alone_does_not_say_where_files_come_from(project, tmp_path):
+    (tmp_path / "m.tsv").write_text("section\tpatient\timage\nS1\tP1\ta.jpg\n")
+    mine = {
+        "title": "M",
+        "reader": "histobench.cohorts.table_cohort:read_section",
+        "pitch_um": 1,
+        "spot_um": 1,
+    }
+    with pytest.raises(UserError, match="set `origin: local` if `table` names files of your own"):
+        bench(project, cohorts={"mine": {**mine, "table": str(tmp_path / "m.tsv")}}, prepare=["mine"])
 
 
 @pytest.mark.parametrize("name", COHORTS)

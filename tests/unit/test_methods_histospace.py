@@ -9,7 +9,7 @@ from scipy import stats
 
 from histobench.errors import UserError
 from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
+from histobench.methods.contract import Context, Photos
 from histobench.methods.histospace import LOSSES, HistoSPACE
 from histobench.networks.backbones import count_parameters
 from histobench.networks.histospace import Autoencoder, Encoder, Predictor
@@ -117,6 +117,27 @@ def test_both_stages_train_and_the_history_tells_both_correlations() -> None:
     profile = learnt.mean(axis=0)
     wanted = np.mean([stats.pearsonr(profile, spot)[0] for spot in held])
     assert last["valid_pearson_spot_null"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_autoencoder_learns_from_photographs_where_there_are_any() -> None:
+    train, _ = make_study()
+    tiles = np.random.default_rng(0).integers(0, 256, (20, 40, 40, 3), dtype=np.uint8)
+    valid = np.arange(20) >= 15
+    seen = []
+
+    class Watched(HistoSPACE):
+        def _autoencoder_loop(self, network, source, rows, *given):
+            seen.append((len(source), rows))
+            return super()._autoencoder_loop(network, source, rows, *given)
+
+    told = Watched(**TINY).fit(train, [], replace(CONTEXT, photos=Photos(tiles, valid)))
+    ((n, (learn, held)),) = seen
+    assert (n, learn.tolist(), held.tolist()) == (20, list(range(15)), list(range(15, 20)))
+    assert told.facts["autoencoder_images"] == 15
+    # the score of the first epoch is that of the photographs kept for it, not of spots
+    plain = HistoSPACE(**TINY).fit(train, [], CONTEXT)
+    assert plain.facts["autoencoder_images"] == sum(len(s) for s in train if s.patient != "p1")
+    assert told.history[0]["valid_reconstruction"] != plain.history[0]["valid_reconstruction"]
 
 
 def test_correlations_per_gene_and_per_spot() -> None:

@@ -15,7 +15,7 @@ from scipy import sparse
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.methods import run
-from histobench.methods.load import load_section, read_genes, read_kept_spots
+from histobench.methods.load import load_section, read_genes, read_kept_spots, read_photos
 
 GENES = [f"G{i}" for i in range(12)]
 PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns
@@ -119,6 +119,21 @@ class Study:
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     return Study(tmp_path)
+
+
+def test_photographs_are_read_with_their_roles(tmp_path):
+    """Tiles and their index in, a role for each tile out."""
+    tiles = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
+    np.save(tmp_path / "tiles.npy", tiles)
+    index = tmp_path / "tiles.tsv"
+    pd.DataFrame({"photo": ["a", "a", "b"], "role": ["train", "train", "valid"]}).to_csv(
+        index, sep="\t", index=False
+    )
+    photos = read_photos(tmp_path / "tiles.npy", index)
+    assert (photos.tiles == tiles).all() and photos.valid.tolist() == [False, False, True]
+    index.write_text(index.read_text().replace("b\tvalid\n", ""))
+    with pytest.raises(UserError, match="3 tiles, but 2 in"):
+        read_photos(tmp_path / "tiles.npy", index)
 
 
 def test_training_mean_is_that_of_the_kept_training_spots_in_panel_order(study: Study) -> None:

@@ -70,9 +70,16 @@ class Checkout:
             raise AssertionError(done.stdout[-6000:])
         return done
 
-    def jobs(self, *arguments: str, configfile: str | None = "tiny.yaml") -> set[tuple[str, str]]:
+    def jobs(
+        self, *arguments: str, configfile: str | None = "tiny.yaml", extra: dict[str, str] | None = None
+    ) -> set[tuple[str, str]]:
         """Return what a run would do now: (rule, its wildcards as printed)."""
-        text = self.snakemake("--dry-run", *arguments, configfile=configfile, check=True).stdout
+        text = self.snakemake("--dry-run", *arguments, configfile=configfile, check=True, extra=extra).stdout
+        return self.planned(text)
+
+    @staticmethod
+    def planned(text: str) -> set[tuple[str, str]]:
+        """Return the jobs that a dry run has printed."""
         found = set()
         for block in re.split(r"\n(?=\s*(?:local)?rule \w+:)", text)[1:]:
             rule = re.match(r"\s*(?:local)?rule (\w+):", block).group(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -12,7 +13,28 @@ from pathlib import Path
 import anndata
 import pytest
 from PIL import Image
+from unit.own_cohort import OwnCohort
 
+OWN = """\
+run: [mine]
+device: cpu
+cohorts:
+  mine:
+    title: Mine
+    origin: local
+    reader: histobench.cohorts.table_cohort:read_section
+    table: own/mine.tsv
+    pitch_um: 200
+    spot_um: 100
+experiments:
+  mine:
+    title: Mine
+    cohort: mine
+    panel: {size: 4}
+    patches: {um_per_px: 6.0, width_px: 24}
+    weights: none
+    methods: {colour_ridge: {window: null}}
+"""
 CONFIG = """\
 run: [zenodo, hbcis, cscc]
 prepare: [tcga_brca]
@@ -151,3 +173,27 @@ def test_a_wrong_archive_ends_in_one_sentence(fresh) -> None:
     assert done.returncode
     assert "metadata.csv of the archive names 0 files of count_matrix for section BC23287_C1" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_cohort_of_ones_own_goes_through_the_workflow(fresh) -> None:
+    """A table of sections in two layouts ends in predictions; nothing is copied, and a changed file counts."""
+    checkout = fresh("own")
+    own = OwnCohort(checkout.folder / "own")
+    own.use_anndata("S2")
+    (checkout.folder / "own.yaml").write_text(OWN)
+    predictions = "results/mine/predictions/colour_ridge/P2"
+    checkout.snakemake(predictions, configfile="own.yaml", check=True)
+
+    predicted = anndata.read_h5ad(checkout.folder / predictions / "S2.h5ad")
+    assert predicted.shape == (len(own.grid()), 4) and predicted.uns["patient"] == "P2"
+    row = json.loads((checkout.folder / "results/data/mine/sections/S2.json").read_text())
+    assert row["sha256_counts"] == hashlib.sha256((own.folder / "S2.h5ad").read_bytes()).hexdigest()
+    assert not (checkout.folder / "results/data/mine/raw").exists()
+    assert checkout.jobs(predictions, configfile="own.yaml") == set()
+
+    own.write_counts("S1", own.counts(7))
+    again = checkout.jobs(predictions, configfile="own.yaml")
+    assert ("read_section", "cohort=mine, section=S1") in again
+    assert ("train_method", "experiment=mine, method=colour_ridge, fold=P2") in again
+    assert ("read_section", "cohort=mine, section=S2") not in again

@@ -48,9 +48,9 @@ if workflow.local_exec and visible_devices():
 QUICK_MINUTES = 20
 
 LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
-for cohort in BENCH.cohorts.values():
+for name, cohort in BENCH.cohorts.items():
     if cohort["origin"] == "slides":  # their manifests say what a lock says
-        LOCK |= lock_rows(read_manifest(PROJECT / cohort["manifest"]), cohort["source"])
+        LOCK |= lock_rows(read_manifest(BENCH.table(name)), cohort["source"])
 
 
 # What has results of its own: experiments that test somebody, and their branches to other cohorts.
@@ -355,10 +355,26 @@ def section_images(wildcards, sections, method):
     }
 
 
+def photo_tiles(experiment, method):
+    """Photographs cut like what the method sees of a patch: as wide, at the same scale."""
+    name, patches = method["needs"]["photos"], experiment["patches"]
+    window = method["window"] or {"px": patches["width_px"]}
+    scale, native = patches["um_per_px"], patches["um_per_px"] == "native"
+    own_scale = BENCH.cohorts[name]["options"]["um_per_px"]
+    width = window.get("px") or round(window["um"] / (own_scale if native else scale))
+    variant = f"{patches['stain']}-{scale if native else f'{scale:g}um'}-{width}px"
+    return f"results/data/{name}/tiles/{variant}"
+
+
 def training_input(wildcards):
     """Images that one training may see: never those of the tested patients."""
     method, _ = arm_of(wildcards)
-    return section_images(wildcards, fold_sections(wildcards, "train", "valid"), method)
+    sections = fold_sections(wildcards, "train", "valid")
+    files = section_images(wildcards, sections, method)
+    if method["needs"]["photos"]:
+        tiles = photo_tiles(experiment_of(wildcards), method)
+        files["photos"] = [f"{tiles}.npy", f"{tiles}.tsv"]
+    return files
 
 
 def prediction_input(wildcards):

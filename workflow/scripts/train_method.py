@@ -2,14 +2,12 @@
 
 from histobench.methods.run import section_files, train
 from histobench.runtime import job_log
-from histobench.splits.training import read_training_list
 
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
-    images = section_files(snakemake.input, settings["roles"])
-    counts = read_training_list(snakemake.input.training)
     train(
-        sections={name: counts[name] | files for name, files in images.items()},
+        sections=section_files(snakemake.input, settings["roles"]),
+        photos=snakemake.input.get("photos"),
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         threads=snakemake.threads,

@@ -75,7 +75,7 @@ def slide_manifest(path: Path) -> dict[str, dict[str, Any]]:
     return {name: dict(record) for name, record in slide_sections(read_gdc(path)).items()}
 
 
-def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
     """Read a table of sections: name -> the other columns, empty fields left out.
 
     Parameters
@@ -92,7 +92,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest; correct the path under `manifest`.") from None
+        raise UserError(f"{path}: no such table; correct the path under `table`.") from None
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line and line[0] != "#"]
     header = lines[0][1].split("\t") if lines else []
     for column in ("section", "patient"):
@@ -286,10 +286,10 @@ def check_config_file(path: Path, project: Path) -> None:
 def check_local(cohort: Mapping[str, Any], where: str) -> list[str]:
     """Say which keys of a cohort with ``origin: local`` mean nothing together, one sentence each."""
     if cohort["origin"] != "local":
-        return [f"{where}: `table` names files of your own, which need `origin: local`; add it."]
+        return [f"{where}: a cohort of your own needs `origin: local`; add it."]
     if not cohort["table"]:
         return [f"{where}: `origin: local` needs `table`; name the table of your sections."]
-    taken = [key for key in ("files", "sections", "manifest") if cohort[key]]
+    taken = [key for key in ("files", "sections") if cohort[key]]
     return [
         f"{where}: `{key}` is not used with `table`, which names files and sections; remove it."
         for key in taken
@@ -381,10 +381,10 @@ class Benchmark:
         base = read_yaml(path) if path.exists() else {}
         rules = schema(self.project, kind)
         where = f"{path.relative_to(self.project)}" if path.exists() else f"{self.origin}: {kind}s.{name}"
-        check(base, rules, where, partial=changes is not None or "manifest" in base)
+        check(base, rules, where, partial=changes is not None or "table" in base)
         value = merge(base, changes or {})
-        if kind == "cohort" and value.get("manifest"):
-            value["sections"] = self._with_manifest(value)
+        if kind == "cohort" and value.get("table") and value.get("origin") != "local":
+            value["sections"] = self._with_table(name, value)
         check(value, rules, f"{self.origin}: {kind}s.{name}" if changes else where)
         for key in ("entry", "reader"):
             if key in value:
@@ -432,9 +432,14 @@ class Benchmark:
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }
-            if value["origin"] == "local" or value["table"]:
-                where = f"config/cohorts/{name}.yaml"
+            where = f"config/cohorts/{name}.yaml"
+            if value["origin"] == "local":
                 complete_local(value, self._table_folder(name), where, self.config["mirrors"])
+            elif value["origin"] == "download" and not value["files"]:
+                raise UserError(
+                    f"{where}: `files` is missing; say what a section consists of, or set `origin: local` if "
+                    "`table` names files of your own."
+                )
             if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
                 raise UserError(
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
@@ -449,10 +454,14 @@ class Benchmark:
                 return path.parent
         return self.project / "config" / "cohorts"
 
-    def _with_manifest(self, cohort: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sections of a cohort's manifest, changed by those of its configuration."""
-        path = self.project / cohort["manifest"]
-        listed = (slide_manifest if cohort.get("origin") == "slides" else read_manifest)(path)
+    def table(self, name: str) -> Path:
+        """Return where the table of a cohort's sections lies."""
+        return self._table_folder(name) / self.cohorts[name]["table"]
+
+    def _with_table(self, name: str, cohort: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sections of a cohort's table, changed by those of its configuration."""
+        path = self._table_folder(name) / cohort["table"]
+        listed = (slide_manifest if cohort.get("origin") == "slides" else read_sections)(path)
         check({"sections": listed}, schema(self.project, "cohort"), str(path), partial=True)
         return merge(listed, cohort.get("sections", {}))
 
@@ -557,6 +566,8 @@ class Benchmark:
                 f"{where}: `methods.{arm}` looks at images but `patches` is null; "
                 "describe the patches or set `enabled: false` for the method."
             )
+        if needs["photos"]:
+            self._check_photos(f"{where}: `methods.{arm}`", needs["photos"], patches)
         window = method["window"]
         if window and patches:
             if "px" in window and window["px"] > patches["width_px"]:
@@ -572,6 +583,19 @@ class Benchmark:
                         f"{field:g} µm; raise `patches.width_px`."
                     )
         return method
+
+    def _check_photos(self, where: str, name: str, patches: Mapping[str, Any] | None) -> None:
+        """Refuse a cohort that holds no photographs, or photographs without patches to cut them like."""
+        if self.cohort(name, f"{where}: `needs.photos`")["origin"] != "photos":
+            raise UserError(
+                f"{where}: `needs.photos` names the cohort `{name}`, which is none of photographs; name one "
+                "with `origin: photos`."
+            )
+        if patches is None:
+            raise UserError(
+                f"{where} learns from photographs cut like patches but `patches` is null; describe the "
+                "patches or set `enabled: false` for the method."
+            )
 
     def _check_combination(self, where: str, value: Mapping[str, Any]) -> None:
         """Refuse settings that are each fine but mean nothing together."""

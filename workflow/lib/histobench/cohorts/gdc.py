@@ -160,7 +160,7 @@ def read_manifest(path: str | Path) -> list[GdcFile]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest; correct the path under `manifest`.") from None
+        raise UserError(f"{path}: no such manifest; correct the path under `table`.") from None
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line and line[0] != "#"]
     if not lines or tuple(lines[0][1].split("\t")) != COLUMNS:
         raise UserError(f"{path}: the header must be {', '.join(COLUMNS)}, separated by tabs.")

@@ -68,6 +68,22 @@ class SectionData:
 
 
 @dataclass(frozen=True)
+class Photos:
+    """Tiles of photographs without spots, from which a method may learn images.
+
+    Attributes
+    ----------
+    tiles
+        uint8, (tiles, width, width, 3) RGB, usually a memory map.
+    valid
+        bool, (tiles,): kept for choosing an epoch, whole patients at a time.
+    """
+
+    tiles: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
 class Context:
     """What is the same for all sections of one training.
 
@@ -89,6 +105,8 @@ class Context:
         CPU threads that the job may use.
     checkpoints
         Folder for checkpoints of a training that may be interrupted; None for none.
+    photos
+        Photographs, if the method's ``needs`` name them.
     """
 
     genes: tuple[str, ...]
@@ -99,6 +117,7 @@ class Context:
     weights: str = "imagenet"
     threads: int = 1
     checkpoints: Path | None = None
+    photos: Photos | None = None
 
 
 @dataclass(frozen=True)

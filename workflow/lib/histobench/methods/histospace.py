@@ -44,7 +44,7 @@ RANGES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
 
 
 class HistoSPACE:
-    """Train an autoencoder on the patches, then a predictor on its encoder.
+    """Train an autoencoder on the patches, or on photographs if given any, then a predictor on its encoder.
 
     Parameters
     ----------
@@ -122,7 +122,14 @@ class HistoSPACE:
         name = identity(__name__, self, study, context)
         with seeded(context.seed):
             autoencoder = Autoencoder(self.variant).to(self._device)
-        first = self._autoencoder_loop(autoencoder, study, source, context, name)
+        if context.photos is None:
+            images, learn, held = source, study.learn, study.held
+        else:
+            tiles, valid = context.photos.tiles, context.photos.valid
+            images = PatchSource([tiles], input_px=self.input_px, device=self._device)
+            learn, held = np.flatnonzero(~valid), np.flatnonzero(valid)
+            name = f"{name}-{len(learn)}-{len(held)}-photographs"
+        first = self._autoencoder_loop(autoencoder, images, (learn, held), context, name)
         history = first.run()
         with seeded(seed_for(context.seed, "predictor")):
             network = Predictor(
@@ -138,6 +145,7 @@ class HistoSPACE:
                 "parameters_with_encoder": sum(p.numel() for p in network.parameters()),
                 "epochs": second.best_epoch,
                 "autoencoder_epochs": first.best_epoch,
+                "autoencoder_images": len(learn),
                 "selection_unit": study.unit,
                 "device": str(self._device),
             },
@@ -157,8 +165,15 @@ class HistoSPACE:
         return pixels.float() / 255.0 * (high - low) + low
 
     def _autoencoder_loop(
-        self, network: Autoencoder, study: Study, source: PatchSource, context: Context, name: str
+        self,
+        network: Autoencoder,
+        source: PatchSource,
+        rows: tuple[np.ndarray, np.ndarray],
+        context: Context,
+        name: str,
     ) -> Loop:
+        learn, held = rows
+
         def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
             pixels = self._scaled(source.batch(batch))
             return functional.mse_loss(network(pixels).float(), pixels)
@@ -166,16 +181,16 @@ class HistoSPACE:
         def score(_: int) -> Row:
             total = 0.0
             with torch.inference_mode():
-                for first in range(0, len(study.held), 64):
-                    pixels = self._scaled(source.batch(study.held[first : first + 64]))
+                for first in range(0, len(held), 64):
+                    pixels = self._scaled(source.batch(held[first : first + 64]))
                     total += float(((network(pixels) - pixels) ** 2).mean(dim=(1, 2, 3)).double().sum())
-            return {"valid_reconstruction": total / len(study.held)}
+            return {"valid_reconstruction": total / len(held)}
 
         return Loop(
             network=network,
             optimiser=torch.optim.Adam(network.parameters(), lr=self.autoencoder_learning_rate),
             step=step,
-            rows=study.learn,
+            rows=learn,
             epochs=self.autoencoder_epochs,
             batch_size=self.autoencoder_batch_size,
             seed=seed_for(context.seed, "autoencoder"),

@@ -13,7 +13,7 @@ from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.files import read_table
 from histobench.imaging.patchview import PatchView, window_pixels
-from histobench.methods.contract import SectionData
+from histobench.methods.contract import Photos, SectionData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,17 @@ def read_kept_spots(qc_tsv: str | Path, column: str = "keep") -> frozenset[str]:
     """Return the spots of one section that a QC profile keeps (``keep_train``: also for training)."""
     table = read_table(qc_tsv, usecols=["spot", column], dtype={"spot": str})
     return frozenset(table.loc[table[column] == 1, "spot"])
+
+
+def read_photos(tiles_npy: str | Path, index_tsv: str | Path) -> Photos:
+    """Open tiles of photographs; their index says which ones are kept for validation."""
+    index = read_table(index_tsv, usecols=["role"], dtype=str)
+    tiles = np.load(tiles_npy, mmap_mode="r")
+    if len(tiles) != len(index):
+        raise UserError(
+            f"{tiles_npy}: {len(tiles)} tiles, but {len(index)} in {index_tsv}; remove both and run again."
+        )
+    return Photos(tiles, (index["role"] == "valid").to_numpy())
 
 
 def spread_genes(

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,11 @@ from histobench.errors import UserError
 from histobench.files import atomic_folder, read_json, write_json, write_table
 from histobench.methods.contract import Context, Prediction
 from histobench.methods.entry import build_method
-from histobench.methods.load import LoadedSection, load_sections, read_genes
+from histobench.methods.load import LoadedSection, load_sections, read_genes, read_photos
 from histobench.methods.record import hardware, json_ready, peak_memory, versions
 from histobench.methods.store import WEIGHTS
 from histobench.seeds import seed_for
+from histobench.splits.training import read_training_list
 
 if TYPE_CHECKING:
     from histobench.methods.contract import Method
@@ -37,11 +38,18 @@ CHECKPOINTS = ".checkpoints"
 
 
 def section_files(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Turn lists of files by kind, each in the order of ``names``, into the files of each section."""
+    """Turn lists of files by kind, each in the order of ``names``, into the files of each section.
+
+    Counts and kept spots may be in a list of their own, ``columns["training"]``.
+    """
     names = list(names)
+    listed = read_training_list(columns["training"]) if columns.get("training") else {}
     kinds = [kind for kind in ("h5ad", "qc", "patches", "features") if columns.get(kind)]
     lists = {kind: [columns[kind]] if isinstance(columns[kind], str) else columns[kind] for kind in kinds}
-    return {name: {kind: str(lists[kind][i]) for kind in kinds} for i, name in enumerate(names)}
+    return {
+        name: {**listed.get(name, {}), **{kind: str(lists[kind][i]) for kind in kinds}}
+        for i, name in enumerate(names)
+    }
 
 
 def _load(
@@ -112,6 +120,7 @@ def train(
     threads: int = 1,
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | str | None = None,
+    photos: Sequence[str | Path] | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
 
@@ -136,6 +145,9 @@ def train(
         See :class:`histobench.methods.contract.Context`.
     patch_um_per_px
         Scale that patches were resampled to; None or "native" for the scale of each image.
+    photos
+        Tiles of photographs and their index (:func:`histobench.cohorts.photos.write_photo_tiles`), for a
+        method that needs them.
 
     Raises
     ------
@@ -180,6 +192,7 @@ def train(
         weights=weights,
         threads=threads,
         checkpoints=checkpoints,
+        photos=read_photos(*photos) if photos else None,
     )
     model = build_method(entry, params)
     n_spots = sum(map(len, parts["train"]))
