@@ -308,3 +308,18 @@ def test_validation_patients_of_the_training_on_everybody(project, tmp_path):
 def test_external_tests_that_cannot_be_are_refused(project, tmp_path, old, new, message):
     with pytest.raises(UserError, match=message):
         load(project, tmp_path, EXTERNAL.replace(old, new))
+
+
+def test_a_slide_names_a_model_of_the_run(project, tmp_path):
+    text = "run: [demo]\nslides: {mine: {image: a.svs, experiment: demo, method: METHOD, fold: FOLD}}\n"
+
+    def slide(method, fold):
+        return load(project, tmp_path, text.replace("METHOD", method).replace("FOLD", fold))
+
+    # the training on everybody is made because a slide asks for it
+    assert slide("knn", "all").experiments["demo"]["folds"]["full"].name == "all"
+    assert slide("knn", "P1").experiments["demo"]["folds"]["full"] is None
+    with pytest.raises(UserError, match=r"`slides.mine` names method `stne`; did you mean `stnet`"):
+        slide("stne", "all")
+    with pytest.raises(UserError, match=r"`slides.mine` names fold `P77`"):
+        slide("knn", "P77")

@@ -17,6 +17,7 @@ LAYERS = [
     {"report"},
     {
         "branches",
+        "newslide",
         "config",
         "configdoc",
         "methodsdoc",

@@ -396,6 +396,20 @@ def prediction_input(wildcards):
     return files
 
 
+def slide_model(wildcards):
+    """Folder of the model that predicts a slide of the user's own."""
+    slide = BENCH.config["slides"][wildcards.slide]
+    return f"results/{slide['experiment']}/models/{slide['method']}/{slide['fold']}"
+
+
+def slide_code(wildcards):
+    slide = BENCH.config["slides"][wildcards.slide]
+    arm, _ = BENCH.arms(slide["experiment"])[slide["method"]]
+    method = BENCH.experiments[slide["experiment"]]["methods"][arm]
+    entries = [method["entry"], *method["uses"]]
+    return code_hash("histobench.newslide", *(e.split(":")[0] for e in entries))
+
+
 def external_summary_input(wildcards):
     experiment = experiment_of(wildcards)
     home = trained_by(wildcards.experiment)
@@ -474,6 +488,7 @@ def method_settings(wildcards):
         "entry": method["entry"],
         "experiment": wildcards.experiment,
         "fold": wildcards.fold,
+        "image": image_settings(experiment),
         "method": wildcards.method,
         "needs": dict(sorted(method["needs"].items())),
         "params": dict(sorted(method["params"].items())),
@@ -486,6 +501,17 @@ def method_settings(wildcards):
     }
 
 
+def image_settings(experiment):
+    """How a model sees images, for those who use it later."""
+    patches = experiment["patches"]
+    reference = patches and patches["stain_reference"]
+    return patches and {
+        "stain": patches["stain"],
+        "stain_reference": reference and f"{experiment['cohort']}/{reference}",
+        "width_px": patches["width_px"],
+    }
+
+
 def patch_scale(experiment):
     """Scale of the patches where the configuration says it; None where a file will."""
     scale = (experiment["patches"] or {}).get("um_per_px")
@@ -494,6 +520,7 @@ def patch_scale(experiment):
 
 def prediction_settings(wildcards):
     settings = method_settings(wildcards)
+    settings.pop("image")
     settings.pop("roles")
     return {**settings, "sections": fold_sections(wildcards, "test")}
 

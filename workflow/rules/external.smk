@@ -71,3 +71,39 @@ rule external:
     """Every table of every external prediction."""
     input:
         [file for name in BENCH.branches for file in branch_files(name)],
+
+
+rule predict_slide:
+    """Predict a slide of the user's own with a trained model."""
+    input:
+        image=lambda wildcards: BENCH.config["slides"][wildcards.slide]["image"],
+        weights=lambda wildcards: f"{slide_model(wildcards)}/weights.pt",
+        run=lambda wildcards: f"{slide_model(wildcards)}/run.json",
+    output:
+        h5ad="results/slides/{slide}.h5ad",
+        preview="results/slides/{slide}.png",
+    log:
+        "results/logs/predict_slide/{slide}.log",
+    wildcard_constraints:
+        slide="|".join(BENCH.config["slides"]) or "none",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        gpu=0 if BENCH.config["device"] == "cpu" else 1,
+    params:
+        settings=lambda wildcards: {
+            "device": BENCH.config["device"],
+            "pitch_um": BENCH.config["slides"][wildcards.slide]["pitch_um"],
+            "um_per_px": BENCH.config["slides"][wildcards.slide]["um_per_px"],
+        },
+        code=slide_code,
+    script:
+        "../scripts/predict_slide.py"
+
+
+rule slides:
+    """Predictions for every slide of the user's own."""
+    input:
+        expand("results/slides/{slide}.h5ad", slide=BENCH.config["slides"]),

@@ -64,6 +64,30 @@ def _check_method(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _predict(arguments: argparse.Namespace) -> None:
+    import os
+
+    from histobench.newslide import write_slide_prediction
+
+    output = arguments.output or Path(f"{arguments.image.stem}.predicted.h5ad")
+    if output.suffix != ".h5ad":
+        raise UserError(f"--output is {output}, but AnnData files end in .h5ad; give such a name.")
+    facts = write_slide_prediction(
+        arguments.model,
+        arguments.image,
+        output,
+        output.with_suffix(".png"),
+        um_per_px=arguments.um_per_px,
+        pitch_um=arguments.pitch_um,
+        device=arguments.device,
+        threads=arguments.threads or len(os.sched_getaffinity(0)),
+        progress=True,
+    )
+    found = facts["n_positions"] - facts["n_glass"]
+    print(f"{found} positions on tissue ({facts['n_glass']} on glass) at {facts['um_per_px']:g} µm per pixel")
+    print(f"wrote {output} and {output.with_suffix('.png')}")
+
+
 def _recover(arguments: argparse.Namespace) -> int:
     from histobench.cluster import recover
 
@@ -105,6 +129,37 @@ def parser() -> argparse.ArgumentParser:
         "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the method"
     )
     method.set_defaults(run=_check_method)
+    predict = commands.add_parser(
+        "predict", help="predict expression, and tumour where the model does, on a slide of your own"
+    )
+    predict.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER",
+        help="a trained model, results/EXPERIMENT/models/METHOD/FOLD",
+    )  # fmt: skip
+    predict.add_argument(
+        "--image",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="JPEG, PNG, TIFF, SVS, or what OpenSlide opens",
+    )
+    predict.add_argument(
+        "--um-per-px", type=float, metavar="X",
+        help="micrometres per pixel of the image, where the file does not say it (20x: about 0.5)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--pitch-um", type=float, default=100.0, metavar="X",
+        help="distance of predicted positions in micrometres (default: %(default)g)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--output", type=Path, metavar="FILE.h5ad",
+        help="AnnData file to write; a preview is written beside it (default: IMAGE.predicted.h5ad)",
+    )  # fmt: skip
+    predict.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="where a network runs"
+    )
+    predict.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    predict.set_defaults(run=_predict)
     after = commands.add_parser(
         "recover",
         help="after a run on a SLURM cluster was killed: cancel its jobs, wait, unlock and run it again",

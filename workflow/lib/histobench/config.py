@@ -21,7 +21,7 @@ import yaml
 from histobench.branches import branch_name, make_branch, make_full_fold
 from histobench.codehash import module_file
 from histobench.errors import UserError
-from histobench.splits.folds import Fold, make_folds
+from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 
 KINDS = ("experiment", "cohort", "method")
 # Origins of cohorts that no experiment can be about.
@@ -29,7 +29,7 @@ WITHOUT_SPOTS = ("photos", "slides")
 # Approved gene symbols, which every cohort of a user's own is checked against.
 SYMBOLS = "resources/hgnc_ensembl_symbol.tsv.gz"
 # First folders below results/ that are not experiments.
-RESERVED = ("data", "logs", "benchmarks", "report", "bench")
+RESERVED = ("data", "logs", "benchmarks", "report", "bench", "slides")
 
 
 @functools.cache
@@ -365,6 +365,8 @@ class Benchmark:
         self.branches: dict[str, dict[str, Any]] = {}
         for name, value in self.experiments.items():
             self._complete(name, value)
+        for name, slide in self.config["slides"].items():
+            self._check_slide(name, slide)
 
     # -- composing -------------------------------------------------------------------------------
 
@@ -496,13 +498,27 @@ class Benchmark:
         value["folds"]["made"] = self._folds(where, value)
         return value
 
+    def _check_slide(self, name: str, slide: Mapping[str, Any]) -> None:
+        """Refuse the prediction of a slide by a model that the run does not have."""
+        where = f"{self.origin}: `slides.{name}`"
+        experiment = slide["experiment"]
+        if experiment not in self.experiments:
+            raise UserError(f"{where} names experiment `{experiment}`; {near(experiment, self.experiments)}")
+        folds = [*self.experiments[experiment]["folds"]["made"], FULL_FOLD]
+        for key, known in (("method", list(self.arms(experiment))), ("fold", folds)):
+            if slide[key] not in known:
+                raise UserError(f"{where} names {key} `{slide[key]}`; {near(slide[key], known)}")
+
     def _complete(self, name: str, value: dict[str, Any]) -> None:
         """Add the training on everybody where it is needed, and the branches to other cohorts."""
         where = f"experiments.{name}"
         value["folds"]["full"] = None
-        if value["external"]:
+        asked = any(
+            s["experiment"] == name and s["fold"] == FULL_FOLD for s in self.config["slides"].values()
+        )
+        if value["external"] or asked:
             value["folds"]["full"] = make_full_fold(where, value, self.cohorts[value["cohort"]])
-        elif not value["folds"]["made"]:
+        if not value["external"] and not value["folds"]["made"]:
             raise UserError(
                 f"{where}: `folds.scheme: train_all` tests nobody, and `external` names no cohort to "
                 "test on; name one, or choose another scheme."

@@ -45,7 +45,10 @@ def image_kind(path: str | Path) -> str:
         return TIFF
     if not start:
         raise unreadable(path, "the image file is empty")
-    raise UserError(f"{path}: not a JPEG, PNG, TIFF or SVS image; convert it to one of these.")
+    raise UserError(
+        f"{path}: not an image that can be read (JPEG, PNG, TIFF, or a slide of OpenSlide); "
+        "convert it to one of these."
+    )
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.errors import UserError
-from histobench.imaging.headers import JPEG, PNG, image_kind, image_size, unreadable
+from histobench.imaging.headers import JPEG, PNG, TIFF, image_kind, image_size, unreadable
 from histobench.imaging.jpeg import read_jpeg
 from histobench.imaging.jpegbands import JpegBands, find_layout
 
-__all__ = ["ArraySlide", "Slide", "image_size", "open_slide", "read_image"]
+__all__ = ["ArraySlide", "Slide", "image_size", "open_slide", "read_image", "vendor_format"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -253,7 +253,7 @@ class _VendorSlide(Slide):
             rgba = np.asarray(self._slide.read_region((left, top), 0, (right - left, bottom - top)))
         except openslide.OpenSlideError as error:
             raise unreadable(self.path, f"a region of the slide cannot be decoded ({error})") from error
-        return _over_white(rgba)
+        return over_white(rgba)
 
     def close(self) -> None:
         self._slide.close()
@@ -272,13 +272,21 @@ def open_slide(path: str | Path) -> Slide:
         The file is missing, of an unknown kind, truncated or damaged (for windows, when they are read).
     """
     path = Path(path)
+    if vendor_format(path) is not None:
+        return _VendorSlide(path)
     kind = image_kind(path)
-    if kind in (JPEG, PNG):
-        return _DecodedOnce(path, kind)
+    return _DecodedOnce(path, kind) if kind in (JPEG, PNG) else _TiffSlide(path)
+
+
+def vendor_format(path: str | Path) -> str | None:
+    """Return OpenSlide's name of a scanner's own format ("aperio", "mirax"); None for ordinary images."""
+    path = Path(path)
+    if path.suffix.lower() in (".jpg", ".jpeg", ".png") or not path.is_file():
+        return None
     import openslide
 
     vendor = openslide.OpenSlide.detect_format(path)
-    return _TiffSlide(path) if vendor in (None, "generic-tiff") else _VendorSlide(path)
+    return None if vendor == "generic-tiff" else vendor
 
 
 def read_image(path: str | Path, out: Image | None = None) -> Image:
@@ -298,7 +306,7 @@ def read_image(path: str | Path, out: Image | None = None) -> Image:
         The file is missing, truncated, damaged or not an image of a known kind.
     """
     path = Path(path)
-    kind = image_kind(path)
+    kind = image_kind(path) if vendor_format(path) is None else TIFF
     if kind == JPEG:
         return read_jpeg(path, out)
     if kind == PNG:
@@ -329,12 +337,12 @@ def to_rgb(array: npt.NDArray[Any], path: Path) -> Image:
     if channels == 3:
         return np.ascontiguousarray(array)
     if channels == 4:
-        return _over_white(array)
+        return over_white(array)
     rgb = np.repeat(array[:, :, :1], 3, axis=2)
-    return rgb if channels == 1 else _over_white(np.concatenate([rgb, array[:, :, 1:]], axis=2))
+    return rgb if channels == 1 else over_white(np.concatenate([rgb, array[:, :, 1:]], axis=2))
 
 
-def _over_white(rgba: Image) -> Image:
+def over_white(rgba: Image) -> Image:
     """Lay RGBA over white; opaque pixels stay exactly as they are."""
     alpha = rgba[:, :, 3:]
     rgb = rgba[:, :, :3]

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from histobench.imaging.headers import JPEG, image_kind, image_size, unreadable
 from histobench.imaging.jpeg import find_damage
-from histobench.imaging.slides import open_slide
+from histobench.imaging.slides import open_slide, over_white, vendor_format
 
 Image = npt.NDArray[np.uint8]
 
+_LEVEL_PIXELS = 2**25  # of a stored copy that is read whole, 128 MB
 _ROWS = 512  # rows of the full image in memory at a time, for images that are not decoded whole
 
 
@@ -37,11 +38,18 @@ def thumbnail(path: str | Path, longest: int) -> Image:
     import cv2
 
     path = Path(path)
-    width, height = image_size(path)
+    vendor = vendor_format(path)
+    if vendor is None:
+        width, height = image_size(path)
+    else:
+        with open_slide(path) as slide:
+            width, height = slide.width, slide.height
     shrink = max(1.0, max(width, height) / longest)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    if image_kind(path) == JPEG:
+    if vendor is None and image_kind(path) == JPEG:
         picture = _small_jpeg(path, shrink)
+    elif (level := _pyramid_level(path, shrink)) is not None:
+        picture = level
     else:
         factor = max(1, math.floor(shrink))
         bands: list[npt.NDArray[Any]] = []
@@ -55,6 +63,24 @@ def thumbnail(path: str | Path, longest: int) -> Image:
     if picture.shape[1::-1] == size:
         return picture
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _pyramid_level(path: Path, shrink: float) -> Image | None:
+    """Return the smallest stored copy of a slide of at least 1/``shrink`` of its size, if there is one."""
+    import openslide
+
+    if path.suffix.lower() == ".png" or openslide.OpenSlide.detect_format(path) is None:
+        return None
+    try:
+        with openslide.OpenSlide(path) as slide:
+            level = slide.get_best_level_for_downsample(shrink)
+            width, height = slide.level_dimensions[level]
+            if level == 0 or width * height > _LEVEL_PIXELS:
+                return None
+            picture = np.asarray(slide.read_region((0, 0), level, (width, height)))
+    except openslide.OpenSlideError as error:
+        raise unreadable(path, f"OpenSlide cannot read the slide ({error})") from error
+    return over_white(picture)
 
 
 def _small_jpeg(path: Path, shrink: float) -> Image:

@@ -29,7 +29,7 @@ from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import Method
+    from histobench.methods.contract import Method, SectionData
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ def train(
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | str | None = None,
     photos: Sequence[str | Path] | None = None,
+    image: Mapping[str, Any] | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
 
@@ -148,6 +149,9 @@ def train(
     photos
         Tiles of photographs and their index (:func:`histobench.cohorts.photos.write_photo_tiles`), for a
         method that needs them.
+    image
+        How patches were made, for those who predict other images with the model: stain, stain_reference,
+        width_px; recorded with the scale in ``run.json``.
 
     Raises
     ------
@@ -206,6 +210,8 @@ def train(
         "fold": str(fold),
         "entry": entry,
         "params": dict(params),
+        "needs": dict(needs),
+        "genes": list(panel),
         "window": dict(window) if window else None,
         "seed": seed,
         "seed_derived": context.seed,
@@ -222,6 +228,8 @@ def train(
         **peak_memory(),
         **told.facts,
     }
+    if image is not None:
+        facts["image"] = {**image, "um_per_px": _trained_scale(parts["train"])}
     for role, members in parts.items():
         facts[f"n_{role}_spots"] = sum(map(len, members))
         facts[f"{role}_sections"] = sorted(s.section for s in members)
@@ -231,6 +239,11 @@ def train(
     model.save(output_weights.parent)
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
+
+
+def _trained_scale(sections: Sequence[SectionData]) -> float:
+    """Median scale of the patches that were trained on, in micrometres per pixel; NaN where unknown."""
+    return float(np.median([section.um_per_px for section in sections]))
 
 
 def _write_history(history: list[dict[str, Any]], path: str | Path) -> None:

@@ -96,6 +96,9 @@ class WholeSectionMethod:
     :meth:`_loss` and :meth:`_optimiser`.
     """
 
+    # Asked where spots could otherwise be predicted in pieces.
+    sees_whole_section = True
+
     input_px: int | None
     positions: int
     epochs: int

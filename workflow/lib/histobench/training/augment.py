@@ -62,7 +62,6 @@ def augment(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return choose(4, torch.rot90(batch, 1, (-2, -1)))
 
 
-
 def _turn(patch: np.ndarray, code: int, out: np.ndarray) -> None:
     """Write one symmetry of a (width, width, 3) patch to ``out``; codes as in :func:`apply_symmetry`."""
     import cv2

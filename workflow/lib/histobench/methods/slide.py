@@ -1,0 +1,405 @@
+"""Prediction for a slide that belongs to no cohort: tissue, a grid of patches, a trained model.
+
+Glass is what He et al. 2020 call glass: a position whose patch is mostly pixels with a mean of red, green
+and blue above 220, but after the brightness of the lamp is divided out, because many scans have grey glass.
+Patches are cut at the scale and with the stain handling of the training, into a file that is mapped into
+memory; so the slide may be of any size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histobench.errors import UserError
+from histobench.files import read_json
+from histobench.imaging.patches import WHITE_LEVEL, Windows, iter_patches, place_windows
+from histobench.imaging.patchview import PatchView, window_pixels
+from histobench.imaging.slides import Slide, open_slide
+from histobench.imaging.thumbnail import thumbnail
+from histobench.methods.contract import Prediction, SectionData
+from histobench.methods.entry import build_method
+from histobench.methods.run import check_prediction, limit_threads
+from histobench.methods.store import WEIGHTS
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+
+PITCH_UM = 100.0
+MAX_WHITE = 0.75  # more than the half of He et al. 2020, which loses pale stroma and fat
+PLAUSIBLE_UM = (0.1, 5.0)  # micrometres per pixel of an image in which cells can be seen
+LONGEST_MM = 80.0  # a glass slide is 75 mm long
+LUMINOSITY_PERCENTILE = 95.0
+_LAMP = (200.0, 255.0)  # brightness of glass; where nothing is so bright, there is no glass
+_BLANK = 2.0  # standard deviation of a picture without anything on it, in grey levels
+_OVERVIEW_PX = 2000
+_CHUNK = 256  # patches predicted at a time, for the progress bar
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a trained model says of itself in ``run.json``.
+
+    ``image`` holds stain, stain_reference ("cohort/section" or None), width_px and um_per_px of the patches.
+    """
+
+    folder: Path
+    entry: str
+    params: Mapping[str, Any]
+    needs: Mapping[str, Any]
+    genes: tuple[str, ...]
+    window: Mapping[str, float] | None
+    weights: str
+    image: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(repr=False)
+
+
+def read_run(folder: str | Path) -> TrainedRun:
+    """Read a model folder, ``results/EXPERIMENT/models/METHOD/FOLD``.
+
+    Raises
+    ------
+    UserError
+        It is no such folder, or the method does not predict from images alone.
+    """
+    folder = Path(folder)
+    path = folder / "run.json"
+    if not (folder / WEIGHTS).is_file() or not path.is_file():
+        raise UserError(
+            f"{folder}: no trained model; name a folder with {WEIGHTS} and run.json "
+            "(results/EXPERIMENT/models/METHOD/FOLD)."
+        )
+    try:
+        facts = read_json(path)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: no valid JSON; train the model again.") from error
+    lacking = [key for key in ("entry", "params", "needs", "genes", "image", "weights") if key not in facts]
+    if lacking:
+        raise UserError(f"{path}: says nothing of {lacking[0]}; train the model again with this version.")
+    needs = facts["needs"]
+    if needs.get("oracle") or not (needs.get("patches") or needs.get("features")):
+        what = "sees the truth of what it predicts" if needs.get("oracle") else "does not look at images"
+        raise UserError(f"{folder}: {facts.get('method')} {what}; name the folder of another method.")
+    return TrainedRun(
+        folder=folder,
+        entry=facts["entry"],
+        params=facts["params"],
+        needs=needs,
+        genes=tuple(facts["genes"]),
+        window=facts.get("window"),
+        weights=facts["weights"],
+        image=facts["image"],
+        facts=facts,
+    )
+
+
+def slide_um_per_px(slide: Slide, path: str | Path, given: float | None) -> tuple[float, str]:
+    """Return micrometres per pixel of a slide and who says so, "given" or "file".
+
+    Raises
+    ------
+    UserError
+        Nobody says it, it is implausible, or file and user contradict each other by more than 5 %.
+    """
+    from histobench.cohorts.tcga import slide_scale
+    from histobench.imaging.scale import DECLARED_TOLERANCE
+    from histobench.imaging.slides import vendor_format
+
+    stated = slide.um_per_px
+    if stated is None and vendor_format(path) is not None:
+        stated = slide_scale(path).um_per_px
+    if given is None and stated is None:
+        raise UserError(
+            f"{path}: the image does not say its scale; give micrometres per pixel with --um-per-px "
+            "(a scan at 20x has about 0.5, at 40x about 0.25)."
+        )
+    scale = stated if given is None else given
+    assert scale is not None
+    said = "the file states" if given is None else "--um-per-px is"
+    low, high = PLAUSIBLE_UM
+    if not low <= scale <= high:  # also NaN
+        raise UserError(
+            f"{path}: {said} {scale:g} µm per pixel, which is implausible for histology "
+            f"({low:g} to {high:g}); give the right --um-per-px."
+        )
+    if given is not None and stated is not None and abs(stated / given - 1) > DECLARED_TOLERANCE:
+        raise UserError(
+            f"{path}: --um-per-px is {given:g}, but the file states {stated:.4g}; leave --um-per-px out, or "
+            "correct it."
+        )
+    longest = max(slide.width, slide.height) * scale / 1000
+    if longest > LONGEST_MM:
+        raise UserError(
+            f"{path}: at {scale:g} µm per pixel the image would be {longest:.0f} mm long, more than a glass "
+            "slide; give the right --um-per-px."
+        )
+    return scale, "file" if given is None else "given"
+
+
+def grid_spots(width: int, height: int, um_per_px: float, pitch_um: float, field_um: float) -> pd.DataFrame:
+    """Lay a square grid over an image: array_x, array_y, pixel_x, pixel_y of every position.
+
+    A position lies at least half a patch (``field_um`` micrometres wide) from the border.
+    """
+    import pandas as pd
+
+    pitch, half = pitch_um / um_per_px, field_um / um_per_px / 2
+    axes = []
+    for size in (width, height):
+        number = max(0, math.floor((size - 2 * half) / pitch) + 1)
+        first = (size - (number - 1) * pitch) / 2  # the same margin on both sides
+        axes.append(first + pitch * np.arange(number))
+    column, row = np.meshgrid(np.arange(len(axes[0])), np.arange(len(axes[1])))
+    column, row = column.ravel(), row.ravel()
+    spots = pd.DataFrame(
+        {"array_x": column, "array_y": row, "pixel_x": axes[0][column], "pixel_y": axes[1][row]}, dtype=float
+    )
+    spots.index = pd.Index([f"{x}x{y}" for x, y in zip(column, row, strict=True)], dtype=object, name="spot")
+    return spots
+
+
+def white_around(
+    overview: np.ndarray, spots: pd.DataFrame, size: tuple[int, int], width: float
+) -> np.ndarray:
+    """Share of glass in the window around every position, judged on a small picture of the slide; (n,).
+
+    As in the standardisation of luminosity, the brightest pixels are what white should be. ``size`` is that
+    of the full image and ``width`` that of the window, in pixels of the full image.
+    """
+    shrink = size[0] / overview.shape[1], size[1] / overview.shape[0]
+    brightness = overview.mean(axis=2)
+    lamp = np.clip(np.percentile(brightness, LUMINOSITY_PERCENTILE), *_LAMP)
+    glass = brightness > WHITE_LEVEL / 255 * lamp
+    summed = np.zeros((glass.shape[0] + 1, glass.shape[1] + 1))
+    summed[1:, 1:] = glass.cumsum(axis=0).cumsum(axis=1)
+
+    def edges(centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        length = glass.shape[1 - axis]
+        low = np.clip(np.floor((centre - width / 2) / shrink[axis]), 0, length - 1).astype(int)
+        high = np.clip(np.ceil((centre + width / 2) / shrink[axis]), low + 1, length).astype(int)
+        return low, high
+
+    left, right = edges(spots["pixel_x"].to_numpy(), 0)
+    top, bottom = edges(spots["pixel_y"].to_numpy(), 1)
+    total = summed[bottom, right] - summed[top, right] - summed[bottom, left] + summed[top, left]
+    share: np.ndarray = total / ((right - left) * (bottom - top))
+    return share
+
+
+def predict_slide(
+    model_folder: str | Path,
+    image: str | Path,
+    *,
+    um_per_px: float | None = None,
+    pitch_um: float = PITCH_UM,
+    max_white: float = MAX_WHITE,
+    device: str = "auto",
+    threads: int = 1,
+    progress: bool = False,
+    scratch: str | Path | None = None,
+) -> anndata.AnnData:
+    """Predict a grid of positions on the tissue of a slide.
+
+    Parameters
+    ----------
+    model_folder
+        A trained model, ``results/EXPERIMENT/models/METHOD/FOLD``.
+    image
+        JPEG, PNG, TIFF, SVS, or what OpenSlide opens.
+    um_per_px
+        Scale of the image; None for what a scanner wrote into the file.
+    pitch_um
+        Distance of neighbouring positions.
+    max_white
+        Positions with a larger share of glass are left out.
+    device, threads
+        Where the model runs.
+    progress
+        Show progress bars on the terminal.
+    scratch
+        Folder for the patches while the model runs; None for the system's own.
+
+    Returns
+    -------
+    anndata.AnnData
+        ``X`` is predicted expression on the scale of the training's target, rows the positions, columns the
+        genes of the model; ``obs`` has positions, ``white_fraction`` and, where the model predicts it,
+        ``tumour_probability``; ``obsm["spatial"]`` is x, y in pixels of the image; ``uns["spatial"]`` holds a
+        small picture as scanpy and squidpy expect it; ``uns["histobench"]`` says how it was made.
+
+    Raises
+    ------
+    UserError
+        The model or image is unreadable, the scale is missing or implausible, or there is no tissue.
+    """
+    import anndata
+    import pandas as pd
+
+    limit_threads(threads)
+    run = read_run(model_folder)
+    look = run.image
+    field_um = look["width_px"] * look["um_per_px"]
+    if not pitch_um > 0:
+        raise UserError(f"the pitch must be positive, not {pitch_um:g} µm; correct --pitch-um.")
+    with open_slide(image) as slide:
+        scale, source = slide_um_per_px(slide, image, um_per_px)
+        spots = grid_spots(slide.width, slide.height, scale, pitch_um, field_um)
+        if not len(spots):
+            short = min(slide.width, slide.height)
+            raise UserError(
+                f"{image}: the image is {short * scale:.0f} µm wide at {scale:g} µm per pixel, less than one "
+                f"patch of {field_um:.0f} µm; give the right --um-per-px or a larger image."
+            )
+        overview = thumbnail(image, _OVERVIEW_PX)
+        spots["white_fraction"] = white_around(overview, spots, (slide.width, slide.height), field_um / scale)
+        n_positions = len(spots)
+        spots = spots[spots["white_fraction"] <= max_white]
+        if overview.std() < _BLANK:
+            raise UserError(f"{image}: the image is blank; check that it is the right file.")
+        if not len(spots):
+            raise UserError(
+                f"{image}: there is no tissue; each of {n_positions} positions is more than {max_white:.0%} "
+                "white; check that it is the right file."
+            )
+        windows = place_windows(
+            slide.width,
+            slide.height,
+            spots["pixel_x"],
+            spots["pixel_y"],
+            look["width_px"],
+            scale,
+            look["um_per_px"],
+        )
+        size = slide.width, slide.height
+        with _patches(slide, windows, run, progress, scratch) as patches:
+            prediction = _predict(run, spots, patches, Path(image), device, progress)
+    obs = spots.copy()
+    if prediction.tumour_probability is not None:
+        obs["tumour_probability"] = np.asarray(prediction.tumour_probability, np.float32)
+    table = anndata.AnnData(
+        X=np.asarray(prediction.expression, np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=pd.Index(run.genes, name="gene")),
+        obsm={"spatial": spots[["pixel_x", "pixel_y"]].to_numpy(np.float64)},
+    )
+    if prediction.embedding is not None:
+        table.obsm["embedding"] = np.asarray(prediction.embedding, np.float32)
+    table.uns["spatial"] = {
+        Path(image).stem: {
+            "images": {"hires": overview},
+            "scalefactors": {
+                "tissue_hires_scalef": overview.shape[1] / size[0],
+                "spot_diameter_fullres": min(pitch_um, field_um) / scale,
+            },
+            "metadata": {},
+        }
+    }
+    table.uns["histobench"] = {
+        "image": Path(image).name,
+        "image_width": size[0],
+        "image_height": size[1],
+        "um_per_px": scale,
+        "um_per_px_source": source,
+        "pitch_um": pitch_um,
+        "max_white": max_white,
+        "n_positions": n_positions,
+        "n_glass": n_positions - len(spots),
+        "patch_um_per_px": look["um_per_px"],
+        "patch_width_px": look["width_px"],
+        "stain": look["stain"],
+        **{
+            key: str(run.facts.get(key, "")) for key in ("experiment", "method", "fold", "transform", "entry")
+        },
+    }
+    return table
+
+
+@contextmanager
+def _patches(
+    slide: Slide, windows: Windows, run: TrainedRun, progress: bool, scratch: str | Path | None
+) -> Iterator[np.ndarray]:
+    """Cut all patches into a file for the length of the block and map it."""
+    shape = (len(windows), windows.width_px, windows.width_px, 3)
+    stain = _stain(slide, run)
+    with tempfile.TemporaryDirectory(prefix=".histobench.", dir=scratch) as folder:
+        mapped = np.lib.format.open_memmap(Path(folder) / "patches.npy", "w+", np.uint8, shape)
+        at = 0
+        with _bar("cutting patches", len(windows), progress) as bar:
+            for batch in iter_patches(slide, windows, stain):
+                mapped[at : at + len(batch)] = batch
+                at += len(batch)
+                bar.update(len(batch))
+        mapped.flush()
+        del mapped  # pages that were written count as memory until the map is closed
+        yield np.load(Path(folder) / "patches.npy", mmap_mode="r")
+
+
+def _stain(slide: Slide, run: TrainedRun) -> Any:
+    """Return the map of colours that the training applied to its sections; None for raw pixels."""
+    if run.image["stain"] == "raw":
+        return None
+    from histobench.imaging.stain import fit_stain, read_stain, stain_map
+
+    reference = run.image.get("stain_reference")
+    target = None
+    if reference:
+        cohort, _, section = reference.partition("/")
+        # results/EXPERIMENT/models/METHOD/FOLD
+        target = read_stain(run.folder.resolve().parents[3] / "data" / cohort / "stain" / f"{section}.json")
+    return stain_map(fit_stain(slide, run.image["stain"]), target)
+
+
+def _predict(
+    run: TrainedRun, spots: pd.DataFrame, patches: np.ndarray, image: Path, device: str, progress: bool
+) -> Prediction:
+    """Run the model over chunks of patches, or over all at once where it sees whole sections."""
+    model: Any = build_method(run.entry, run.params)
+    model.load(run.folder)
+    look = run.image
+    size = window_pixels(dict(run.window) if run.window else None, look["um_per_px"], look["width_px"], image)
+    whole = getattr(model, "sees_whole_section", False)
+    step = len(spots) if whole else _CHUNK
+    parts: list[Prediction] = []
+    with _bar("predicting", len(spots), progress) as bar:
+        for start in range(0, len(spots), step):
+            rows = np.arange(start, min(start + step, len(spots)))
+            vectors = None
+            if run.needs.get("features"):
+                from histobench.networks.features import extract_features
+
+                vectors = extract_features(
+                    patches[rows], architecture=run.needs["features"], weights=run.weights, device=device
+                )
+            section = SectionData(
+                cohort="",
+                section=image.stem,
+                patient="",
+                spots=spots.iloc[rows][["array_x", "array_y", "pixel_x", "pixel_y"]],
+                um_per_px=look["um_per_px"],
+                patches=PatchView(patches, rows, size) if run.needs.get("patches") else None,  # type: ignore[arg-type]
+                features=vectors,
+            )
+            parts.append(model.predict(section))
+            check_prediction(parts[-1], len(rows), len(run.genes), image.name)
+            bar.update(len(rows))
+
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    return Prediction(joined("expression"), joined("tumour_probability"), joined("embedding"))
+
+
+def _bar(what: str, total: int, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=what, unit=" patches", disable=not shown, leave=True)

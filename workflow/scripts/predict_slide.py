@@ -1,0 +1,16 @@
+"""Predict a slide of the user's own; all logic is in histobench.newslide."""
+
+from pathlib import Path
+
+from histobench.newslide import write_slide_prediction
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    write_slide_prediction(
+        Path(snakemake.input.weights).parent,
+        snakemake.input.image,
+        snakemake.output.h5ad,
+        snakemake.output.preview,
+        threads=snakemake.threads,
+        **snakemake.params.settings,
+    )
