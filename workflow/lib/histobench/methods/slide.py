@@ -332,12 +332,10 @@ def _patches(
     stain = _stain(slide, run)
     with tempfile.TemporaryDirectory(prefix=".histobench.", dir=scratch) as folder:
         mapped = np.lib.format.open_memmap(Path(folder) / "patches.npy", "w+", np.uint8, shape)
-        at = 0
         with _bar("cutting patches", len(windows), progress) as bar:
-            for batch in iter_patches(slide, windows, stain):
-                mapped[at : at + len(batch)] = batch
-                at += len(batch)
-                bar.update(len(batch))
+            for rows, batch in iter_patches(slide, windows, stain):
+                mapped[rows] = batch
+                bar.update(len(rows))
         mapped.flush()
         del mapped  # pages that were written count as memory until the map is closed
         yield np.load(Path(folder) / "patches.npy", mmap_mode="r")
