@@ -1,0 +1,46 @@
+"""Controls of tumour detection: what needs no image, and what needs no network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from histobench.methods.colour_ridge import colour_moments
+from histobench.methods.contract import Context, SectionData, TrainingLog
+from histobench.methods.store import require
+from histobench.methods.tumour import TumourClassifier
+from histobench.methods.tumour_logistic import TumourLogistic
+
+
+class TumourPrevalence(TumourClassifier):
+    """Every spot is tumour with the probability that training spots are: the floor of every score."""
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Nothing is looked at: (spots, 0)."""
+        return np.empty((len(section), 0), np.float32)
+
+    def learn(
+        self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
+    ) -> TrainingLog:
+        """Keep the share of tumour."""
+        self._share_learnt = float(labels.mean())
+        return TrainingLog([], {"parameters": 1})
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        """Return the share for every spot."""
+        return np.full(len(rows), self._share_learnt)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the share."""
+        return {"share_learnt": np.array(self._share_learnt)}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` returned."""
+        self._share_learnt = float(arrays["share_learnt"])
+
+
+class TumourColour(TumourLogistic):
+    """Logistic regression on nine colour moments of the patch; parameters as :class:`TumourLogistic`."""
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Return means, standard deviations and skewnesses of the three channels, (spots, 9)."""
+        return colour_moments(require(section, "patches")).astype(np.float32)
