@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from histobench.cohorts.section import write_section
+from histobench.config import Benchmark, merge, read_yaml
 from histobench.imaging.patches import write_patches
 from histobench.methods import run
 from histobench.networks.features import extract_features
@@ -65,13 +66,23 @@ def tissue(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_method(tissue: Path, project: Path, method: str, **params: object) -> tuple[anndata.AnnData, dict]:
-    """Train on B4 and predict C2."""
+def run_method(
+    tissue: Path, project: Path, method: str, features: str | None = None, **params: object
+) -> tuple[anndata.AnnData, dict]:
+    """Train on B4 and predict C2 with the settings of a method's file."""
     described = yaml.safe_load((project / "config" / "methods" / f"{method}.yaml").read_text())
+    settings = {**described, "params": {**described["params"], **params}, "window": {"px": 64}}
+    return run_settings(tissue, method, settings, features)
+
+
+def run_settings(
+    tissue: Path, method: str, settings: dict, features: str | None = None
+) -> tuple[anndata.AnnData, dict]:
+    """Train on B4 and predict C2."""
     common: dict = {
-        "entry": described["entry"],
-        "params": {**described["params"], **params},
-        "needs": described["needs"],
+        "entry": settings["entry"],
+        "params": settings["params"],
+        "needs": settings["needs"],
         "fold": "C",
         "panel_tsv": tissue / "panel.tsv",
         "genes_tsv": tissue / "genes.tsv",
@@ -81,9 +92,12 @@ def run_method(tissue: Path, project: Path, method: str, **params: object) -> tu
         "weights": "none",
         "device": "cpu",
         "patch_um_per_px": 2.4,
-        "window": {"px": 64},
+        "window": settings["window"],
     }
     files = {n: {"h5ad": str(tissue / f"{n}.h5ad"), "patches": str(tissue / f"{n}.npy")} for n in SECTIONS}
+    if features:
+        for name in SECTIONS:
+            files[name]["features"] = str(tissue / f"{name}.{features}.npy")
     model = tissue / method
     run.train(
         **common,
@@ -96,6 +110,57 @@ def run_method(tissue: Path, project: Path, method: str, **params: object) -> tu
     out = tissue / f"{method}_predictions"
     run.predict(**common, sections={"C2": files["C2"]}, model_folder=model, output_folder=out)
     return anndata.read_h5ad(out / "C2.h5ad"), json.loads((model / "run.json").read_text())
+
+
+# Passes over one section: enough for the loss to fall with the settings of config/her2st_methods.yaml.
+PASSES: dict[str, dict[str, object]] = {
+    "stnet": {"epochs": 2},
+    "nmf_composition": {"epochs": 2},
+    "brstnet_b0_aux": {"epochs": 2},
+    "he2gene_base": {"epochs": 2},
+    "histospace": {"autoencoder_epochs": 2, "epochs": 3},
+    "he2rna": {"epochs": 3},
+    "histogene": {"epochs": 15},
+    "hist2st_standardised": {"epochs": 10},
+    "thitogene_standardised": {"epochs": 15},
+    "thitogene_as_released": {"epochs": 15},
+}
+
+
+@pytest.fixture(scope="module")
+def all_methods(project: Path) -> dict[str, dict]:
+    """Methods with the settings of the configuration that runs them all on real tissue."""
+    files = [project / "config/config.yaml", project / "config/her2st_methods.yaml"]
+    config = merge(*(read_yaml(path) for path in files))
+    return Benchmark(config, project, files).experiments["her2st_lopo"]["methods"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", PASSES)
+def test_the_loss_falls_on_real_tissue(tissue: Path, all_methods: dict[str, dict], method: str) -> None:
+    settings = dict(all_methods[method])
+    changes = {"network": PASSES[method]} if "network" in settings["params"] else PASSES[method]
+    settings["params"] = merge(settings["params"], changes)
+    features = None
+    if settings["needs"]["features"]:
+        features = "resnet18"  # a tenth of the time of the configured network
+        for name in SECTIONS:
+            patches = np.load(tissue / f"{name}.npy")
+            np.save(
+                tissue / f"{name}.{features}.npy",
+                extract_features(patches, architecture=features, weights="none"),
+            )
+    table, _ = run_settings(tissue, method, settings, features)
+    history = pd.read_csv(tissue / method / "history.tsv", sep="\t")
+    assert np.isfinite(history["loss"]).all()
+    for _, stage in history.groupby("stage"):
+        assert stage["loss"].iloc[-1] < stage["loss"].iloc[0]
+    assert np.isfinite(table.X).all()
+
+
+def test_every_deep_method_is_tested(all_methods: dict[str, dict]) -> None:
+    deep = {arm for arm, method in all_methods.items() if method["family"] == "deep"}
+    assert deep - set(PASSES) == {"tumour_network"}  # B4 has no tumour labels
 
 
 def test_prediction_holds_the_published_counts_of_every_spot(

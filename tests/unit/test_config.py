@@ -20,7 +20,7 @@ def load(project, tmp_path, text):
     return Benchmark(config, project, [project / "config/config.yaml", path])
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "her2st_mini"])
+@pytest.mark.parametrize("name", ["config", "demo", "demo_methods", "her2st_mini", "her2st_methods"])
 def test_the_shipped_configurations_are_valid(project, name):
     path = project / f"config/{name}.yaml"
     config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
@@ -29,6 +29,17 @@ def test_the_shipped_configurations_are_valid(project, name):
     for experiment in bench.experiments.values():
         assert experiment["folds"]["made"]
         assert all(method["title"] for method in experiment["methods"].values())
+
+
+@pytest.mark.parametrize("name", ["demo_methods", "her2st_methods"])
+def test_configurations_of_all_methods_leave_none_out(project, name):
+    path = project / f"config/{name}.yaml"
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
+    shipped = [file.stem for file in (project / "config/methods").glob("*.yaml")]
+    for experiment in Benchmark(config, project, [path]).experiments.values():
+        named = [method["method"] for method in experiment["methods"].values()]
+        for method in shipped:
+            assert any(name == method or name.startswith(f"{method}_") for name in named), method
 
 
 def test_every_shipped_experiment_cohort_and_method_is_valid(project):
