@@ -133,9 +133,25 @@ def gene_moments(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndar
     truth, prediction = _as_matrix(truth), _as_matrix(prediction)
     if len(truth) == 0:
         return {name: np.full(truth.shape[1], np.nan) for name in MOMENTS}
-    missing = ~np.isfinite(truth).all(axis=0)
-    observed, predicted = _Moments(np.where(missing, np.float32(0), truth).T), _Moments(prediction.T)
-    result = _moment_metrics(observed, predicted, _correlation(observed, predicted))
+    from histobench.evaluation.moments import centred_moments
+
+    n_spots = len(truth)
+    mean_x, mean_y, xx, yy, xy, low_x, high_x, low_y, high_y = centred_moments(truth, prediction)
+    missing = ~np.isfinite(mean_x)
+    constant = [
+        ~(high - low > _ROUNDING * np.maximum(np.abs(high), np.abs(low)))
+        for low, high in ((low_x, high_x), (low_y, high_y))
+    ]
+    xx, yy = np.where(constant[0], 0.0, xx), np.where(constant[1], 0.0, yy)
+    r = _ratio(np.where(missing, 0.0, xy), np.sqrt(xx) * np.sqrt(yy))
+    r[constant[0]] = np.nan
+    result = {
+        "pearson": r,
+        "mean_truth": mean_x,
+        "mean_prediction": mean_y,
+        "sd_truth": np.sqrt(xx / n_spots),
+        "sd_prediction": np.sqrt(yy / n_spots),
+    }
     return {name: np.where(missing, np.nan, values) for name, values in result.items()}
 
 
