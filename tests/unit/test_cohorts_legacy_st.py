@@ -180,3 +180,13 @@ def test_join_keeps_the_order_of_the_counts_and_counts_the_rest(tmp_path: Path) 
     assert joined.toarray().tolist() == [[0, 12, 3], [1, 0, 0]]
     assert positions.loc["10x14", "pixel_x"] == 2600.1
     assert dropped == {"no_position": 1, "no_counts": 1, "not_selected": 1}
+
+
+def test_a_gzip_file_of_several_members_is_read_whole(tmp_path):
+    """Block-compressed tables are several gzip files in one; two alike must not be taken for one."""
+    table = tmp_path / "counts.tsv.gz"
+    parts = ["\tG1\tG2\n1x1\t1\t0\n", "2x1\t0\t3\n", "3x1\t0\t3\n"]
+    table.write_bytes(b"".join(gzip.compress(part.encode()) for part in parts))
+    counts, spots, _ = read_counts(table)
+    assert list(spots) == ["1x1", "2x1", "3x1"]
+    assert counts.toarray().tolist() == [[1, 0], [0, 3], [0, 3]]

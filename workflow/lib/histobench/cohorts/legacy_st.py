@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 SPOT_ID = re.compile(r"[0-9]+x[0-9]+", re.ASCII)
-_TAB, _NEWLINE, _ZERO, _NINE = 9, 10, 48, 57
-_ROWS_PER_BLOCK = 64  # bounds the temporary arrays to about 50 MB for 16,000 genes
-_MAX_DIGITS = 9  # every number of nine digits fits an int32
 
 
 def spot_names(x: np.ndarray, y: np.ndarray) -> list[str]:
@@ -48,24 +45,15 @@ def read_counts(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.Index
         spot or gene occurs twice; a spot id is malformed; a row has too few or too many fields.
     """
     import pandas as pd
-    from scipy import sparse
 
     text = read_text(path)
     starts, ends = split_lines(text)
     if len(starts) < 2:
         raise UserError(f"{path}: expected a header line with genes and one line per spot, but it is empty.")
-    buffer = np.frombuffer(text, dtype=np.uint8)
     genes = _gene_names(text[starts[0] : ends[0]], text[starts[1] : ends[1]], path)
-    names: list[str] = []
-    blocks = []
-    for first in range(1, len(starts), _ROWS_PER_BLOCK):
-        last = min(first + _ROWS_PER_BLOCK, len(starts))
-        spots, values = _parse_rows(buffer, starts[first:last], ends[first:last], genes, first, path)
-        names += spots
-        blocks.append(sparse.csr_matrix(values))
-    spot_ids = _checked_spots(names, path)
-    matrix = sparse.vstack(blocks, format="csr", dtype=np.int32)
-    return sparse.csr_matrix(matrix), pd.Index(spot_ids, name="spot"), pd.Index(genes, name="gene")
+    spots, matrix = _parse(text, int(starts[1]), int(ends[-1]), len(starts) - 1, genes, path)
+    spot_ids = _checked_spots(spots, path)
+    return matrix, pd.Index(spot_ids, name="spot"), pd.Index(genes, name="gene")
 
 
 def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
@@ -88,51 +76,41 @@ def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
     return fields
 
 
-def _parse_rows(
-    buffer: np.ndarray, starts: np.ndarray, ends: np.ndarray, genes: list[str], first: int, path: str | Path
-) -> tuple[list[str], np.ndarray]:
-    """Parse consecutive lines into spot ids and an int32 array (rows, genes).
+def _parse(
+    text: bytes, begin: int, end: int, n_spots: int, genes: list[str], path: str | Path
+) -> tuple[list[str], sparse.csr_matrix]:
+    """Parse the lines of counts into spot ids and CSR int32 (spots, genes)."""
+    from scipy import sparse
 
-    Nearly all fields are one digit, so fields are read by their length: one vector operation per digit.
-    """
-    begin, end = int(starts[0]), int(ends[-1])
-    block = buffer[begin:end]
-    breaks = np.flatnonzero((block == _TAB) | (block == _NEWLINE))
-    edges = np.concatenate(([-1], breaks, [block.size]))
-    per_line = np.searchsorted(edges, ends - begin) - np.searchsorted(edges, starts - begin - 1)
-    wrong = np.flatnonzero(per_line != len(genes) + 1)
-    if wrong.size:
-        row = int(wrong[0])
+    from histobench.cohorts.count_text import MAX_ODD, parse_counts
+
+    # As large as it can become; what is not written to takes no memory.
+    most = min(n_spots * len(genes), (end - begin) // 2 + 1)
+    values, columns = np.empty(most, np.int32), np.empty(most, np.int32)
+    names, starts = np.empty((n_spots, 2), np.int64), np.empty(n_spots + 1, np.int64)
+    odd = np.empty((min(MAX_ODD, most), 3), np.int64)
+    buffer = np.frombuffer(text, np.uint8)
+    parsed, n_odd, found = parse_counts(buffer, begin, end, len(genes), names, starts, values, columns, odd)
+    if found >= 0:
         raise UserError(
-            f"{path}: line {first + row + 1} has {per_line[row] - 1} counts, but the header names "
+            f"{path}: line {parsed + 2} has {found} counts, but the header names "
             f"{len(genes)} genes; the file may be truncated or not tab-separated, so fetch or export it anew."
         )
-    left = (edges[:-1] + 1).reshape(len(starts), -1)
-    length = (edges[1:] - edges[:-1] - 1).reshape(len(starts), -1)
-    raw = block.tobytes()
-    names = [
-        raw[a : a + n].decode("utf-8", "replace").strip('"')
-        for a, n in zip(left[:, 0].tolist(), length[:, 0].tolist(), strict=True)
-    ]
-    left, length = left[:, 1:], length[:, 1:]
-    values = np.zeros(left.shape, dtype=np.int32)
-    odd = (length == 0) | (length > _MAX_DIGITS)
-    for digit in range(int(min(length.max(initial=0), _MAX_DIGITS))):
-        has = (length > digit) & ~odd
-        if digit == 0 and has.all():  # the common case needs no index arrays
-            figures = block[left].astype(np.int32) - _ZERO
-            values, odd = figures, odd | (figures < 0) | (figures > 9)
-            continue
-        rows, columns = np.nonzero(has)
-        figures = block[left[rows, columns] + digit].astype(np.int32) - _ZERO
-        values[rows, columns] = values[rows, columns] * 10 + figures
-        bad = (figures < 0) | (figures > 9)
-        odd[rows[bad], columns[bad]] = True
-    for row, column in zip(*np.nonzero(odd), strict=True):
-        a, n = int(left[row, column]), int(length[row, column])
-        field = raw[a : a + n].decode("utf-8", "replace")
-        values[row, column] = _whole_number(field, names[row], genes[column], path)
-    return names, values
+    spots = [text[a:b].decode("utf-8", "replace").strip('"') for a, b in names.tolist()]
+    if n_odd > len(odd):
+        raise UserError(f"{path}: {n_odd} counts are not written as whole numbers; export plain numbers.")
+    for place, a, b in odd[:n_odd].tolist():
+        field = text[a:b].decode("utf-8", "replace")
+        row = int(np.searchsorted(starts, place, side="right")) - 1
+        values[place] = _whole_number(field, spots[row], genes[columns[place]], path)
+    total = int(starts[-1])
+    matrix = sparse.csr_matrix(
+        (values[:total].copy(), columns[:total].copy(), starts.astype(np.int32)), shape=(n_spots, len(genes))
+    )
+    matrix.has_sorted_indices = True
+    if n_odd:
+        matrix.eliminate_zeros()
+    return spots, matrix
 
 
 def _whole_number(field: str, spot: str, gene: str, path: str | Path) -> int:
