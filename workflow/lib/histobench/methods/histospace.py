@@ -125,9 +125,9 @@ class HistoSPACE:
         if context.photos is None:
             images, learn, held = source, study.learn, study.held
         else:
-            tiles, valid = context.photos.tiles, context.photos.valid
+            tiles, kept = context.photos.tiles, context.photos.valid
             images = PatchSource([tiles], input_px=self.input_px, device=self._device)
-            learn, held = np.flatnonzero(~valid), np.flatnonzero(valid)
+            learn, held = np.flatnonzero(~kept), np.flatnonzero(kept)
             name = f"{name}-{len(learn)}-{len(held)}-photographs"
         first = self._autoencoder_loop(autoencoder, images, (learn, held), context, name)
         history = first.run()
