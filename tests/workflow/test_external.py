@@ -112,3 +112,31 @@ experiments:
     external: [{cohort: her2st, sections: [A1, C1]}]
     methods: {colour_ridge: }
 """
+
+
+SLIDES = """\
+run: [demo]
+cohorts:
+  simulated: {options: {n_patients: 3, sections_per_patient: 1}}
+  tcga_brca: {table: manifest.tsv}
+experiments:
+  demo:
+    external: [{cohort: tcga_brca}]
+"""
+
+
+def test_slides_are_predicted_by_methods_that_look_at_images(fresh):
+    checkout = fresh("slides_plan")
+    (checkout.folder / "slides.yaml").write_text(SLIDES)
+    md5, sample = "0123456789abcdef" * 2, "released\tTCGA-A8-A082\tPrimary Tumor"
+    (checkout.folder / "manifest.tsv").write_text(
+        "id\tfilename\tmd5\tsize\tstate\tpatient\tsample_type\n"
+        f"i1\tTCGA-A8-A082-01A-01-TS1.3cad.svs\t{md5}\t10\t{sample}\n"
+        f"i2\ta.tsv\t{md5}\t10\t{sample}\n"
+    )
+    jobs = checkout.jobs("external", configfile="slides.yaml")
+    slide = "section=TCGA-A8-A082-01A-01-TS1"
+    assert ("predict_tiles", f"experiment=demo, cohort=tcga_brca, method=colour_ridge, {slide}") in jobs
+    assert ("compare_pseudobulk", "experiment=demo, cohort=tcga_brca, method=ridge_probe") in jobs
+    assert not any("method=depth" in wildcards for rule, wildcards in jobs if rule == "predict_tiles")
+    assert not any(slide in wildcards for rule, wildcards in jobs if rule == "read_section")

@@ -131,8 +131,12 @@ def used_sections(cohort):
 
 
 def read_cohorts():
-    """Cohorts with sections that some experiment uses; others are only prepared."""
-    return [name for name in BENCH.cohorts if used_sections(name)]
+    """Cohorts with sections that some experiment uses; others are only prepared, or have no spots."""
+    return [
+        name
+        for name, cohort in BENCH.cohorts.items()
+        if cohort["origin"] != "slides" and used_sections(name)
+    ]
 
 
 def cohorts_of(experiment):
@@ -144,9 +148,13 @@ def cohorts_of(experiment):
 
 
 def other_cohorts(experiment):
-    """External cohorts of an experiment, each once, without its own."""
+    """External cohorts with spots of an experiment, each once, without its own."""
     names = [name for name, _ in cohorts_of(experiment)[1:]]
-    return [name for name in dict.fromkeys(names) if name != experiment["cohort"]]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if name != experiment["cohort"] and BENCH.cohorts[name]["origin"] != "slides"
+    ]
 
 
 def raw_path(source, file):
@@ -436,8 +444,86 @@ def external_summary_settings(wildcards):
     }
 
 
+def tile_settings(wildcards):
+    """How a cohort of slides is cut into tiles."""
+    options = BENCH.cohorts[wildcards.cohort]["options"]
+    named = {key: options[key] for key in ("max_white", "um_per_px", "width_px")}
+    return {**named, "device": BENCH.config["device"]}
+
+
+def method_modules(wildcards):
+    method, _ = arm_of(wildcards)
+    return [entry.split(":")[0] for entry in (method["entry"], *method["uses"])]
+
+
+def slides_of(wildcards):
+    """Slides that an experiment's models predict: name -> its record in the manifest."""
+    cohort = wildcards.cohort
+    (sections,) = [
+        other["sections"]
+        for other in experiment_of(wildcards)["external"]
+        if other["cohort"] == cohort
+    ]
+    return {name: BENCH.cohorts[cohort]["sections"][name] for name in sections}
+
+
+def counted_patients(wildcards):
+    """Patients with bulk expression, each with one slide that names its file."""
+    return {
+        record["patient"]: name
+        for name, record in sorted(slides_of(wildcards).items(), reverse=True)
+        if "counts" in record
+    }
+
+
+def pseudobulk_input(wildcards):
+    files = {
+        "tiles": expand(
+            "results/{experiment}/external/{cohort}/tiles/{method}/{section}.parquet",
+            section=slides_of(wildcards),
+            **wildcards,
+        ),
+        "counts": [
+            section_raw(wildcards.cohort, section)["counts"]
+            for section in counted_patients(wildcards).values()
+        ],
+    }
+    subtypes = BENCH.cohorts[wildcards.cohort]["options"].get("subtypes")
+    return {**files, **({"subtypes": subtypes} if subtypes else {})}
+
+
+def pseudobulk_settings(wildcards):
+    return {
+        "counted": list(counted_patients(wildcards)),
+        "name": f"{wildcards.experiment} {wildcards.method}",
+        "patients": {
+            name: record["patient"] for name, record in slides_of(wildcards).items()
+        },
+    }
+
+
+def image_methods(name):
+    """Method folders of an experiment that predict from an image alone, spot by spot."""
+    methods = BENCH.described(name)["methods"]
+    whole = ("histogene", "hist2st", "thitogene")
+    return [
+        folder
+        for folder, (arm, _) in BENCH.arms(name).items()
+        if (methods[arm]["needs"]["patches"] or methods[arm]["needs"]["features"])
+        and not methods[arm]["needs"]["oracle"]
+        and methods[arm]["entry"].split(":")[0].split(".")[-1] not in whole
+    ]
+
+
 def branch_files(name):
     """Tables that a branch to another cohort has."""
+    if not BENCH.branches[name]["folds"]["made"]:
+        return expand(
+            "results/{branch}/pseudobulk/{method}/{table}.tsv",
+            branch=name,
+            method=image_methods(name),
+            table=["genes", "patients", "subtypes", "colocation"],
+        )
     return expand(
         "results/{experiment}/tables/{name}.tsv",
         experiment=name,

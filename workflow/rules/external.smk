@@ -67,6 +67,59 @@ rule describe_external:
         "../scripts/describe_external.py"
 
 
+rule predict_tiles:
+    """Predict every tile of tissue of a whole-slide image with the model of one method."""
+    input:
+        slide=lambda wildcards: section_raw(wildcards.cohort, wildcards.section)[
+            "slide"
+        ],
+        weights="results/{experiment}/models/{method}/all/weights.pt",
+        run="results/{experiment}/models/{method}/all/run.json",
+        # a gate: a cohort that shares a patient with the training is refused
+        audit=ancient("results/{experiment}/audit/leakage.tsv"),
+    output:
+        "results/{experiment}/external/{cohort}/tiles/{method}/{section}.parquet",
+    log:
+        "results/logs/predict_tiles/{experiment}/{cohort}/{method}/{section}.log",
+    wildcard_constraints:
+        experiment="|".join(BENCH.experiments),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        gpu=method_gpu,
+    params:
+        settings=tile_settings,
+        code=lambda wildcards: code_hash(
+            "histobench.methods.tiles", *method_modules(wildcards)
+        ),
+    script:
+        "../scripts/predict_tiles.py"
+
+
+rule compare_pseudobulk:
+    """Compare predictions for slides with bulk expression of the same patients."""
+    input:
+        unpack(pseudobulk_input),
+    output:
+        genes="results/{experiment}/external/{cohort}/pseudobulk/{method}/genes.tsv",
+        patients="results/{experiment}/external/{cohort}/pseudobulk/{method}/patients.tsv",
+        subtypes="results/{experiment}/external/{cohort}/pseudobulk/{method}/subtypes.tsv",
+        colocation="results/{experiment}/external/{cohort}/pseudobulk/{method}/colocation.tsv",
+    log:
+        "results/logs/compare_pseudobulk/{experiment}/{cohort}/{method}.log",
+    wildcard_constraints:
+        experiment="|".join(BENCH.experiments),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=pseudobulk_settings,
+        code=code_hash("histobench.evaluation.pseudobulk"),
+    script:
+        "../scripts/compare_pseudobulk.py"
+
+
 rule external:
     """Every table of every external prediction."""
     input:

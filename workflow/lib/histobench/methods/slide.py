@@ -158,8 +158,8 @@ def grid_spots(width: int, height: int, um_per_px: float, pitch_um: float, field
         number = max(0, math.floor((size - 2 * half) / pitch) + 1)
         first = (size - (number - 1) * pitch) / 2  # the same margin on both sides
         axes.append(first + pitch * np.arange(number))
-    column, row = np.meshgrid(np.arange(len(axes[0])), np.arange(len(axes[1])))
-    column, row = column.ravel(), row.ravel()
+    grid = np.meshgrid(np.arange(len(axes[0])), np.arange(len(axes[1])))
+    column, row = (axis.ravel() for axis in grid)
     spots = pd.DataFrame(
         {"array_x": column, "array_y": row, "pixel_x": axes[0][column], "pixel_y": axes[1][row]}, dtype=float
     )
@@ -329,7 +329,7 @@ def _patches(
 ) -> Iterator[np.ndarray]:
     """Cut all patches into a file for the length of the block and map it."""
     shape = (len(windows), windows.width_px, windows.width_px, 3)
-    stain = _stain(slide, run)
+    stain = stain_function(slide, run)
     with tempfile.TemporaryDirectory(prefix=".histobench.", dir=scratch) as folder:
         mapped = np.lib.format.open_memmap(Path(folder) / "patches.npy", "w+", np.uint8, shape)
         with _bar("cutting patches", len(windows), progress) as bar:
@@ -341,7 +341,7 @@ def _patches(
         yield np.load(Path(folder) / "patches.npy", mmap_mode="r")
 
 
-def _stain(slide: Slide, run: TrainedRun) -> Any:
+def stain_function(slide: Slide, run: TrainedRun) -> Any:
     """Return the map of colours that the training applied to its sections; None for raw pixels."""
     if run.image["stain"] == "raw":
         return None

@@ -1,0 +1,14 @@
+"""Compare predictions for slides with bulk expression; all logic is in histobench.evaluation.pseudobulk."""
+
+from histobench.evaluation.pseudobulk import write_pseudobulk
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    settings = dict(snakemake.params.settings)
+    write_pseudobulk(
+        tiles=dict(zip(settings["patients"], snakemake.input.tiles, strict=True)),
+        counts=dict(zip(settings.pop("counted"), snakemake.input.counts, strict=True)),
+        subtypes_tsv=snakemake.input.get("subtypes"),
+        **{f"output_{name}": path for name, path in snakemake.output.items()},
+        **settings,
+    )

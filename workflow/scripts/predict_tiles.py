@@ -1,0 +1,15 @@
+"""Predict the tiles of a whole-slide image; all logic is in histobench.methods.tiles."""
+
+from pathlib import Path
+
+from histobench.methods.tiles import predict_tiles
+from histobench.runtime import job_log
+
+with job_log(snakemake.log[0]):
+    predict_tiles(
+        Path(snakemake.input.weights).parent,
+        snakemake.input.slide,
+        snakemake.output[0],
+        threads=snakemake.threads,
+        **snakemake.params.settings,
+    )
