@@ -39,6 +39,9 @@ test-fast: setup  ## run the checks and the fast tests
 test-slurm: setup  ## test the cluster profile on a SLURM of its own (root, Debian packages)
 	@./tests/slurm/run.sh
 
+bench: setup  ## time each stage against the usual tools (BENCH="--only patches", "--device cuda"); into results/bench
+	PYTHONPATH=tests:workflow/lib $(BIN)/python -m bench $(BENCH)
+
 lint: setup  ## check formatting, types and the workflow
 	@./tests/run.sh lint
 

@@ -88,6 +88,10 @@ class Cluster:
         (etc / "gres.conf").write_text(DEVICES)
         (etc / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         subprocess.run(["mount", "--bind", str(etc), "/etc/slurm"], check=True)
+        # There is no accounting. When SLURM once answers slowly, the plugin asks sacct if there is one, and then waits for
+        # ever; so there is none here (docs/cluster.md tells users).
+        if Path("/usr/bin/sacct").exists():
+            subprocess.run(["mount", "--bind", "/dev/null", "/usr/bin/sacct"], check=True)
         files = {name: f"{self.base}/munge/{name}" for name in ("socket", "pid", "log", "seed")}
         self._daemon(
             "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={files['socket']}",

@@ -16,12 +16,11 @@ from histobench.errors import UserError
 from histobench.files import atomic_path
 from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device
+from histobench.training.device import has_bfloat16, pick_device
 
 log = logging.getLogger(__name__)
 
 
-@torch.inference_mode()
 def extract_features(
     patches: Any,
     *,
@@ -31,7 +30,7 @@ def extract_features(
     input_px: int | None = None,
     device: str = "cpu",
     batch_size: int = 32,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> np.ndarray:
     """Return frozen features of patches.
 
@@ -46,7 +45,8 @@ def extract_features(
     device, batch_size
         Where, and how many at a time.
     precision
-        "float32", or "bfloat16" for autocast (cosine similarity to float32 above 0.999 on tissue).
+        "float32", "bfloat16" for autocast (cosine similarity to float32 above 0.999), or "auto": the latter
+        where the device computes with it.
 
     Returns
     -------
@@ -54,26 +54,45 @@ def extract_features(
         float32, (spots, features).
     """
     where = pick_device(device)
-    width = input_px or patches.shape[1]
+    network = frozen_network(architecture, weights, seed, input_px or patches.shape[1], where)
+    return describe(network, patches, input_px=input_px, batch_size=batch_size, precision=precision)
+
+
+def frozen_network(
+    architecture: str, weights: str, seed: int, width: int, device: torch.device
+) -> torch.nn.Sequential:
+    """Return the network from uint8 pixels to features, on its device and ready to be applied."""
     backbone = make_backbone(architecture, weights=weights, seed=seed, input_px=width)
     network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module)
-    network = network.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    source = PatchSource([patches], input_px=width, device=where, resident=False)
-    features = np.empty((len(source), backbone.dimension), np.float32)
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+@torch.inference_mode()
+def describe(
+    network: torch.nn.Sequential, patches: Any, *, input_px: int | None, batch_size: int, precision: str
+) -> np.ndarray:
+    """Return the features of patches by a :func:`frozen_network`; see :func:`extract_features`."""
+    where = next(network.parameters()).device
+    reduced = precision == "bfloat16" or (precision == "auto" and has_bfloat16(where))
+    source = PatchSource([patches], input_px=input_px or patches.shape[1], device=where, resident=False)
+    found = []
     start = reported = time.perf_counter()
     for first in range(0, len(source), batch_size):
         rows = np.arange(first, min(first + batch_size, len(source)))
-        with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(where.type, torch.bfloat16, enabled=reduced):
             out = network(source.batch(rows))
-        features[rows] = out.float().cpu().numpy()
+        found.append(out.float().cpu().numpy())
         if time.perf_counter() - reported > 10:
             reported = time.perf_counter()
             log.info("%d of %d patches", rows[-1] + 1, len(source))
     seconds = time.perf_counter() - start
     log.info(
-        "%d patches through %s, %.1f images/s", len(source), architecture, len(source) / max(seconds, 1e-9)
+        "%d patches in %s, %.1f images/s",
+        len(source),
+        "bfloat16" if reduced else "float32",
+        len(source) / max(seconds, 1e-9),
     )
-    return features
+    return np.concatenate(found)
 
 
 def write_features(
@@ -89,7 +108,7 @@ def write_features(
     device: str = "auto",
     threads: int = 1,
     batch_size: int = 32,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> None:
     """Write the frozen features of one section.
 

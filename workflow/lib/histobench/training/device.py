@@ -28,3 +28,14 @@ def pick_device(name: str) -> torch.device:
 def usable_device(name: str) -> torch.device:
     """Return the named device, or the CPU where a model was trained on a GPU and there is none now."""
     return torch.device(name if not name.startswith("cuda") or torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16: then it is faster than float32, else slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # torch says it by private functions only, some of which a version may lack
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)

@@ -1,0 +1,110 @@
+"""Networks: frozen features against eager single precision, training against its bare loop and synthetic input."""
+
+from __future__ import annotations
+
+import numpy as np
+from bench.harness import Comparison
+
+
+def tissue_like(n: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(90, 250, (n, width // 8, width // 8, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def features(quick: bool, device: str) -> Comparison:
+    """Frozen features of ResNet-50."""
+    import torch
+
+    from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
+    from histobench.networks.features import describe, frozen_network
+
+    n, width = (4, 64) if quick else (32, 224)
+    pixels = tissue_like(n, width)
+    backbone = make_backbone("resnet50", weights="none", seed=0, input_px=width)
+    network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module).eval().to(device)
+    frozen = frozen_network("resnet50", "none", 0, width, torch.device(device))
+
+    def theirs() -> np.ndarray:
+        found = []
+        with torch.no_grad():
+            for first in range(0, n, 16):
+                batch = (
+                    torch.from_numpy(pixels[first : first + 16]).permute(0, 3, 1, 2).contiguous().to(device)
+                )
+                found.append(network(batch).cpu().numpy())
+        return np.concatenate(found)
+
+    def ours() -> np.ndarray:
+        return describe(frozen, pixels, input_px=None, batch_size=16, precision="auto")
+
+    def same(a: object, b: object) -> str:
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)  # type: ignore[operator,call-overload]
+        assert cosine.min() > 0.999
+        return f"least cosine similarity {cosine.min():.6f}"
+
+    return Comparison(
+        "frozen features, ResNet-50", "PyTorch in float32, eager", ours, theirs, same, target=4, units=n,
+        unit="image", repeats=3, note=f"{width} px, {device}",
+    )  # fmt: skip
+
+
+def training(quick: bool, device: str, architecture: str) -> Comparison:
+    """One epoch of the engine against forward and backward passes of the same network on input that is there."""
+    import torch
+
+    from histobench.networks.backbones import PixelNorm, make_backbone
+    from histobench.networks.heads import Regressor, mean_head
+    from histobench.training.augment import augment
+    from histobench.training.data import PatchSource
+    from histobench.training.loop import Loop
+
+    gpu = device != "cpu"
+    n, width, size = (32, 64, 8) if quick else ((4096, 224, 32) if gpu else (48, 224, 16))
+    place = torch.device(device)
+    pixels = tissue_like(n, width)
+    targets = torch.randn(n, 250, device=place)
+    backbone = make_backbone(architecture, weights="none", seed=0, input_px=width)
+    network = Regressor(PixelNorm(), backbone, mean_head(backbone.dimension, np.zeros(250)))
+    network = network.to(place, memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=True)
+    source = PatchSource([pixels], device=place)
+
+    def loss_of(batch: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return ((network(batch)[0].float() - wanted) ** 2).mean(dim=1).sum()
+
+    def step(rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        chosen = torch.as_tensor(rows, device=place)
+        return loss_of(augment(source.batch(rows), rng), targets[chosen])
+
+    def ours() -> int:
+        loop = Loop(
+            network=network, optimiser=optimiser, step=step, rows=np.arange(n), epochs=1, batch_size=size,
+            seed=0, device=place, summed_loss=True, autocast=gpu,
+        )  # fmt: skip
+        loop.run()
+        return n
+
+    fixed = source.batch(np.arange(size))
+
+    def theirs() -> int:
+        network.train()
+        for _ in range(n // size):
+            optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(place.type, torch.bfloat16, enabled=gpu):
+                loss = loss_of(fixed, targets[:size])
+            loss.backward()
+            optimiser.step()
+        if gpu:
+            torch.cuda.synchronize()
+        return n
+
+    def same(a: object, b: object) -> str:
+        assert a == b
+        return "the same network, optimiser and number of images"
+
+    return Comparison(
+        f"training, {architecture}", "bare passes on synthetic input on the device", ours, theirs, same,
+        target=0.7 if gpu else 0.9, units=n, unit="image", repeats=3,
+        note=f"{width} px, batches of {size}, {device}; below 1 by what batches, augmentation and records cost",
+    )  # fmt: skip
