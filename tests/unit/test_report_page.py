@@ -309,6 +309,7 @@ def test_figures_left_out_or_not_drawn_are_said(run, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_deleting_one_methods_results_leaves_a_report_that_says_so(tmp_path):
     """Everything of one method is gone before tables, maps and report are made."""
     result_tables.write_run(tmp_path, n_genes=12)
