@@ -64,7 +64,7 @@ def frozen_network(
     """Return the network from uint8 pixels to features, on its device and ready to be applied."""
     backbone = make_backbone(architecture, weights=weights, seed=seed, input_px=width)
     network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module)
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()

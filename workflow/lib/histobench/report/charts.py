@@ -44,7 +44,7 @@ def vega_script() -> str:
     """
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle()
+    script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     if "</script" in script.lower():  # it would end its own element
         script = script.replace("</script", "<\\/script")
     return script
@@ -254,7 +254,7 @@ def _map() -> dict[str, Any]:
             y=y,
             color=alt.Color(
                 "value:Q",
-                scale=alt.Scale(scheme=SEQUENTIAL, domain=[0, 1], clamp=True),
+                scale=alt.Scale(scheme=SEQUENTIAL, domain=[0, 1], clamp=True),  # type: ignore[arg-type]
                 legend=alt.Legend(orient="bottom", title=None, gradientThickness=10),
             ),
             tooltip=[
