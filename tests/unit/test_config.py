@@ -334,3 +334,15 @@ def test_a_slide_names_a_model_of_the_run(project, tmp_path):
         slide("stne", "all")
     with pytest.raises(UserError, match=r"`slides.mine` names fold `P77`"):
         slide("knn", "P77")
+
+
+def test_fine_tuning_needs_the_models_that_it_starts_from(project, tmp_path):
+    text = "run: [her2st_fine_tuned, hbcis_he2gene]\n"
+    bench = load(project, tmp_path, text)
+    assert bench.experiments["hbcis_he2gene"]["folds"]["full"].name == "all"
+    assert bench.experiments["her2st_fine_tuned"]["folds"]["full"] is None
+    with pytest.raises(UserError, match="`start_from` names `hbcis_he2gene`"):
+        load(project, tmp_path, "run: [her2st_fine_tuned]\n")
+    with pytest.raises(UserError, match="which does not train `histogene`; add it there"):
+        change = "experiments: {her2st_fine_tuned: {methods: {histogene: }}, hbcis_he2gene: {methods: {histogene: {enabled: false}}}}"
+        load(project, tmp_path, text + change.replace("}}}}", "}}}}"))

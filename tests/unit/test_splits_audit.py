@@ -331,3 +331,13 @@ def test_a_cohort_under_another_name_has_the_same_patients():
     result = audit(table_of("leave_one_patient_out"), about, twins=twins)
     (detail,) = result.loc[result["check"] == "patient aliases", "detail"]
     assert detail == "confirmed by spots (A is A), 1 sections also by counts"
+
+
+def test_networks_that_have_seen_a_tested_patient_are_refused():
+    folds = table_of("leave_one_patient_out")
+    before = [{"cohort": "hbcis", "section": "x", "patient": "BC1"}]
+    result = audit(folds, declared(start=before))
+    assert statuses(result, "starting weights") == {"ok"}
+    result = audit(folds, declared(start=before, aliases={"her2st": {"B": "BC1"}}))
+    assert statuses(result, "starting weights") == {"fail"}
+    assert "have seen patient BC1 of hbcis, who is tested as B" in reason(result, "starting weights")

@@ -379,6 +379,9 @@ def training_input(wildcards):
     method, _ = arm_of(wildcards)
     sections = fold_sections(wildcards, "train", "valid")
     files = section_images(wildcards, sections, method)
+    start = experiment_of(wildcards)["start_from"]
+    if start and method["family"] == "deep":
+        files["start"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
     if method["needs"]["photos"]:
         tiles = photo_tiles(experiment_of(wildcards), method)
         files["photos"] = [f"{tiles}.npy", f"{tiles}.tsv"]
@@ -774,6 +777,9 @@ def audit_settings(wildcards):
     experiment = experiment_of(wildcards)
     own = experiment["cohort"]
     cohorts = [name for name, _ in cohorts_of(experiment)]
+    begun = BENCH.experiments.get(experiment["start_from"])
+    if begun and begun["cohort"] not in cohorts:
+        cohorts.append(begun["cohort"])
     patches = experiment["patches"] or {"stain": "raw", "stain_reference": None}
 
     def described(cohort, section):
@@ -810,6 +816,15 @@ def audit_settings(wildcards):
             if BENCH.cohorts[name]["same_patients_as"]
         },
         "scheme": experiment["folds"]["scheme"],
+        "start": (
+            [
+                described(begun["cohort"], section)
+                for role in ("train", "valid")
+                for section in getattr(begun["folds"]["full"], role)
+            ]
+            if begun
+            else []
+        ),
         "stain": patches["stain"],
         "stain_reference": described(own, reference) if reference else None,
         "training": {

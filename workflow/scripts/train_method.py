@@ -8,6 +8,7 @@ with job_log(snakemake.log[0]):
     train(
         sections=section_files(snakemake.input, settings["roles"]),
         photos=snakemake.input.get("photos"),
+        start_weights=snakemake.input.get("start"),
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         threads=snakemake.threads,

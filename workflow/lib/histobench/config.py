@@ -516,8 +516,11 @@ class Benchmark:
         asked = any(
             s["experiment"] == name and s["fold"] == FULL_FOLD for s in self.config["slides"].values()
         )
+        asked |= any(other["start_from"] == name for other in self.experiments.values())
         if value["external"] or asked:
             value["folds"]["full"] = make_full_fold(where, value, self.cohorts[value["cohort"]])
+        if value["start_from"] is not None:
+            self._check_start(where, value)
         if not value["external"] and not value["folds"]["made"]:
             raise UserError(
                 f"{where}: `folds.scheme: train_all` tests nobody, and `external` names no cohort to "
@@ -526,6 +529,22 @@ class Benchmark:
         for other in value["external"]:
             branch = make_branch(name, value, other, self.cohorts[other["cohort"]])
             self.branches[branch_name(name, other["cohort"])] = branch
+
+    def _check_start(self, where: str, value: Mapping[str, Any]) -> None:
+        """Refuse to fine-tune models that the run does not have."""
+        start = value["start_from"]
+        others = {name: other for name, other in self.experiments.items() if other is not value}
+        if start not in others:
+            raise UserError(f"{where}: `start_from` names `{start}`; {near(start, others)}")
+        other = others[start]
+        for arm, method in value["methods"].items():
+            if method["family"] == "deep" and arm not in other["methods"]:
+                raise UserError(
+                    f"{where}: `start_from` is `{start}`, which does not train `{arm}`; add it there or "
+                    "leave it out here."
+                )
+        if other["seeds"] != value["seeds"]:
+            raise UserError(f"{where}: `start_from` is `{start}`, with other seeds; give both the same.")
 
     def described(self, name: str) -> dict[str, Any]:
         """Return an experiment, or a branch of one."""

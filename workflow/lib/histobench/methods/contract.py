@@ -103,6 +103,9 @@ class Context:
         "imagenet" (torchvision's weight enums) or "none" (seeded random start).
     threads
         CPU threads that the job may use.
+    start
+        ``weights.pt`` of the same method, trained elsewhere, that a network begins with instead of
+        ``weights``; None for the ordinary start. A class that can do so says ``starts_from_weights = True``.
     checkpoints
         Folder for checkpoints of a training that may be interrupted; None for none.
     photos
@@ -116,6 +119,7 @@ class Context:
     device: str = "auto"
     weights: str = "imagenet"
     threads: int = 1
+    start: Path | None = None
     checkpoints: Path | None = None
     photos: Photos | None = None
 

@@ -37,6 +37,7 @@ from histobench.networks.backbones import PixelNorm, count_parameters, make_back
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
+from histobench.training.checkpoint import start_from
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import pick_device, usable_device
@@ -92,6 +93,8 @@ class HE2Gene:
     checkpoint_seconds
         Least time between checkpoints.
     """
+
+    starts_from_weights = True
 
     def __init__(
         self,
@@ -189,6 +192,8 @@ class HE2Gene:
             tumour=self.tumour,
             seed=seed_for(context.seed, "heads"),
         ).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # auxiliary genes are those that every training chooses itself
+        start_from(self._network, context.start, context.genes, head="primary", fresh="auxiliary")
         labels = study.stacked("labels")
         known = labels[study.learn]
         self._knows_tumour = bool(np.isfinite(known).any())

@@ -149,6 +149,7 @@ def identity(module: str, method: object, study: Study, context: Context) -> str
         context.transform,
         context.seed,
         context.weights,
+        str(context.start),
         study.targets,
         study.learn,
         study.held,

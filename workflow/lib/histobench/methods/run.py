@@ -122,6 +122,7 @@ def train(
     patch_um_per_px: float | str | None = None,
     photos: Sequence[str | Path] | None = None,
     image: Mapping[str, Any] | None = None,
+    start_weights: str | Path | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
 
@@ -152,6 +153,8 @@ def train(
     image
         How patches were made, for those who predict other images with the model: stain, stain_reference,
         width_px; recorded with the scale in ``run.json``.
+    start_weights
+        ``weights.pt``, beside its ``run.json``, of a training of the same method to start from.
 
     Raises
     ------
@@ -199,6 +202,8 @@ def train(
         photos=read_photos(*photos) if photos else None,
     )
     model = build_method(entry, params)
+    if start_weights is not None:
+        context = replace(context, start=_checked_start(Path(start_weights), model, transform))
     n_spots = sum(map(len, parts["train"]))
     log.info("fold %s: training %s on %d spots of %d sections", fold, method, n_spots, len(parts["train"]))
     start = time.perf_counter()
@@ -215,6 +220,7 @@ def train(
         "window": dict(window) if window else None,
         "seed": seed,
         "seed_derived": context.seed,
+        "started_from": str(start_weights or ""),
         "transform": transform,
         "weights": weights,
         "threads": threads,
@@ -239,6 +245,22 @@ def train(
     model.save(output_weights.parent)
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
+
+
+def _checked_start(weights: Path, model: Method, transform: str) -> Path:
+    """Refuse to go on from a training of another target, or with a method that would ignore it."""
+    if not getattr(model, "starts_from_weights", False):
+        raise UserError(
+            f"{type(model).__name__} cannot start from the weights of another training; leave `start_from` "
+            "out of the experiment, or the method."
+        )
+    told = read_json(weights.parent / "run.json")
+    if told["transform"] != transform:
+        raise UserError(
+            f"{weights}: was trained on the target {told['transform']}, not {transform}; use the same "
+            "`transform` in both experiments."
+        )
+    return weights
 
 
 def _trained_scale(sections: Sequence[SectionData]) -> float:

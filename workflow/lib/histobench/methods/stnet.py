@@ -28,7 +28,7 @@ from histobench.networks.backbones import PixelNorm, count_parameters, make_back
 from histobench.networks.heads import Regressor, mean_head
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint, fingerprint
+from histobench.training.checkpoint import Checkpoint, fingerprint, start_from
 from histobench.training.data import PatchSource, pixel_statistics
 from histobench.training.device import pick_device, usable_device
 from histobench.training.groups import inner_folds, inner_groups
@@ -82,6 +82,8 @@ class STNet:
     checkpoint_seconds
         Least time between checkpoints.
     """
+
+    starts_from_weights = True
 
     def __init__(
         self,
@@ -187,6 +189,7 @@ class STNet:
             context.genes,
             context.seed,
             context.weights,
+            str(context.start),
             training_targets(train),
             *pixels,
         )
@@ -202,6 +205,7 @@ class STNet:
         )
         head = mean_head(backbone.dimension, column_means(data.values[rows]))
         network = Regressor(PixelNorm(mean, sd), backbone, head)
+        start_from(network, context.start, context.genes, head="head")
         return network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _loop(

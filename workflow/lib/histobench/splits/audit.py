@@ -61,7 +61,8 @@ def audit(
 
     persons = Persons(declared.aliases, declared.same_patients)
     persons.learn(zip(folds["cohort"], folds["patient"], strict=True))
-    persons.learn((section["cohort"], section["patient"]) for section in declared.external)
+    others = [*declared.external, *declared.start]
+    persons.learn((section["cohort"], section["patient"]) for section in others)
     persons.learn((cohort, patient) for cohort, known in declared.patients.items() for patient in known)
     rows = [
         _scheme_row(declared),
@@ -69,6 +70,7 @@ def audit(
         _tested_once_row(folds),
         _stain_row(folds, persons, declared),
         *external_rows(folds, persons, declared),
+        *_start_rows(folds, persons, declared),
     ]
     if images is not None:
         rows.append(images_row(folds, images, declared))
@@ -115,6 +117,27 @@ def _tested_once_row(folds: pd.DataFrame) -> dict[str, str]:
         detail = f"section {twice[0]} is tested in more than one fold"
         return row("tested once", "experiment", "fail", detail)
     return row("tested once", "experiment", "ok", f"{len(tested)} sections, each tested in one fold")
+
+
+def _start_rows(folds: pd.DataFrame, persons: Persons, declared: Declared) -> list[dict[str, str]]:
+    """Refuse to fine-tune networks that have seen a tested patient, under any name."""
+    if not declared.start:
+        return []
+    seen = {persons.who(s["cohort"], s["patient"]): s for s in declared.start}
+    tested = members(folds, persons, "test")
+    tested |= {
+        persons.who(s["cohort"], s["patient"]): (s["patient"], s["section"]) for s in declared.external
+    }
+    shared = sorted(set(seen) & set(tested))
+    if not shared:
+        detail = f"networks start from {len(seen)} patients, none of whom is tested"
+        return [row("starting weights", "experiment", "ok", detail)]
+    (patient, section), before = tested[shared[0]], seen[shared[0]]
+    detail = (
+        f"networks start from weights that have seen patient {before['patient']} of {before['cohort']}, who "
+        f"is tested as {patient} (section {section}); leave that patient out"
+    )
+    return [row("starting weights", "experiment", declared.leak, detail)]
 
 
 def _stain_row(folds: pd.DataFrame, persons: Persons, declared: Declared) -> dict[str, str]:

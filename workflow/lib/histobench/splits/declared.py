@@ -34,6 +34,9 @@ class Declared:
         What training is given: fold -> section -> role (train or valid). None: not known.
     external
         Sections on which the trained models are tested besides: {"cohort", "section", "patient"} each.
+    start
+        Sections that the networks have seen before this training, where it goes on from another one:
+        {"cohort", "section", "patient"} each.
     aliases
         Patients that other cohorts know by another name: cohort -> patient -> name there; or patient ->
         name for a single cohort.
@@ -51,6 +54,7 @@ class Declared:
     stain_reference: Mapping[str, str] | None = None
     training: Mapping[str, Mapping[str, str]] | None = None
     external: Sequence[Mapping[str, str]] = ()
+    start: Sequence[Mapping[str, str]] = ()
     aliases: Aliases = field(default_factory=dict)
     same_patients: Mapping[str, str] = field(default_factory=dict)
     patients: Mapping[str, Sequence[str]] = field(default_factory=dict)

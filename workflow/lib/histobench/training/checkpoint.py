@@ -6,13 +6,14 @@ import hashlib
 import logging
 import pickle
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from histobench.files import atomic_path
+from histobench.files import atomic_path, read_json
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,41 @@ def fingerprint(*parts: Any) -> str:
             digest.update(repr(part).encode())
         digest.update(b"\x1f")
     return digest.hexdigest()
+
+
+def start_from(
+    network: torch.nn.Module, weights: Path | None, genes: Sequence[str], *, head: str, fresh: str = ""
+) -> None:
+    """Put the weights of another training of the same method into a network.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    weights
+        The other training's ``weights.pt`` with its ``run.json``; None leaves the network as it is.
+    genes
+        What the network predicts.
+    head
+        Name of the layer with one row per gene. Rows are taken over by the name of the gene; a gene that the
+        other training did not predict keeps its own start.
+    fresh
+        Name of a layer that always keeps its own start.
+    """
+    if weights is None:
+        return
+    stored = torch.load(weights, map_location="cpu", weights_only=True)["network"]
+    place = {gene: row for row, gene in enumerate(read_json(weights.parent / "run.json")["genes"])}
+    known = [row for row, gene in enumerate(genes) if gene in place]
+    other = [place[genes[row]] for row in known]
+    own = network.state_dict()
+    for name, value in own.items():
+        layer = name.split(".")[0]
+        if layer == head:
+            value[known] = stored[name][other].to(value.device)
+        elif layer != fresh:
+            value.copy_(stored[name])
+    log.info("starting from %s, with the outputs of %d of %d genes", weights, len(known), len(genes))
 
 
 class Checkpoint:
