@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from histobench.methods.colour_ridge import colour_moments
 from histobench.methods.contract import Context, SectionData, TrainingLog
+from histobench.methods.shuffled_image import shuffle_images
 from histobench.methods.store import require
 from histobench.methods.tumour import TumourClassifier
 from histobench.methods.tumour_logistic import TumourLogistic
@@ -44,3 +47,20 @@ class TumourColour(TumourLogistic):
     def describe(self, section: SectionData) -> np.ndarray:
         """Return means, standard deviations and skewnesses of the three channels, (spots, 9)."""
         return colour_moments(require(section, "patches")).astype(np.float32)
+
+
+class TumourShuffled(TumourLogistic):
+    """Logistic regression on frozen features that belong to other spots of the section; must be null.
+
+    Features are centred in every section: otherwise a section with more tumour, whose features differ on
+    average, would teach something that no single spot shows. Parameters as :class:`TumourLogistic`.
+    """
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Return features without the mean of the section, (spots, dimensions)."""
+        features = np.asarray(require(section, "features"), np.float32)
+        return features - features.mean(axis=0) if len(features) else features
+
+    def prepare(self, train: Sequence[SectionData], context: Context) -> list[np.ndarray]:
+        """Shuffle the features within each training section."""
+        return [self.describe(shuffle_images(section, context.seed)) for section in train]
