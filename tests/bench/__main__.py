@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 from bench import images, networks, tables
 from bench.harness import compare, draw, show
@@ -56,11 +57,16 @@ def main() -> None:
             rows.append({"name": name, "load": round(os.getloadavg()[0], 1), **compare(made[name]())})
             print(f"{name}: {rows[-1]['ratio']:.3g} times ({time.perf_counter() - begin:.0f} s)", flush=True)
             gc.collect()
-            table = show(rows) if name == (options.only or list(made))[-1] else None
-    assert table is not None
-    table.to_csv(options.output / "ratios.tsv", sep="\t", index=False, float_format="%.5g")
-    draw(table, str(options.output / "ratios.png"))
+            write(rows, options.output)  # after each, because all of them take a while
+    show(rows)
     print(f"wrote {options.output}/ratios.tsv and ratios.png")
+
+
+def write(rows: list[dict], folder: Path) -> None:
+    """Write the table of ratios and the figure."""
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "ratios.tsv", sep="\t", index=False, float_format="%.5g")
+    draw(table, str(folder / "ratios.png"))
 
 
 if __name__ == "__main__":

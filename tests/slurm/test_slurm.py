@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(2400)]  # a busy machine may be slow
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(7000)]  # a busy machine may be slow
 
 # The demo in small: every stage, controls, a classical method on frozen features, and a method that makes trouble.
 CONFIG = """\
@@ -146,7 +146,7 @@ def story(cluster, checkout):
             [programs / "snakemake", *profile_arguments()],
             cwd=checkout.folder, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
-    wait_for(lambda: len(running("extract_features")) >= 2, 600, first)
+    wait_for(lambda: len(running("extract_features")) >= 2, 1500, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
     story.before = logs[0].read_text()
@@ -163,12 +163,12 @@ def story(cluster, checkout):
             env={"PYTHONPATH": str(checkout.folder / "workflow/lib"), "PATH": f"{programs}:/usr/bin:/bin"},
         )  # fmt: skip
     try:
-        wait_for(lambda: "unlocked" in logs[1].read_text(), 300, second)
+        wait_for(lambda: "unlocked" in logs[1].read_text(), 900, second)
         story.left_by_cure = [number for number in story.orphans if number in cluster.waiting_or_running()]
-        wait_for(lambda: (scene / "cancelled.0").exists(), 600, second)
+        wait_for(lambda: (scene / "cancelled.0").exists(), 1500, second)
         (number,) = running("train_method", "trouble", "fold2")  # the fold that trains on two sections
         cluster.cancel(number)
-        story.status = second.wait(timeout=1200)
+        story.status = second.wait(timeout=3000)
     finally:
         second.kill()
         story.after = logs[1].read_text()

@@ -346,7 +346,7 @@ def test_a_method_killed_five_times_ends_with_the_model_of_an_undisturbed_one(tm
         process = forked.Process(target=_train_stnet, args=(studies[1],))
         process.start()
         assert process.pid is not None
-        saved, wanted = set(), rng.integers(5, 45)
+        saved, wanted = set(), rng.integers(20, 45)
         while len(saved) < wanted and process.is_alive():  # every step saves a checkpoint
             for file in folders[1].glob("model/.checkpoints/[a-z]*.pt"):
                 saved.add((file.name, file.stat().st_mtime_ns))

@@ -19,7 +19,7 @@ from histobench.imaging.patchview import PatchView
 from histobench.training.augment import apply_symmetry, augment, symmetries
 from histobench.training.checkpoint import Checkpoint, fingerprint
 from histobench.training.data import PatchSource, pixel_statistics, resize
-from histobench.training.device import pick_device
+from histobench.training.device import fuse_where_possible, pick_device
 from histobench.training.loop import Loop
 
 CPU = torch.device("cpu")
@@ -372,3 +372,36 @@ def test_symmetries_of_bytes_and_of_numbers_are_the_same() -> None:
         turned = augment(layout, np.random.default_rng(7))
         assert turned.dtype == torch.uint8
         assert torch.equal(turned.float(), augment(batch.float(), np.random.default_rng(7)))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_a_fused_optimiser_takes_the_steps_of_a_plain_one(kind) -> None:
+    """On GPUs the engine fuses; what can be said without one is that the update is the same."""
+
+    def trained(fused: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = nn.Linear(6, 2)
+        optimiser = kind(layer.parameters(), lr=0.01, weight_decay=0.1)
+        if fused:
+            fuse_where_possible(optimiser, torch.device("cuda"))
+            assert all(group["fused"] for group in optimiser.param_groups)
+        for _ in range(5):
+            optimiser.zero_grad()
+            functional.mse_loss(layer(X), Y).backward()
+            optimiser.step()
+        return layer.weight.detach()
+
+    assert torch.allclose(trained(True), trained(False), rtol=1e-5, atol=1e-7)
+
+
+def test_on_a_cpu_nothing_is_fused() -> None:
+    assert not any(group["fused"] for group in make_loop().optimiser.param_groups)
+
+
+def test_bfloat16_autocast_learns_like_single_precision() -> None:
+    """The same weights within what eight bits of mantissa leave, the loss and the weights themselves in float32."""
+    exact, reduced = make_loop(epochs=20), make_loop(epochs=20, autocast=True)
+    first, second = exact.run(), reduced.run()
+    assert second[-1]["loss"] == pytest.approx(first[-1]["loss"], rel=0.1)
+    assert all(p.dtype == torch.float32 for p in reduced.network.parameters())
+    assert weights(exact) != weights(reduced)

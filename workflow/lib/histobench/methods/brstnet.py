@@ -25,7 +25,6 @@ from histobench.methods.contract import Context, Prediction, SectionData, Traini
 from histobench.methods.patchwise import (
     Study,
     gather,
-    on_device,
     predict_heads,
     read_weights,
     store_weights,
@@ -37,7 +36,7 @@ from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 
 BACKBONES = (
@@ -236,7 +235,7 @@ class BrSTNet:
         def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
             pixels = source.batch(batch)
             features = network.features(augment(pixels, rng) if self.augmentation else pixels)
-            chosen = wanted[torch.as_tensor(batch, device=device)]
+            chosen = wanted[on_device(batch, device)]
             loss = functional.mse_loss(network.primary(features).float(), chosen)  # type: ignore[misc]
             if network.auxiliary is not None and further is not None:
                 others = on_device(further.batch(batch), device)

@@ -25,7 +25,6 @@ from histobench.methods.patchwise import (
     Study,
     central_window,
     gather,
-    on_device,
     predict_heads,
     read_weights,
     stepped_adam,
@@ -40,7 +39,7 @@ from histobench.training.augment import augment
 from histobench.training.checkpoint import start_from
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import labelled_bce, spatial_loss
 
@@ -226,7 +225,7 @@ class HE2Gene:
         neighbours = neighbour_table(study.sections, labels) if self.spatial != "none" else None
 
         def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-            chosen = torch.as_tensor(batch, device=device)
+            chosen = on_device(batch, device)
             pixels = self._view(source, batch, rng)
             around = None if neighbours is None else self._around(source, neighbours, batch, rng)
             if around is not None:

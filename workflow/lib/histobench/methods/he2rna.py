@@ -24,7 +24,7 @@ from histobench.networks.backbones import count_parameters, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.seeds import seed_for
 from histobench.training.correlation import mean_gene_pearson
-from histobench.training.device import pick_device
+from histobench.training.device import on_device, pick_device
 from histobench.training.loop import Row
 
 
@@ -96,12 +96,12 @@ class HE2RNA:
         self._network, self._device = network, device
 
         def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-            chosen = torch.as_tensor(batch, device=device)
+            chosen = on_device(batch, device)
             return functional.mse_loss(network(features[chosen]), wanted[chosen])
 
         def score(_: int) -> Row:
             with torch.inference_mode():
-                raw = network(features[torch.as_tensor(study.held, device=device)]).cpu().numpy()
+                raw = network(features[on_device(study.held, device)]).cpu().numpy()
             predicted, observed = np.maximum(raw, self._floor), study.targets[study.held]
             r = mean_gene_pearson(predicted, observed, study.groups[study.held])
             mse = float(((predicted.astype(np.float64) - observed) ** 2).mean())

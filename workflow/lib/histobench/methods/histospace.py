@@ -29,7 +29,7 @@ from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint
 from histobench.training.correlation import mean_gene_pearson, pearson
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import log_cosh, pairwise_distance, root_mse
 
@@ -213,7 +213,7 @@ class HistoSPACE:
 
         def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
             predicted, _hidden = network(self._scaled(source.batch(batch)))
-            return measure(predicted.float(), wanted[torch.as_tensor(batch, device=self._device)])
+            return measure(predicted.float(), wanted[on_device(batch, self._device)])
 
         def score(_: int) -> Row:
             predicted, _hidden = self._run(network, source, study.held)

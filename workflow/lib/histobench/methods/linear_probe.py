@@ -19,7 +19,7 @@ from histobench.methods.store import WEIGHTS, column_means, in_order, require, t
 from histobench.networks.heads import mean_head
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint, fingerprint
-from histobench.training.device import pick_device
+from histobench.training.device import on_device, pick_device
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.loop import Loop, Row
 
@@ -100,7 +100,7 @@ class LinearProbe:
         )
 
         def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-            chosen = torch.as_tensor(batch, device=device)
+            chosen = on_device(batch, device)
             return functional.mse_loss(layer(x[chosen]), y[chosen])
 
         def score(_: int) -> Row:

@@ -267,12 +267,6 @@ def predict_heads(
     )
 
 
-def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy an array to the device without making the host wait for what the device is doing."""
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 def store_weights(folder: str | Path, stored: dict[str, Any]) -> None:
     """Write tensors and plain values to ``weights.pt``, whole or not at all."""
     with atomic_path(Path(folder) / WEIGHTS) as temporary:

@@ -30,7 +30,7 @@ from histobench.seeds import seed_for
 from histobench.training.augment import augment
 from histobench.training.checkpoint import Checkpoint, fingerprint, start_from
 from histobench.training.data import PatchSource, pixel_statistics
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.inference import predict_patches
 from histobench.training.loop import Loop, Row
@@ -227,7 +227,7 @@ class STNet:
             if self.augmentation:
                 pixels = augment(pixels, rng)
             predicted, _ = network(pixels)
-            wanted = data.targets[torch.as_tensor(batch, device=self._device)]
+            wanted = data.targets[on_device(batch, self._device)]
             return summed_loss(predicted, wanted)
 
         def score(_: int) -> Row:

@@ -25,7 +25,7 @@ from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import labelled_bce
 
@@ -154,7 +154,7 @@ class TumourNetwork:
             logit = network.tumour_logit(
                 network.features(augment(pixels, rng) if self.augmentation else pixels)
             )
-            return labelled_bce(logit, wanted[torch.as_tensor(batch, device=self._device)])
+            return labelled_bce(logit, wanted[on_device(batch, self._device)])
 
         def score(_: int) -> Row:
             found = self._probability(source, held, views=1).clip(1e-7, 1 - 1e-7)

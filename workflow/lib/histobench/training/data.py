@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from histobench.errors import UserError
+from histobench.training.device import on_device
 
 # Share of the free device memory that patches may take; the rest is for the network.
 _RESIDENT_SHARE = 0.4
@@ -119,7 +120,7 @@ class PatchSource:
         """Return patches by number: uint8, (batch, 3, px, px), on the device."""
         if self._resident is None:
             return self._read(np.asarray(rows))
-        chosen = torch.as_tensor(rows, device=self.device)
+        chosen = on_device(np.asarray(rows), self.device)
         return self._resident.index_select(0, chosen).permute(0, 3, 1, 2)
 
 

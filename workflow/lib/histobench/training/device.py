@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from histobench.errors import UserError
@@ -39,3 +40,21 @@ def has_bfloat16(device: torch.device) -> bool:
     # torch says it by private functions only, some of which a version may lack
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
+def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy an array to the device without making the host wait for what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def fuse_where_possible(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let an optimiser on a GPU update all weights in one kernel, where torch has one for it.
+
+    On a CPU it stays as it is: its results are compared bit for bit.
+    """
+    if device.type != "cuda":
+        return
+    for group in optimiser.param_groups:
+        if "fused" in group and all(p.is_floating_point() for p in group["params"]):
+            group["fused"], group["foreach"] = True, False

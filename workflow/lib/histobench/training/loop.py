@@ -21,6 +21,7 @@ from torch import nn
 from histobench.errors import UserError
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint
+from histobench.training.device import fuse_where_possible
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,9 @@ class Loop:
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     stage: str = "final"
     images_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        fuse_where_possible(self.optimiser, self.device)
 
     def run(self) -> list[Row]:
         """Train, or continue from the checkpoint. Returns one history row per epoch.

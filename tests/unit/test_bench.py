@@ -1,0 +1,53 @@
+"""Small forms of the benchmarks: the fast way gives what the usual tool gives, and is clearly faster.
+
+The goals themselves are for `make bench` on a machine with nothing else to do; here other work may run, so the best of
+some turns has to reach a part of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bench import images, networks, tables
+from bench.harness import Comparison, compare, draw, show
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "batches": (lambda folder: images.batches(folder, quick=True), 10),
+    "counts": (lambda folder: tables.counts(folder, None, quick=True), 2),
+    "pearson": (lambda _: tables.pearson(quick=True), 50),
+    "bootstrap": (lambda _: tables.spot_resamples(quick=True), 100),
+    "ridge": (lambda _: tables.ridge(True, 1), 2),
+    "ridge over penalties": (lambda _: tables.ridge(True, 7), 4),
+    "patches": (
+        lambda folder: images.patches(folder, None, quick=True),
+        0.5,
+    ),  # one patch: only that it is exact
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_fast_way_gives_the_same_and_is_faster(tmp_path, name):
+    make, least = SMALL[name]
+    row = compare(make(tmp_path))
+    assert row["ratio_high"] > least, row
+
+
+def test_frozen_features_agree_with_single_precision():
+    case = networks.features(True, "cpu")
+    assert "cosine" in case.same(case.ours(), case.theirs())
+
+
+def test_ratios_and_their_drawing(tmp_path):
+    import time
+
+    slow = Comparison(
+        "waiting", "waiting five times as long", lambda: time.sleep(0.01), lambda: time.sleep(0.05),
+        lambda a, b: "nothing", target=3, factor=2, repeats=3,
+    )  # fmt: skip
+    row = compare(slow)
+    assert 4 < row["ratio"] < 12 and row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    assert row["reached"] and row["theirs_seconds"] == pytest.approx(0.1, rel=0.5)
+    draw(show([row, {**row, "target": None, "stage": "without a goal"}]), str(tmp_path / "ratios.png"))
+    assert np.frombuffer((tmp_path / "ratios.png").read_bytes()[:4], np.uint8)[1:].tobytes() == b"PNG"
