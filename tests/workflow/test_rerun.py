@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TRAINING = {"train_method", "predict_fold", "score_method"}
-AFTERWARDS = {"tabulate_results", "draw_figure", "write_report", "write_provenance"}
+AFTERWARDS = {"collect_maps", "tabulate_results", "draw_figure", "write_report", "write_provenance"}
 
 
 def rules(jobs):
