@@ -132,13 +132,16 @@ def _scores(table: pd.DataFrame) -> dict[str, Any]:
     import altair as alt
 
     offered = [key for key in SCORES if key in table and table[key].notna().any()]
+    intervals = {"low": "pearson_low", "high": "pearson_high"}
     long = table.melt(
-        id_vars=["method", "family", "shape", "colour", "fill"], value_vars=offered, var_name="key"
+        id_vars=["method", "family", "shape", "colour", "fill", *intervals.values()],
+        value_vars=offered,
+        var_name="key",
     ).dropna(subset=["value"])
-    ends = table.set_index("method")[["pearson_low", "pearson_high"]]
-    of_r = long["key"] == "pearson"
-    for column, key in (("low", "pearson_low"), ("high", "pearson_high")):
-        long[column] = long["method"].map(ends[key]).where(of_r)
+    for column, key in intervals.items():
+        long[column] = long.pop(key).where(long["key"] == "pearson")
+        # Every dot has a bar, of no length where there is no interval: a scale needs some data.
+        long[f"{column}_end"] = long[column].fillna(long["value"])
     long["score"] = long["key"].map(SCORES)
     # Errors rank the other way round.
     long["rank"] = long["value"].where(~long["key"].isin(["rmse", "mae"]), -long["value"])
@@ -166,7 +169,7 @@ def _scores(table: pd.DataFrame) -> dict[str, Any]:
     zero = (
         alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color="#8a949e").encode(x=alt.X("zero:Q"))
     )
-    bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    bars = base.mark_rule(strokeWidth=2).encode(x="low_end:Q", x2="high_end:Q")
     dots = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         x=value, fill=alt.Fill("fill:N", scale=None), shape=alt.Shape("shape:N", scale=None)
     )

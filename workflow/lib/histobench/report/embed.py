@@ -8,17 +8,20 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-# An SVG larger than this is slower to show than its raster twin.
-LARGEST_SVG = 250_000
+# Bytes beyond which a figure is stored as pixels instead of lines.
+LARGEST_SVG = 60_000
 # A PNG larger than this is stored as WebP.
-LARGEST_PNG = 100_000
+LARGEST_PNG = 50_000
+# A picture is at most so wide: twice what the page shows on a plain screen.
+_FIGURE_PX = 1400
 # Values of maps, one byte each before compression, of all experiments of a page together.
 LARGEST_MAPS = 12_000_000
 # Browsers refuse longer data URIs in links (2 MB in Chromium).
 LARGEST_LINK = 1_400_000
-LARGEST_TOTAL = 6_000_000
-_COMPRESS_FROM = 150_000
+LARGEST_TOTAL = 5_000_000
+_COMPRESS_FROM = 40_000
 _PREVIEW_PX = 480
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -33,26 +36,24 @@ def figure_uri(svg: str | Path | None, png: str | Path | None) -> str | None:
     """Return a figure as a data URI: vector where it is small enough, else raster; None if neither exists."""
     vector = Path(svg) if svg else None
     raster = Path(png) if png else None
-    if (
-        vector
-        and vector.is_file()
-        and (vector.stat().st_size <= LARGEST_SVG or not (raster and raster.is_file()))
-    ):
-        return data_uri(vector.read_bytes(), _TYPES[".svg"])
-    if raster and raster.is_file():
-        return _raster_uri(raster)
-    return None
+    pixels = raster is not None and raster.is_file()
+    if vector and vector.is_file() and (vector.stat().st_size <= LARGEST_SVG or not pixels):
+        # Base64 would be a third longer than the text itself.
+        return "data:image/svg+xml," + quote(vector.read_text(encoding="utf-8"), safe=" /:=;,.()-+'!*@[]")
+    return _raster_uri(raster) if raster and pixels else None
 
 
 def _raster_uri(path: Path) -> str:
-    """Return a raster figure; a heavy one (tissue below its maps) is stored as WebP at high quality."""
+    """Return a raster figure; a heavy one is stored as WebP at high quality."""
     from PIL import Image, features
 
     if path.stat().st_size <= LARGEST_PNG or not features.check("webp"):
         return data_uri(path.read_bytes(), _TYPES[".png"])
     stream = io.BytesIO()
     with Image.open(path) as image:
-        image.convert("RGB").save(stream, "WEBP", quality=90)
+        picture = image.convert("RGB")
+    picture.thumbnail((_FIGURE_PX, 3 * _FIGURE_PX))
+    picture.save(stream, "WEBP", quality=80, method=2)
     return data_uri(stream.getvalue(), "image/webp")
 
 
@@ -105,7 +106,7 @@ class Downloads:
     def add(self, path: str | Path, group: str, name: str | None = None) -> Download | None:
         """Embed a file and return its entry; None if it does not exist.
 
-        A table beyond 150 kB is stored as ``.gz``. A file that a browser could not download from a page is
+        A table beyond 40 kB is stored as ``.gz``. A file that a browser could not download from a page is
         listed with its path instead.
         """
         path = Path(path)

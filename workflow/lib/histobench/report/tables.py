@@ -177,8 +177,21 @@ def cell(value: Any, column: Column) -> Cell:
     """Return the cell of a value; a missing one is a dash and sorts last."""
     if not known(value):
         return Cell(MISSING, "", column.numeric, "absent")
-    sort = f"{float(value):.10g}" if column.numeric and not isinstance(value, str) else str(value)
-    return Cell(column.show(value), sort, column.numeric)
+    text = column.show(value)
+    if not column.numeric or isinstance(value, str):
+        return Cell(text, str(value), column.numeric)
+    # A value that is printed well enough to sort by is not stored twice.
+    sort = text if _reads_as(text, float(value)) else f"{float(value):.6g}"
+    return Cell(text, sort, column.numeric)
+
+
+def _reads_as(text: str, value: float) -> bool:
+    """Tell whether the page's script, which knows minus signs and thousands, reads the value so."""
+    try:
+        read = float(text.replace("−", "-").replace(",", ""))
+    except ValueError:
+        return False
+    return abs(read - value) <= max(5e-4, 1e-3 * abs(value))
 
 
 def view(

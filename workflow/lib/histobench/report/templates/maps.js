@@ -144,6 +144,7 @@ window.explorer = (() => {
       says.textContent = `${wanted || "No gene"} is not among the ${stored.genes.length} genes stored for section ${picks.section.value}.${left}`;
       return;
     }
+    picks.gene.value = stored.genes[gene];
     const method = picks.method.value;
     const title = experiment.methods[method].title;
     const source = stored.methods.indexOf(method) + 1;

@@ -8,8 +8,7 @@
   window.drawChart = (place, spec) => window.vegaEmbed(place, spec, {
     ast: true,
     renderer: "svg",
-    actions: { export: true, source: false, compiled: false, editor: false },
-    downloadFileName: "histobench",
+    actions: false, // its menu needs a mouse; tables and figures are on the page to be saved
   });
   // A chart needs a width, so it is drawn when its page is first shown.
   const drawCharts = (page) => {
@@ -94,6 +93,7 @@
       return cell.dataset.sort === undefined ? cell.textContent.trim() : cell.dataset.sort;
     };
 
+    const number = (text) => Number(text.replace("−", "-").replaceAll(",", ""));
     // Sorting: empty values stay last in both directions; equal ones keep their order.
     heads.forEach((head, place) => {
       const button = make("button", { type: "button" });
@@ -110,7 +110,7 @@
         const keyed = rows.map((row) => [value(row, place), row]);
         keyed.sort(([a], [b]) => {
           if (a === "" || b === "") return (a === "") - (b === "");
-          return sign * (numeric ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true }));
+          return sign * (numeric ? number(a) - number(b) : a.localeCompare(b, "en", { numeric: true }));
         });
         body.append(...keyed.map(([, row]) => row));
       });
