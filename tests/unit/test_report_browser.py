@@ -154,7 +154,11 @@ def test_genes_are_searched_and_filtered(page):
 
 def shown_map(page) -> str:
     """Wait until the maps of the present choice are drawn; return the sentence about them."""
-    page.wait_for_function("document.querySelectorAll('#maps-measured svg .mark-symbol path').length > 100")
+    # asked again and again from here: the page's own policy forbids the evaluation that a waiting script needs
+    for _ in range(200):
+        if page.locator("#maps-measured svg .mark-symbol path").count() > 100:
+            break
+        page.wait_for_timeout(100)
     page.wait_for_timeout(300)
     return page.locator("#maps-says").inner_text()
 
