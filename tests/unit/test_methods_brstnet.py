@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from histobench.errors import UserError
 from histobench.expression.transforms import TRANSFORMS, transform_counts
@@ -52,14 +53,44 @@ def test_all_twenty_arms_have_the_published_number_of_parameters(name) -> None:
     assert with_auxnet - plain == 5693 * (dimension + 1)  # one linear layer
 
 
-@pytest.mark.parametrize("name", ["inception_v3", "efficientnet_b0", "efficientnet_b3", "efficientnet_b4"])
+def test_parameter_counts_follow_from_torchvisions_own() -> None:
+    """Torchvision's published totals, less its classifiers for 1,000 classes, plus one linear layer of 250 genes."""
+    from torchvision import models
+
+    for name, (dimension, plain, _) in PUBLISHED.items():
+        classifiers = 1000 * (dimension + 1)
+        if name == "inception_v3":
+            # the second classifier: 768 -> 128 by 1 x 1, 128 -> 768 by 5 x 5, each with batch normalisation, 768 -> 1,000
+            classifiers += (768 * 128 + 2 * 128) + (128 * 768 * 25 + 2 * 768) + 1000 * (768 + 1)
+        published = models.get_model_weights(name)["IMAGENET1K_V1"].meta["num_params"]
+        assert plain == published - classifiers + 250 * (dimension + 1), name
+
+
+# resnet101 and the vision transformers have no dropout of their own in front of the heads
+HEAD_DROPOUT = {
+    "inception_v3": 0.5,
+    "efficientnet_b0": 0.2,
+    "efficientnet_b1": 0.2,
+    "efficientnet_b2": 0.3,
+    "efficientnet_b3": 0.3,
+    "efficientnet_b4": 0.4,
+    "efficientnet_b5": 0.4,
+}
+
+
+@pytest.mark.parametrize("name", HEAD_DROPOUT)
 def test_features_pass_dropout_before_the_heads(name) -> None:
-    wanted = {"inception_v3": 0.5, "efficientnet_b0": 0.2, "efficientnet_b3": 0.3, "efficientnet_b4": 0.4}[
-        name
-    ]
     backbone, _ = built(name)
     rates = {module.p for module in backbone.module.modules() if isinstance(module, nn.Dropout)}
-    assert rates == {wanted}
+    assert rates == {HEAD_DROPOUT[name]}
+
+
+@pytest.mark.parametrize("size", range(6))
+def test_efficientnets_drop_whole_blocks_more_often_the_deeper_they_are(size) -> None:
+    """Drop-connect of 0.2, scaled linearly with the number of the block."""
+    module = built(f"efficientnet_b{size}")[0].module
+    rates = [m.p for m in module.modules() if isinstance(m, StochasticDepth)]
+    np.testing.assert_allclose(rates, 0.2 * np.arange(len(rates)) / len(rates))
 
 
 def test_vision_transformers_have_dropout_and_197_or_50_tokens() -> None:
@@ -72,8 +103,10 @@ def test_vision_transformers_have_dropout_and_197_or_50_tokens() -> None:
 
 
 def test_efficientnets_have_the_authors_batch_normalisation() -> None:
-    layers = [m for m in built("efficientnet_b1")[0].module.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert {(m.eps, m.momentum) for m in layers} == {(1e-3, 0.01)}
+    for size in range(6):
+        module = built(f"efficientnet_b{size}")[0].module
+        layers = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert {(m.eps, m.momentum) for m in layers} == {(1e-3, 0.01)}
 
 
 def test_pixel_scale_is_the_mean_of_each_patchs_mean_and_sd() -> None:
