@@ -113,6 +113,59 @@ def test_neighbours_are_the_eight_around_in_the_same_section_with_the_same_known
     assert table.numbers.shape == (8, 8)
 
 
+@pytest.mark.parametrize("form", ["mean", "pairwise"])
+@pytest.mark.parametrize("dummy", [False, True])
+def test_the_penalty_of_a_step_equals_a_loop_over_sections_positions_and_labels(form, dummy) -> None:
+    """What training adds for the penalty, from grid positions and labels to the loss, against a loop over pairs."""
+    train, _ = make_study()
+    train = [replace(s, labels=np.where(np.arange(len(s)) % 5 == 2, np.nan, s.labels)) for s in train]
+    params = {
+        **TINY,
+        "spatial": form,
+        "dummy_neighbours": dummy,
+        "augmentation": False,
+        "validation": "spots",
+    }
+    params |= {"auxiliary": False, "tumour": False, "window_share": 1.0, "epochs": 0}
+    losses = {}
+
+    class Watched(HE2Gene):
+        def _loop(self, study, *given):
+            self._network.eval()  # the features of an image no longer depend on the others of its batch
+            batch = study.learn[::2]
+            for weight in (0.0, 1e6):  # large, because an untrained network tells spots hardly apart
+                self.spatial_weight = weight
+                loop = super()._loop(study, *given)
+                losses[weight] = float(loop.step(batch, np.random.default_rng(0)).detach())
+            with torch.inference_mode():
+                pixels = torch.from_numpy(np.concatenate(study.patches())).permute(0, 3, 1, 2)
+                losses["loop"] = penalty(study.sections, self._network(pixels)[0].numpy(), batch, form)
+            return loop
+
+    Watched(**params).fit(train, [], CONTEXT)
+    assert losses["loop"] > 1e-6
+    assert losses[1e6] - losses[0.0] == pytest.approx(1e6 * losses["loop"], rel=1e-3)
+
+
+def penalty(sections, predicted, batch, form):
+    """Mean over centres (or pairs) of squared distances to like neighbours in the same section."""
+    place = [
+        (s.section, *np.rint(spot)) for s in sections for spot in s.spots[["array_x", "array_y"]].to_numpy()
+    ]
+    label = np.concatenate([s.labels for s in sections])
+    centres, pairs = [], []
+    for i in batch:
+        like = []
+        for j, (section, x, y) in enumerate(place):
+            beside = max(abs(x - place[i][1]), abs(y - place[i][2])) == 1
+            if section == place[i][0] and beside and label[i] == label[j]:
+                like.append(predicted[j])
+                pairs.append(((predicted[i] - predicted[j]) ** 2).mean())
+        if like:
+            centres.append(((predicted[i] - np.mean(like, axis=0)) ** 2).mean())
+    return float(np.mean(centres if form == "mean" else pairs))
+
+
 def test_neighbours_of_a_section_without_spots_beside_each_other() -> None:
     table = neighbour_table([grid_section("a", [(0, 0), (5, 5)], [1, 1])], np.array([1.0, 1.0]))
     assert (table.numbers == -1).all()

@@ -75,6 +75,26 @@ def section(n=13, seed=0):
     return pixels, torch.from_numpy(grid), weights
 
 
+def test_patches_become_features_by_their_formula():
+    network = small().double()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+    first, dropout, block, squeeze, _ = network.patches
+    assert (first.kernel_size, first.stride) == ((4, 4), (4, 4)) and dropout.p == 0.2
+    pixels, _, _ = section()
+    x = block(first(pixels.double()))  # the block: test_convmixer_block_is_its_formula
+    wanted = torch.einsum("nchw,oc->nohw", x, squeeze.weight[:, :, 0, 0]) + squeeze.bias[:, None, None]
+    torch.testing.assert_close(network.patches(pixels.double()), wanted.flatten(1))
+
+
+def test_dropout_is_where_it_was_published():
+    """On the first map, and in each block after attention and after both layers of the MLP."""
+    found = [module.p for module in on_paper(785).modules() if isinstance(module, torch.nn.Dropout)]
+    assert found == [0.2] * (1 + 3 * 8)
+    assert on_paper(785).lstm.num_layers == 2 and on_paper(785).lstm.hidden_size == 1024
+
+
 def test_encoding_is_its_formula():
     network = small()
     pixels, grid, weights = section()

@@ -84,3 +84,9 @@ def test_dividing_pixels_is_the_network_on_smaller_numbers():
     plain, divided = small(), small(pixel_divisor=255)
     pixels, grid = section()
     torch.testing.assert_close(divided(pixels, grid)[0], plain(pixels / 255, grid)[0])
+
+
+def test_dropout_is_where_it_was_published():
+    """After the embedding, and in each block after attention and after both layers of the MLP; none on attention."""
+    found = [module.p for module in on_paper(785).modules() if isinstance(module, torch.nn.Dropout)]
+    assert found == [0.1] * (1 + 3 * 8)

@@ -108,6 +108,49 @@ def section(n=13, seed=0):
     return pixels, torch.from_numpy(grid), torch.from_numpy(nearest_neighbours(grid, 4))
 
 
+def elu(x):
+    return torch.where(x > 0, x, torch.exp(x) - 1)
+
+
+def test_forward_is_its_formula():
+    network = small()
+    for table in (network.position.x, network.position.y):
+        torch.nn.init.normal_(table.weight)
+    pixels, grid, graph = section()
+    stem, _, primary, routing, _ = network.patches
+    capsules = routing(primary(stem(pixels.float()).relu()))  # (spots, 4, 8)
+    # the positions are two more capsules, of x and of y, behind the others
+    places = [network.position.x.weight[grid[:, 0]], network.position.y.weight[grid[:, 1]]]
+    tokens = torch.cat([capsules, *(place[:, None] for place in places)], dim=1).flatten(1)
+    assert tokens.shape == (13, (4 + 2) * 8)
+    x = network.blocks(tokens)
+
+    def attend(layer, x):
+        heads = []
+        for head in range(layer.heads):
+            h = x @ layer.weight[:, head]
+            rows = []
+            for i in range(len(x)):
+                near = graph[i].nonzero().flatten()
+                score = h[i] @ layer.receiver[head] + h[near] @ layer.sender[head]
+                rows.append(torch.softmax(torch.where(score > 0, score, 0.01 * score), dim=0) @ h[near])
+            heads.append(elu(torch.stack(rows)))
+        return torch.cat(heads, dim=1)
+
+    features = attend(network.graph.outer, attend(network.graph.inner, x))
+    first, _, norm, last = network.head
+    hidden = torch.nn.functional.layer_norm(first(features).relu(), (16,), norm.weight, norm.bias)
+    expression, embedding = network(pixels, grid, graph)
+    torch.testing.assert_close(embedding, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(expression, hidden @ last.weight.T + last.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_where_it_was_published():
+    """After the embedding, after attention and in the MLP of each block, before and on both graph attentions."""
+    found = [module.p for module in on_paper().modules() if isinstance(module, torch.nn.Dropout)]
+    assert found == [0.2] * (1 + 3 * 4 + 1 + 2)
+
+
 def attention_in(network, *given):
     """The attention weights of both graph layers during one pass."""
     seen = []

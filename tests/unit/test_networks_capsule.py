@@ -102,6 +102,25 @@ def test_dynamic_convolution_is_an_ordinary_one_per_image():
         torch.testing.assert_close(layer(x)[image : image + 1], expected, rtol=1e-4, atol=1e-3)
 
 
+def test_gates_of_the_dynamic_convolution_are_three_sigmoids_and_a_softmax():
+    torch.manual_seed(0)
+    layer = DynamicConv2d(3, 5, kernel=2, stride=2, candidates=4).eval()
+    for gate in (layer.channel_gate, layer.filter_gate, layer.position_gate, layer.kernel_gate):
+        torch.nn.init.normal_(gate.bias)
+    x = torch.rand(6, 3, 8, 8)
+    assert layer.squeeze.weight.shape == (16, 3, 1, 1)  # max(int(3 * 0.0625), 16)
+    # fresh running statistics: mean 0, variance 1
+    hidden = functional.relu(x.mean(dim=(2, 3)) @ layer.squeeze.weight[:, :, 0, 0].T / math.sqrt(1 + 1e-5))
+    raw = [
+        hidden @ gate.weight[:, :, 0, 0].T + gate.bias
+        for gate in (layer.channel_gate, layer.filter_gate, layer.position_gate, layer.kernel_gate)
+    ]
+    expected = [1 / (1 + torch.exp(-value)) for value in raw[:3]]
+    expected.append(torch.exp(raw[3]) / torch.exp(raw[3]).sum(dim=1, keepdim=True))
+    for found, wanted in zip(layer.gates(x), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_dynamic_convolution_of_the_published_size():
     layer = DynamicConv2d(3, 16, kernel=4, stride=4)
     assert sum(p.numel() for p in layer.parameters()) == 3815
