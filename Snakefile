@@ -36,6 +36,8 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    # Snakemake itself would end with a traceback where it cannot make a folder.
+    check_outputs(workflow.dag)
     # By default Snakemake starts at most 100 jobs a second, and to do so plans anew every second, once more for every job
     # that has ended: after some hundred jobs the planning fills a core. The limit serves nobody here.
     if getattr(workflow, "scheduler", None):

@@ -92,6 +92,18 @@ def test_a_file_in_the_place_of_a_folder(tmp_path):
         files.write_json({}, tmp_path / "results" / "x" / "a.json")
 
 
+def test_folders_are_looked_at_before_the_first_job(tmp_path, monkeypatch):
+    files.check_writable([tmp_path / "a" / "b" / "c.tsv", tmp_path / "a" / "b" / "d.tsv", tmp_path / "e.tsv"])
+    (tmp_path / "full").write_text("")
+    with pytest.raises(UserError, match="full: cannot be written because a file stands where a folder"):
+        files.check_writable([tmp_path / "x.tsv", tmp_path / "full" / "b" / "c.tsv"])
+    monkeypatch.setattr(files.os, "access", lambda path, _: path != tmp_path / "locked")
+    (tmp_path / "locked").mkdir()
+    with pytest.raises(UserError, match="locked: cannot be written because the folder is not writable"):
+        files.check_writable([tmp_path / "locked" / "b" / "c.tsv"])
+    assert leftovers(tmp_path) == ["full", "locked"]
+
+
 def test_tables_come_back_as_they_were(tmp_path):
     table = pd.DataFrame({"gene": ["NA", "nan", "TP53"], "value": [1.5, None, -2.0]})
     for suffix in (".tsv", ".parquet"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -34,6 +35,7 @@ cohorts:
     sections:
       S1: {patient: A, um_per_px: 2.0}
       S2: {patient: B, um_per_px: 2.0}
+      S3: {patient: C, um_per_px: 2.0}
 experiments:
   small:
     title: Small
@@ -46,7 +48,7 @@ experiments:
 
 
 class Small:
-    """A cohort of two sections in the published legacy ST layout, in a mirror folder, with its lock."""
+    """A cohort of three sections in the published legacy ST layout, in a mirror folder, with its lock."""
 
     def __init__(self, checkout) -> None:
         self.checkout = checkout
@@ -54,7 +56,7 @@ class Small:
         self.mirror.mkdir(parents=True)
         (checkout.folder / "small.yaml").write_text(CONFIG)
         rng = np.random.default_rng(7)
-        for section in ("S1", "S2"):
+        for section in ("S1", "S2", "S3"):
             grid = [(x, y) for x in range(2, 8) for y in range(2, 8)]
             counts = pd.DataFrame(
                 rng.poisson(6, (len(grid), len(GENES))), index=[f"{x}x{y}" for x, y in grid], columns=GENES
@@ -146,6 +148,11 @@ def test_a_counts_row_without_a_position_is_counted(small):
     row = json.loads((small.checkout.folder / SECTION).with_suffix(".json").read_text())
     assert row["dropped_no_position"] == 1
     assert row["n_spots_kept"] == 35
+    table = pd.read_csv(
+        small.checkout.folder / "results/data/small/sections.tsv", sep="\t", index_col="section"
+    )
+    assert table["dropped_no_position"].to_dict() == {"S1": 1, "S2": 0, "S3": 0}
+    assert table["n_spots_kept"].to_dict() == {"S1": 35, "S2": 36, "S3": 36}
 
 
 def damaged_duplicate(counts):
@@ -183,14 +190,17 @@ def test_bad_counts_are_named_to_the_cell(small, damage, words):
 
 def test_one_spot_and_a_constant_gene_reach_the_tables(small):
     """Scores that cannot be computed are counted; nothing fails and nothing is silently dropped."""
-    counts = small.counts("S2").assign(GNAS=3)
-    small.write_counts("S2", counts)
-    small.write_counts("S1", small.counts("S1").iloc[:1])
+    path = small.checkout.folder / "small.yaml"
+    path.write_text(CONFIG.replace("panel: {size: 4}", "panel: {size: 5}"))
+    small.write_counts("S2", small.counts("S2").assign(GNAS=3))
+    small.write_counts("S1", small.counts("S1").iloc[:1].assign(GNAS=9))
     small.lock()
     small.run("results/small/tables/leaderboard.tsv")
     board = pd.read_csv(small.checkout.folder / "results/small/tables/leaderboard.tsv", sep="\t")
-    assert set(board["method"]) == {"train_mean", "colour_ridge"}
-    assert (board["n_undefined"] > 0).all()
+    undefined = board.set_index("method")["n_undefined"].to_dict()
+    # All five genes of the section of one spot, and the constant gene; a constant prediction correlates with nothing.
+    assert undefined == {"colour_ridge": 5 + 1, "train_mean": 3 * 5}
+    assert np.isfinite(board.set_index("method").loc["colour_ridge", "pearson"])
 
 
 def test_a_typo_in_the_configuration_stops_before_the_first_job(small):
@@ -202,26 +212,50 @@ def test_a_typo_in_the_configuration_stops_before_the_first_job(small):
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@contextlib.contextmanager
+def small_disk(folder, options):
+    """A disk of its own in a folder; skips where a test may not mount one."""
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]).returncode
+    ):
+        pytest.skip("mounting a small disk needs root, and a machine that lets a test do so")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_full_disk_leaves_nothing(small):
     small.run(SECTION)
     patches = small.checkout.folder / "results/data/small/patches"
     patches.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(patches)]).returncode:
-        pytest.skip("this machine does not let a test mount a small disk")
-    try:
+    with small_disk(patches, "size=64k"):
         text = small.sentence(small.run("results/data/small/patches/raw-native-32px/S1.npy", ok=False))
         assert "disk is full" in text and "S1.npy" in text
         assert small.leftovers("data/small/patches") == []
-    finally:
-        subprocess.run(["umount", str(patches)], check=True)
 
 
-def test_a_file_where_a_folder_should_be(small):
+def stopped(small):
+    """The sentence with which a run ends before its first job."""
+    text = small.run("results/data/small/patches/raw-native-32px/S1.npy", ok=False)
+    assert "Traceback" not in text and "rule cut_patches" not in text, text[-4000:]
+    (sentence,) = re.findall(r"^(\S+: cannot be written because .*\.)$", text, re.M)
+    return sentence
+
+
+def test_an_unwritable_folder_stops_before_the_first_job(small):
+    small.run(SECTION)
+    patches = small.checkout.folder / "results/data/small/patches/raw-native-32px"
+    patches.mkdir(parents=True)
+    patches.chmod(0o555)  # which does not stop root
+    with small_disk(patches, "ro") if os.geteuid() == 0 else contextlib.nullcontext():
+        assert stopped(small).startswith("results/data/small/patches/raw-native-32px: ")
+        assert small.leftovers("data/small/patches") == []
+
+
+def test_a_file_where_a_folder_should_be_stops_before_the_first_job(small):
     small.run(SECTION)
     (small.checkout.folder / "results/data/small/patches").write_text("")
-    done = small.checkout.snakemake(
-        "results/data/small/patches/raw-native-32px/S1.npy", configfile="small.yaml"
-    )
-    assert done.returncode != 0
-    assert "patches" in done.stdout
+    assert "results/data/small/patches: cannot be written because a file stands" in stopped(small)
+    assert (small.checkout.folder / "results/data/small/patches").read_text() == ""

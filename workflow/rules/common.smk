@@ -18,6 +18,7 @@ from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
+from histobench.files import check_writable
 from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD
 
@@ -86,6 +87,14 @@ wildcard_constraints:
     profile=r"[a-z0-9]+",
     variant=VARIANT,
     backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
+
+
+def check_outputs(dag):
+    """Stop before the first job where the output of any job that has to run could not be written."""
+    try:
+        check_writable(file for job in dag.needrun_jobs() for file in job.output)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def growing(amount):

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,34 @@ def explain_storage_error(error: OSError, path: Path) -> Exception:
     """Turn a storage error into one sentence; leave every other error as it is."""
     remedy = _REMEDIES.get(error.errno or 0)
     return UserError(f"{path}: cannot be written because {remedy}.") if remedy else error
+
+
+def check_writable(paths: Iterable[str | Path]) -> None:
+    """Refuse to begin where results could not be written.
+
+    Parameters
+    ----------
+    paths
+        Files to be made. Of each, the nearest folder that exists is looked at.
+
+    Raises
+    ------
+    UserError
+        That folder may not be written, or a file stands where a folder is needed.
+    """
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        folder = path.parent
+        while folder not in seen and not os.path.lexists(folder):
+            seen.add(folder)
+            folder = folder.parent
+        if folder in seen:
+            continue
+        seen.add(folder)
+        if not folder.is_dir():
+            raise explain_storage_error(OSError(errno.ENOTDIR, ""), folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise explain_storage_error(OSError(errno.EACCES, ""), folder)
 
 
 @contextmanager
