@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import anndata
@@ -16,6 +18,7 @@ from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.methods import run
 from histobench.methods.load import load_section, read_genes, read_kept_spots, read_photos
+from histobench.methods.stnet import STNet
 
 GENES = [f"G{i}" for i in range(12)]
 PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns
@@ -295,22 +298,31 @@ def test_genes_are_read_in_file_order(study: Study) -> None:
     assert read_genes(study.folder / "panel.tsv") == tuple(PANEL)
 
 
-def test_a_notebook_fits_and_predicts_in_ten_lines(study: Study) -> None:
-    """The README shows these lines with the paths of a real run."""
-    data = study.folder
-    from histobench.methods.contract import Context
-    from histobench.methods.load import load_section, read_genes
-    from histobench.methods.stnet import STNet
-
-    genes = {"panel": read_genes(data / "panel.tsv"), "all_genes": read_genes(data / "genes.tsv")}
-    a1, a2, b1 = (
-        load_section(data / f"{s}.h5ad", patches=data / f"{s}.npy", **genes).data for s in ("A1", "A2", "B1")
+@pytest.mark.slow
+def test_the_lines_of_the_readme_fit_and_predict(project: Path, study: Study, monkeypatch) -> None:
+    """The README's own code, run where the files of a demo would lie; its network takes some seconds."""
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", (project / "README.md").read_text(encoding="utf-8"), re.M | re.S
     )
-    method = STNet(architecture="small_cnn", input_px=None, selection="fixed", epochs=2)
-    method.fit([a1, a2], [], Context(genes=genes["panel"], weights="none"))
-    predicted = method.predict(b1.without_truth()).expression
-    assert predicted.shape == (9, 3)
-    assert np.isfinite(predicted).all()
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    data = study.folder / "results/data/simulated"
+    panels = study.folder / "results/demo/panels"
+    for folder in (data / "sections", data / "patches/raw-2.4um-64px", panels):
+        folder.mkdir(parents=True)
+    for name, demo in zip(("B1", "A1", "A2"), ("P1_1", "P2_1", "P3_1"), strict=True):
+        shutil.copy(study.folder / f"{name}.h5ad", data / f"sections/{demo}.h5ad")
+        np.save(
+            data / f"patches/raw-2.4um-64px/{demo}.npy",
+            np.load(study.folder / f"{name}.npy").repeat(2, 1).repeat(2, 2),
+        )
+    shutil.copy(study.folder / "panel.tsv", panels / "P1.tsv")
+    shutil.copy(study.folder / "genes.tsv", panels / "P1.universe.tsv")
+    monkeypatch.chdir(study.folder)
+    names: dict = {}
+    exec(code, names)
+    predicted = names["predicted"]
+    assert predicted.shape == (9, 3) and np.isfinite(predicted).all()
+    assert isinstance(names["method"], STNet)
 
 
 def _train_stnet(study: Study) -> None:

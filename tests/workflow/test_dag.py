@@ -199,8 +199,24 @@ def test_help_and_readme_agree_with_what_exists(project):
     shown = subprocess.run(["make", "help"], cwd=project, capture_output=True, text=True).stdout
     targets = set(re.findall(r"^  make ([a-z-]+)", shown, re.M))
     makefile = (project / "Makefile").read_text()
-    assert targets and all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    made = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    assert targets == made, "every target is listed, and every listed target is there"
     readme = (project / "README.md").read_text()
+    pages = readme + "".join(page.read_text() for page in sorted((project / "docs").glob("*.md")))
+
+    def helped(*command):
+        command = [sys.executable, "-m", "histobench", *command, "--help"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    commands = {name: helped(name) for name in re.findall(r"^    ([a-z-]+)(?: |$)", helped(), re.M)}
+    assert all(text.startswith(f"usage: histobench {name}") for name, text in commands.items())
+    # in code, not in prose: `histobench recover`, .venv/bin/histobench predict, python -m histobench check-cohort
+    used = re.findall(r"(?:`|/bin/|-m |^)histobench ([a-z-]+)([^`\n]*)", pages, re.M)
+    assert {name for name, _ in used} >= {"predict", "check-cohort", "check-method", "recover"}
+    for name, rest in used:
+        assert name in commands, name
+        for option in re.findall(r"--[a-z-]+", rest.partition(" -- ")[0]):
+            assert option in commands[name], f"histobench {name} {option}"
     assert set(re.findall(r"(?<![A-Za-z])make ([a-z]+(?:-[a-z]+)*)\b`? ", readme)) <= targets
     for path in re.findall(r"\]\(([^)#]+)\)", readme):
         assert path.startswith("http") or (project / path).exists(), path
