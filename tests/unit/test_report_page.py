@@ -145,6 +145,21 @@ def test_gene_table_is_complete_with_all_three_p_values(page, run):
     assert {row[0] for row in shown[1:]} == set(genes["gene"])
 
 
+def test_rates_of_found_genes_stand_in_the_report_with_their_intervals(page, run):
+    """True positive rate (planted genes) and false positive rate (null genes) of every method."""
+    planted = read_table(run / "harmonised" / "tables" / "planted.tsv")
+    assert {"planted", "null"} <= set(planted["kind"])
+    (shown,) = [table for table in page.tables if "Criterion" in table[0]]
+    assert len(shown) == 1 + len(planted)
+    for row, (_, wanted) in zip(shown[1:], planted.iterrows(), strict=True):
+        assert [wanted["kind"], wanted["criterion"]] == [
+            cell for cell in row if cell in set(planted["kind"]) | set(planted["criterion"])
+        ]
+        for name in ("rate", "rate_low", "rate_high"):
+            assert f"{wanted[name]:.3f}" in row
+        assert wanted["rate_low"] - 1e-9 <= wanted["rate"] <= wanted["rate_high"] + 1e-9
+
+
 def test_every_table_can_be_downloaded_whole(page, run):
     links = {v["download"]: v["href"] for tag, v in page.attributes if tag == "a" and "download" in v}
     tables, cohort = run / "harmonised" / "tables", run / "data" / "her2st"
