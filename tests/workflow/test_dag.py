@@ -80,6 +80,12 @@ def test_published_protocols(project):
     networks = [m for m in brstnet["methods"].values() if m["method"].removeprefix("brstnet_").removesuffix("_aux") in
                 {"b0", "b1", "b2", "b3", "b4", "b5", "resnet101", "inception_v3", "vit_b_16", "vit_b_32"}]  # fmt: skip
     assert len(networks) == 20
+    histogene = experiments["her2st_histogene"]
+    assert len(histogene["folds"]["made"]) == 32
+    assert set(experiments["her2st_loso"]["sections"]) == set(histogene["sections"])
+    assert (histogene["transform"], histogene["patches"]["width_px"]) == ("log10_cp10k_panel", 112)
+    networks = {m["entry"].rpartition(":")[2] for m in histogene["methods"].values() if m["family"] == "deep"}
+    assert networks == {"HisToGene", "Hist2ST", "THItoGene"}
     (fold,) = he2gene["folds"]["made"].values()
     subtypes = full(project).cohorts["hbcis"]["sections"]
     assert (
@@ -132,8 +138,8 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     papers = [e for e in (bench.experiments | bench.branches).values() if e["mode"] == "paper"]
     assert numbers["compare_published"] == sum(bool(e["folds"]["made"]) for e in papers)
     assert numbers["write_report"] == 1
-    # of computing time, which does not depend on what else the machine does
-    assert seconds < 60, f"{len(jobs)} jobs in {seconds:.0f} s"
+    # of computing time, which depends little on what else the machine does: to start, and for each job
+    assert seconds < 20 + 0.006 * len(jobs), f"{len(jobs)} jobs in {seconds:.0f} s"
     if name == "config":
         assert len(jobs) > 3000
         for cohort, settings in bench.cohorts.items():
