@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -207,7 +211,7 @@ def test_bfloat16_trains(name):
 # -- size -------------------------------------------------------------------------------------------
 
 
-def step_bytes(name, **changes):
+def step_bytes(name, px=112, **changes):
     """Bytes that one training step at full size keeps for its backward pass, from shapes alone."""
     settings = described.method(*name.split("/"))
     n, genes = 712, 785
@@ -220,12 +224,12 @@ def step_bytes(name, **changes):
 
     with torch.device("meta"):
         method = build_method(settings["entry"], {**settings["params"], **changes})
-        network = method._network(112, genes).train()
+        network = method._network(px, genes).train()
         graph = torch.empty((n, n)) if "hist2st" in name else torch.empty((n, n), dtype=torch.bool)
         extra = {"counts": torch.empty(n, genes), "size_factor": torch.empty(n)}
         grid = torch.empty((n, 2), dtype=torch.long)
         section = Section(np.arange(n), grid, graph, torch.empty(n, genes), extra)
-        pixels = torch.empty((n, 3, 112, 112), dtype=torch.uint8)
+        pixels = torch.empty((n, 3, px, px), dtype=torch.uint8)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = method._loss(network, pixels, section, np.random.default_rng(0))
     assert loss.shape == ()
@@ -235,13 +239,49 @@ def step_bytes(name, **changes):
     return state, sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
-@pytest.mark.parametrize("name", [*METHODS, "thitogene/no_capsules_strong"])
+WHOLE = ["histogene", "hist2st", "thitogene"]
+WHOLE += [f"{name}/{arm}" for method in WHOLE for name, arm in described.arms(method)]
+# The methods, and the arms that say what they took themselves.
+MEASURED = [
+    name
+    for name in WHOLE
+    if "/" not in name or "measured" in described.method(name.split("/")[0])["arms"][name.split("/")[1]]
+]
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_step_at_full_size_fits_into_12_gb(name):
-    state, activations = step_bytes(name)
-    assert activations > 1e8
     settings = described.method(*name.split("/"))
+    state, activations = step_bytes(name, settings["params"]["input_px"])
+    assert activations > 1e8
     # 1.5 GB for the process and what operators need for a moment
     assert state + activations + 1.5e9 < 1e6 * settings["resources"]["mem_mb"] <= 12e9
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_memory_is_stated_and_below_what_is_asked_for(name):
+    settings = described.method(*name.split("/"))
+    measured = settings["measured"]
+    assert (measured["spots"], measured["genes"]) == (712, 785)
+    state, activations = step_bytes(name, settings["params"]["input_px"])
+    assert state + activations < 1e6 * measured["peak_mb"], "less than the network alone must hold"
+    assert measured["peak_mb"] < settings["resources"]["mem_mb"] <= 12_000
+
+
+@pytest.mark.slow
+def test_the_stated_peak_is_that_of_a_step():
+    """The largest network; the others are measured alike but take minutes (unit.full_size)."""
+    stated = described.method("histogene")["measured"]["peak_mb"]
+    done = subprocess.run(
+        [sys.executable, "-m", "unit.full_size", "histogene"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)["peak_mb"]
+    print(f"peak {found:.0f} MB, stated {stated} MB")
+    assert 0.8 * stated < found < 1.1 * stated
 
 
 def test_recomputing_copies_saves_most_of_their_memory():

@@ -85,6 +85,18 @@ def _size(settings: Mapping[str, Any]) -> str:
     return text + (f" + {size['auxiliary']:,} auxiliary)" if size.get("auxiliary") else ")")
 
 
+def _measured(measured: Mapping[str, Any]) -> str:
+    """Return what one step took; an arm is measured on the section of its method."""
+    if not measured:
+        return ""
+    on = (
+        f", on {measured['spots']} spots and {measured['genes']} genes, float32 on a CPU"
+        if "spots" in measured
+        else ""
+    )
+    return f"peak memory {measured['peak_mb'] / 1000:g} GB, {measured['seconds']} s a step{on}"
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
@@ -117,6 +129,8 @@ def _arms(name: str, settings: Mapping[str, Any]) -> Iterator[str]:
             text.rstrip(". ") for text in [whole["title"], change.get("description", "")] if text
         )
         what += "." + "".join(f" {text}" for text in change.get("deviations", []))
+        if change.get("measured"):
+            what += f" Measured: {_measured(change['measured'])}."
         if change.get("published"):
             what += f" Published: {'; '.join(_published(change['published']))}."
         changes = ", ".join(f"{key} {_value(item)}" for key, item in changed.items())
@@ -144,6 +158,7 @@ def _method(name: str, settings: Mapping[str, Any], sources: Mapping[str, str]) 
         "Published besides": "; ".join(_published(others)),
         "Resources": f"{about['threads']} thread{'s' * (about['threads'] > 1)}, {about['mem_mb'] / 1000:g} GB, {about['runtime']} minutes"
         + (", gains from a GPU" if settings["needs"]["gpu"] else ""),
+        "Measured": _measured(settings.get("measured", {})),
         "Sources": "; ".join(settings["sources"]),
         "Citation": settings["citation"],
         "Licence of the original": settings["licence"],
