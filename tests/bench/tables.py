@@ -115,9 +115,9 @@ def ridge(quick: bool, n_penalties: int) -> Comparison:
 
     def ours() -> list[list[np.ndarray]]:
         parts = [Moments.of(x[patient == p], y[patient == p]) for p in range(n_patients)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        total = parts[0] - parts[0]
+        for part in parts:
+            total += part
         return [
             [fit.predict(x[patient == p]) for fit in solve(total - parts[p], alphas)]
             for p in range(n_patients)

@@ -43,10 +43,9 @@ def spot_bootstrap(truth: np.ndarray, prediction: np.ndarray, *, n: int = 1000, 
     n_spots, n_genes = truth.shape
     # standardised first: the sums then lose no digits to a mean, and single precision is enough for them
     x, y = _standardised(truth), _standardised(prediction)
-    products = np.empty((n_spots, 5, n_genes), np.float32)
+    products = np.empty((n_spots, 5 * n_genes), np.float32)
     for place, values in enumerate((x, y, x * x, y * y, x * y)):
-        products[:, place] = values
-    products = products.reshape(n_spots, 5 * n_genes)
+        products[:, place * n_genes : (place + 1) * n_genes] = values
     rng = np.random.default_rng(seed)
     found = np.empty((n, n_genes))
     block = max(1, _SUMS // (5 * n_genes))
