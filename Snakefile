@@ -24,6 +24,7 @@ configfile: str(Path(workflow.basedir, "config", "config.yaml"))
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/engine.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/images.smk"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from bench import images, networks, tables
+from bench import images, jobs, networks, tables
 from bench.harness import compare, draw, show
 
 
@@ -27,6 +27,7 @@ def comparisons(folder: Path, mirror: Path | None, quick: bool, device: str) -> 
         "ridge": lambda: tables.ridge(quick, 1),
         "ridge-grid": lambda: tables.ridge(quick, 7),
         "features": lambda: networks.features(quick, device),
+        "jobs": lambda: jobs.local_jobs(folder, quick),
     }
     nets = ["resnet50"] if device == "cpu" else ["densenet121", "resnet50", "efficientnet_b0"]
     for name in nets:

@@ -57,6 +57,7 @@ def training(quick: bool, device: str, architecture: str) -> Comparison:
     from histobench.networks.heads import Regressor, mean_head
     from histobench.training.augment import augment
     from histobench.training.data import PatchSource
+    from histobench.training.device import on_device
     from histobench.training.loop import Loop
 
     gpu = device != "cpu"
@@ -74,8 +75,8 @@ def training(quick: bool, device: str, architecture: str) -> Comparison:
         return ((network(batch)[0].float() - wanted) ** 2).mean(dim=1).sum()
 
     def step(rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        chosen = torch.as_tensor(rows, device=place)
-        return loss_of(augment(source.batch(rows), rng), targets[chosen])
+        wanted = targets.index_select(0, on_device(rows, place))
+        return loss_of(augment(source.batch(rows), rng), wanted)
 
     def ours() -> int:
         loop = Loop(

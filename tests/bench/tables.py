@@ -80,8 +80,7 @@ def spot_resamples(quick: bool) -> Comparison:
         draws = np.random.default_rng(0)
         found = []
         for _ in range(looped):
-            counted = draws.multinomial(n_spots, np.full(n_spots, 1 / n_spots), size=1)[0]
-            spots = np.repeat(np.arange(n_spots), counted)
+            spots = draws.integers(0, n_spots, n_spots)
             found.append([stats.pearsonr(truth[spots, g], prediction[spots, g])[0] for g in range(n_genes)])
         return np.array(found)
 
@@ -116,9 +115,9 @@ def ridge(quick: bool, n_penalties: int) -> Comparison:
 
     def ours() -> list[list[np.ndarray]]:
         parts = [Moments.of(x[patient == p], y[patient == p]) for p in range(n_patients)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        total = parts[0] - parts[0]
+        for part in parts:
+            total += part
         return [
             [fit.predict(x[patient == p]) for fit in solve(total - parts[p], alphas)]
             for p in range(n_patients)

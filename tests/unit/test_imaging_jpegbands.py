@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from histobench.errors import UserError
 from histobench.imaging.jpeg import read_jpeg
 from histobench.imaging.jpegbands import JpegBands, find_layout
+from histobench.imaging.patches import cut_patches
 from histobench.imaging.slides import open_slide
 
 
@@ -76,11 +77,30 @@ def test_only_the_rows_of_a_window_are_decoded(tmp_path):
     assert sorted(bands._slab_of) == [20, 21]
 
 
+def test_spots_of_one_line_are_decoded_together(tmp_path, monkeypatch):
+    """Spots are never quite level; one by one they would decode single rows, each with its two neighbours."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = photograph(tmp_path / "a.jpg", 640, 1200, subsampling="4:2:0", restart_marker_rows=1)
+    decoded = []
+    decode = JpegBands._decode
+    monkeypatch.setattr(JpegBands, "_decode", lambda self, *a: decoded.append(a[0]) or decode(self, *a))
+    x = np.tile(np.arange(60.0, 600, 60), 3)
+    y = np.repeat([200.0, 600.0, 1000.0], 9) + np.tile(np.arange(9.0) * 4, 3)
+    with open_slide(path) as slide:
+        patches = cut_patches(slide, x, y, 100)
+    assert decoded == [(9, 18), (34, 43), (59, 68)]
+    whole = read_jpeg(path)
+    for patch, column, row in zip(patches, x.astype(int) - 50, y.astype(int) - 50, strict=True):
+        np.testing.assert_array_equal(patch, whole[row : row + 100, column : column + 100])
+
+
 def test_memory_stays_bounded_whatever_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("histobench.imaging.jpegbands._KEPT_BYTES", 0)
     path = photograph(tmp_path / "a.jpg", 40, 3000, restart_marker_rows=1, subsampling="4:4:4")
     data, whole = path.read_bytes(), read_jpeg(path)
     bands = JpegBands(path, data, find_layout(data))
+    bands.expect([(top, top + 90) for top in range(0, 2900, 100)])  # more than is kept
+    assert 1 < len(bands._slabs) <= 8
     for top, bottom in ((0, 3000), (1200, 1800), (0, 40), (2900, 3000)):
         np.testing.assert_array_equal(bands.window(3, top, 40, bottom), whole[top:bottom, 3:40])
         assert len(bands._slabs) <= 5

@@ -147,6 +147,64 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
             assert any(made == rule and f"cohort={cohort}" in about for made, about in jobs), cohort
 
 
+PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
+
+
+def groups(text: str) -> dict[str, Counter]:
+    """Groups that a dry run has printed: how many jobs of which rule are in all groups of a name."""
+    found: dict[str, Counter] = {}
+    for name, body in re.findall(r"Group job (\w+) .*\n((?:(?:[ \t].*)?\n)*)", text):
+        found.setdefault(name, Counter()).update(re.findall(r"^\s+(?:local)?rule (\w+):", body, re.M))
+    return found
+
+
+def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_cohorts(fresh):
+    """A branch looks at other cohorts at the scale of the training, and takes its panel through the audit."""
+    checkout = fresh("groups")
+    (checkout.folder / "one.yaml").write_text("run: [hbcis_he2gene]\ndevice: cpu\n")
+    text = checkout.snakemake(*PROFILE, "--dry-run", configfile="one.yaml", check=True).stdout
+    shared = groups(text)
+    preparation = {"read_section", "check_spots", "fit_stain", "hash_image", "cut_patches"}
+    assert {name: set(rules) for name, rules in shared.items()} == {
+        "sections": preparation,
+        "patches": {"cut_patches"},
+        "folds": {"select_panel"},
+        "ceilings": {"estimate_ceiling"},
+        "quick": {"train_method", "predict_fold", "score_method"},
+        "scores": {"score_method"},
+        "figures": {"draw_figure"},
+    }
+    # the rules that are grouped are the short ones, and all of these
+    jobs = Counter(rule for rule, _ in checkout.planned(text))
+    inside = sum(shared.values(), Counter())
+    for rule in preparation | {"select_panel", "estimate_ceiling", "score_method", "draw_figure"}:
+        assert inside[rule] == jobs[rule], rule
+    assert not inside["extract_features"] and inside["train_method"] < jobs["train_method"]
+    # without a cluster nothing is grouped, and the jobs are the same
+    alone = checkout.snakemake("--dry-run", configfile="one.yaml", check=True).stdout
+    assert groups(alone) == {} and checkout.planned(alone) == checkout.planned(text)
+
+
+def test_a_group_that_waits_for_itself_is_refused(fresh):
+    wrong = ("--groups", "read_section=one", "train_method=one", "--group-components", "one=100")
+    done = fresh("circle").snakemake("--dry-run", *wrong)
+    assert done.returncode != 0 and "Group one depends on itself" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, limit", [((), "gpu=2"), (("--resources", "gpu=1"), "gpu=1"), (PROFILE, "")]
+)
+def test_gpus_are_counted_on_this_machine_and_left_to_a_cluster(fresh, arguments, limit):
+    """Two devices here allow two jobs with a GPU at a time; those of a login node say nothing about its cluster."""
+    checkout = fresh("gpus")
+    with (checkout.folder / "Snakefile").open("a") as snakefile:
+        snakefile.write("\nprint('allowed', {n: v.value for n, v in workflow.global_resources.items()})\n")
+    extra = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    done = checkout.snakemake("results/tiny/folds.tsv", "--dry-run", *arguments, check=True, extra=extra)
+    found = re.search(r"allowed .*'gpu': (\d+)", done.stdout)
+    assert (f"gpu={found[1]}" if found else "") == limit
+
+
 def test_a_dry_run_says_how_much_is_missing_of_every_cohort(fresh, project):
     checkout = fresh("data")
     text = checkout.snakemake("data", "--dry-run", configfile=None, check=True).stdout

@@ -41,8 +41,8 @@ except UserError as error:
 VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
 
 # As many jobs with a GPU at a time as this machine has devices, unless `--resources gpu=N` says otherwise. A cluster
-# counts its own.
-if workflow.local_exec and visible_devices():
+# counts its own; that the run is for one shows in its number of jobs, because the executor is not known yet.
+if workflow.resource_settings.nodes is None and visible_devices():
     workflow.global_resources.setdefault("gpu", len(visible_devices()))
 
 # A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
@@ -651,10 +651,21 @@ def method_gpu(wildcards):
     )
 
 
+def grouped():
+    """Whether jobs are put in groups, which serve submissions to a cluster.
+
+    Elsewhere they are not used, but a dry run checks them all, which takes a quarter of its time. So it has none, unless
+    it is one of a profile for a cluster. Known only when jobs are made: a Snakefile is read before there is an executor.
+    """
+    return not workflow.local_exec or bool(workflow.group_settings.group_components)
+
+
 def method_group(otherwise=None):
     """Training, prediction and scores of a quick method share a submission on a cluster."""
 
     def group(wildcards):
+        if not grouped():
+            return None
         runtime = arm_of(wildcards)[0]["resources"].get("runtime", 60)
         quick = runtime <= QUICK_MINUTES and not method_gpu(wildcards)
         return "quick" if quick else otherwise
@@ -765,6 +776,17 @@ def patch_input(wildcards):
     if scale.startswith(AS):
         files["scale"] = f"results/{scale.removeprefix(AS)}/scale.json"
     return files
+
+
+def patch_group(wildcards):
+    """Patches share a submission on a cluster with the preparation of their section, unless they wait for another cohort.
+
+    At the scale of a training they need sections of its cohort, some of which may be in the same submission.
+    """
+    if not grouped():
+        return None
+    _, scale, _ = split_variant(wildcards.variant)
+    return "patches" if scale.startswith(AS) else "sections"
 
 
 def fold_settings(wildcards):

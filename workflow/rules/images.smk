@@ -53,6 +53,9 @@ rule cut_patches:
         "results/logs/cut_patches/{cohort}/{variant}/{section}.log",
     benchmark:
         "results/benchmarks/cut_patches/{cohort}/{variant}/{section}.jsonl"
+    # seconds: on a cluster, in one job with the rest of the section's preparation
+    group:
+        patch_group
     conda:
         "../../envs/images.yaml"
     resources:

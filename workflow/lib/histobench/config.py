@@ -356,6 +356,7 @@ class Benchmark:
         self.origin = str(files[-1]) if files else "the configuration"
         check(config, schema(project, "config"), self.origin)
         self.config = fill_defaults(merge({}, config), schema(project, "config"))
+        self._defined: dict[tuple[str, str], dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
         self.cohorts: dict[str, dict[str, Any]] = {}
         for name in self.config["run"]:
@@ -371,7 +372,13 @@ class Benchmark:
     # -- composing -------------------------------------------------------------------------------
 
     def _definition(self, kind: str, name: str, asked_by: str) -> dict[str, Any]:
-        """Return what a name means: its file, changed by the configuration, complete."""
+        """Return what a name means: its file, changed by the configuration, complete; read once."""
+        if (kind, name) not in self._defined:
+            self._defined[kind, name] = self._define(kind, name, asked_by)
+        return copy.deepcopy(self._defined[kind, name])
+
+    def _define(self, kind: str, name: str, asked_by: str) -> dict[str, Any]:
+        """Read and check what a name means."""
         folder = self.project / "config" / f"{kind}s"
         path = folder / f"{name}.yaml"
         changes = self.config[f"{kind}s"].get(name)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ from histobench.imaging.jpeg import Frame, find_damage, scan_marks
 
 Image = npt.NDArray[np.uint8]
 
-_ROWS_AT_A_TIME = 16  # rows of units decoded at once: 256 lines of a photograph with subsampled colour
+# Rows of units decoded at once: 320 lines of a photograph with subsampled colour, enough for a line of spots.
+_ROWS_AT_A_TIME = 20
 _KEPT_BYTES = 48 * 2**20
 _END = b"\xff\xd9"
 
@@ -52,6 +55,22 @@ class JpegBands:
         self._most = max(4, _KEPT_BYTES // slab_bytes)
         self._threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
 
+    def expect(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Decode what windows from these tops to these bottoms will ask for, as far as it can be kept.
+
+        One by one, the windows of a line of spots that are not quite level would decode a row of units at a
+        time, and each costs its two neighbours.
+        """
+        line = self.layout.lines_per_row
+        rows: set[int] = set()
+        for top, bottom in sorted(spans):
+            more = rows.union(range(top // line, -(-bottom // line)))
+            # the first that do not fit, and those below, will be decoded when they are asked for
+            if len(more) > self._most * _ROWS_AT_A_TIME:
+                break
+            rows = more
+        self._fetch(rows)
+
     def window(self, left: int, top: int, right: int, bottom: int) -> Image:
         """Return a copy of the pixels of a window that lies inside the image."""
         line = self.layout.lines_per_row
@@ -60,7 +79,7 @@ class JpegBands:
         some = (self._most // 2) * _ROWS_AT_A_TIME // 2  # rows that are there at the same time in any case
         for start in range(first, last, some):
             stop = min(start + some, last)
-            self._fetch(start, stop)
+            self._fetch(set(range(start, stop)))
             row = start
             while row < stop:
                 slab = self._slab_of[row]
@@ -70,23 +89,18 @@ class JpegBands:
                 row = end
         return out
 
-    def _fetch(self, first: int, last: int) -> None:
+    def _fetch(self, rows: set[int]) -> None:
         """See to it that some rows are decoded; the oldest slabs give the new ones their memory."""
-        missing = [row for row in range(first, last) if row not in self._slab_of]
+        missing = sorted(rows - self._slab_of.keys())
         if not missing:
             return
-        runs = np.split(np.array(missing), np.flatnonzero(np.diff(missing) > 1) + 1)
-        step = min(_ROWS_AT_A_TIME, max(_ROWS_AT_A_TIME // 2, -(-len(missing) // self._threads)))
-        parts = [
-            (start, min(start + step, int(run[-1]) + 1))
-            for run in runs
-            for start in range(int(run[0]), int(run[-1]) + 1, step)
-        ]
+        share = -(-len(missing) // self._threads)
+        parts = _runs(missing, min(_ROWS_AT_A_TIME, max(_ROWS_AT_A_TIME // 2, share)))
         spare = []
         for slab in list(self._slabs):
             if len(self._slabs) + len(parts) <= self._most:
                 break
-            if slab.last <= first or slab.first >= last:
+            if rows.isdisjoint(range(slab.first, slab.last)):
                 self._slabs.remove(slab)
                 for row in range(slab.first, slab.last):
                     del self._slab_of[row]
@@ -132,6 +146,15 @@ class JpegBands:
         inside = starts[begin * per_row + 1 : end * per_row] - a
         scan[inside - 1] = 0xD0 + np.arange(len(inside)) % 8
         return bytes(header) + scan.tobytes() + _END
+
+
+def _runs(rows: Sequence[int], longest: int) -> list[tuple[int, int]]:
+    """Put ascending rows into runs without gaps (first, last; without last), cut into equal parts."""
+    found = []
+    for run in np.split(np.array(rows), np.flatnonzero(np.diff(rows) > 1) + 1):
+        bounds = np.linspace(run[0], run[-1] + 1, -(-len(run) // longest) + 1).round().astype(int).tolist()
+        found += list(pairwise(bounds))
+    return found
 
 
 @dataclass(eq=False)

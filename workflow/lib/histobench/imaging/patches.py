@@ -119,6 +119,7 @@ def iter_patches(
     order = np.argsort(windows.top, kind="stable")
     for start in range(0, len(windows), batch):
         spots = order[start : start + batch]
+        slide.expect(windows.top[spots].tolist(), windows.crop_px)
         crops = np.empty((len(spots), windows.crop_px, windows.crop_px, 3), np.uint8)
         for crop, spot in zip(crops, spots, strict=True):
             crop[:] = slide.read_region(

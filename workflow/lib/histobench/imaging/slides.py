@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +47,10 @@ class Slide(ABC):
     @abstractmethod
     def _window(self, left: int, top: int, right: int, bottom: int) -> Image:
         """Pixels of a window that lies inside the image and is not empty."""
+
+    def expect(self, tops: Iterable[int], height: int) -> None:
+        """Say which windows come next, by their tops: a slide decoded by rows decodes these at once."""
+        return  # nothing to prepare in most files
 
     def read_region(self, x: int, y: int, w: int, h: int, fill: int = 255) -> Image:
         """Return the window with top left (x, y) as h x w x 3 RGB bytes.
@@ -110,6 +114,13 @@ class _DecodedOnce(Slide):
         self.width, self.height = image_size(path)
         self._array: Image | None = None
         self._bands: JpegBands | None = None
+
+    def expect(self, tops: Iterable[int], height: int) -> None:
+        if self._array is None and self._bands is None:
+            self._open()
+        if self._bands is not None:
+            spans = [(max(top, 0), min(top + height, self.height)) for top in tops]
+            self._bands.expect([(top, bottom) for top, bottom in spans if top < bottom])
 
     def _window(self, left: int, top: int, right: int, bottom: int) -> Image:
         if self._array is None and self._bands is None:

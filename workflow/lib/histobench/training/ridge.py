@@ -37,8 +37,19 @@ class Moments:
             x = features[start : start + block].astype(np.float64)
             y = targets[start : start + block].astype(np.float64)
             part = cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, np.einsum("ng,ng->g", y, y))
-            total = total + part
+            if start:
+                total += part
+            else:
+                total = part
         return total
+
+    def __iadd__(self, other: Moments) -> Moments:
+        """Add in place: for many features, new memory costs more than the sum."""
+        self.n += other.n
+        for name in ("x", "y", "xx", "xy", "yy"):
+            values = getattr(self, name)
+            values += getattr(other, name)
+        return self
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(
@@ -78,15 +89,17 @@ class Ridge:
 def _centred(sums: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gram matrix and cross-products of standardised features, and the scale of each feature."""
     mean = sums.x / sums.n
-    gram = sums.xx - np.outer(mean, sums.x)
-    cross = sums.xy - np.outer(mean, sums.y)
-    variance = np.maximum(np.diag(gram) / sums.n, 0.0)
+    variance = np.maximum((np.diag(sums.xx) - mean * sums.x) / sums.n, 0.0)
     # A feature that never changes carries nothing: scale 1 leaves its zero column harmless.
     floor = 1e-10 * (np.diag(sums.xx) / sums.n + 1e-300)
-    scale = np.sqrt(np.where(variance > floor, variance, 1.0))
     flat = variance <= floor
-    gram = gram / scale[:, None] / scale[None, :]
-    cross = cross / scale[:, None]
+    scale = np.sqrt(np.where(flat, 1.0, variance))
+    # in one piece of memory, which is as large as the square of the number of features
+    gram = np.multiply.outer(-mean, sums.x)
+    gram += sums.xx
+    gram /= scale[:, None]
+    gram /= scale[None, :]
+    cross = (sums.xy - np.outer(mean, sums.y)) / scale[:, None]
     gram[flat], gram[:, flat], cross[flat] = 0.0, 0.0, 0.0
     return gram, cross, scale
 
@@ -101,9 +114,13 @@ def solve(sums: Moments, alphas: Sequence[float]) -> list[Ridge]:
 
     gram, cross, scale = _centred(sums)
     x_mean, y_mean = sums.x / sums.n, sums.y / sums.n
-    fits = []
-    for alpha in alphas:
-        factor = cho_factor(gram + alpha * np.eye(len(gram)), lower=True, check_finite=False)
+    fits, alphas = [], list(alphas)
+    for place, alpha in enumerate(alphas):
+        last = place + 1 == len(alphas)
+        # the transpose of a symmetric matrix is itself, in the order that LAPACK works in
+        penalised = (gram if last else gram.copy()).T
+        np.fill_diagonal(penalised, gram.diagonal() + alpha)
+        factor = cho_factor(penalised, lower=True, overwrite_a=True, check_finite=False)
         weight = cho_solve(factor, cross, check_finite=False) / scale[:, None]
         fits.append(Ridge(weight, y_mean - x_mean @ weight, float(alpha)))
     return fits
@@ -147,9 +164,9 @@ def fit_ridge(
         raise ValueError("penalties must be positive")
     names = sorted(set(groups))
     parts = [Moments.of(features[groups == name], targets[groups == name]) for name in names]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
+    total = parts[0] - parts[0]
+    for part in parts:
+        total += part
     if len(parts) == 1 or len(alphas) == 1:
         return solve(total, alphas[-1:])[0], {}
     errors = np.zeros(len(alphas))
