@@ -136,7 +136,9 @@ rule tabulate_slides:
     conda:
         "../../envs/data.yaml"
     params:
-        code=code_hash("histobench.evaluation.slide_tables"),
+        code=code_hash(
+            "histobench.evaluation.gather", "histobench.evaluation.slide_tables"
+        ),
     script:
         "../scripts/tabulate_slides.py"
 
