@@ -11,7 +11,8 @@ from histobench.evaluation.colocation import GROUPS, colocation
 from histobench.evaluation.metric_tables import agreement_over_genes
 from histobench.evaluation.ranks import critical_difference, friedman, rank_methods
 from histobench.evaluation.score_tables import neg_log10_p
-from histobench.evaluation.tumour_tables import _paired, mean_p
+from histobench.evaluation.statistics import paired_test
+from histobench.evaluation.tumour_tables import mean_p
 from histobench.evaluation.variance import nested_components
 
 
@@ -118,11 +119,13 @@ def test_colocation_test_keeps_its_level_and_finds_tissue_that_keeps_apart():
             rows.append((found["within"], found["between"]))
         return np.array(rows)
 
-    null = [_paired(pairs(0.0), 10, 0) for _ in range(400)]
+    null = [paired_test(pairs(0.0), n=10) for _ in range(400)]
     assert within(np.mean([row["p"] <= 0.05 for row in null]), 400)
-    found, values = _paired(pairs(0.7), 200, 0), pairs(0.7)
+    found, values = paired_test(pairs(0.7), n=200), pairs(0.7)
     assert found["p"] < 0.01 and found["difference_high"] < 0
-    assert _paired(values, 10, 0)["t"] == pytest.approx(stats.ttest_rel(values[:, 1], values[:, 0]).statistic)
+    assert paired_test(values, n=10)["t"] == pytest.approx(
+        stats.ttest_rel(values[:, 1], values[:, 0]).statistic
+    )
 
 
 def nested(rng, n_outer=200, n_inner=4, n_seeds=3, sd=(0.3, 0.2, 0.1)):

@@ -45,6 +45,9 @@ VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px
 if workflow.resource_settings.nodes is None and visible_devices():
     workflow.global_resources.setdefault("gpu", len(visible_devices()))
 
+# Slides on a figure of maps: more would be too small to see.
+MAPPED_SLIDES = 4
+
 # A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
 QUICK_MINUTES = 20
 
@@ -507,6 +510,7 @@ def pseudobulk_input(wildcards):
 def pseudobulk_settings(wildcards):
     return {
         "counted": list(counted_patients(wildcards)),
+        "groups": BENCH.cohorts[wildcards.cohort]["options"].get("groups"),
         "name": f"{wildcards.experiment} {wildcards.method}",
         "patients": {
             name: record["patient"] for name, record in slides_of(wildcards).items()
@@ -527,15 +531,66 @@ def image_methods(name):
     ]
 
 
+def of_slides(name):
+    """Whether a branch is to slides with bulk expression, which nobody scores spot by spot."""
+    cohort = BENCH.branches[name]["cohort"]
+    return BENCH.cohorts[cohort]["origin"] == "slides" and bool(image_methods(name))
+
+
+def slide_branches(name):
+    """Branches of an experiment to cohorts of slides."""
+    branches = [f"{name}/external/{other}" for other, _ in external_slides(name)]
+    return list(filter(of_slides, branches))
+
+
+def external_slides(name):
+    """Cohorts of slides that an experiment's models predict, each with its slides."""
+    return [
+        (other["cohort"], other["sections"])
+        for other in BENCH.described(name)["external"]
+        if BENCH.cohorts[other["cohort"]]["origin"] == "slides"
+    ]
+
+
+def slide_table_input(wildcards):
+    return {
+        kind: expand(
+            "results/{experiment}/pseudobulk/{method}/{kind}.tsv",
+            experiment=wildcards.experiment,
+            method=image_methods(wildcards.experiment),
+            kind=kind,
+        )
+        for kind in ("genes", "subtypes", "colocation")
+    }
+
+
+def shown_slides(name):
+    """Slides on maps: of each of the first patients of the first cohort of slides the first one."""
+    for cohort, slides in external_slides(name):
+        records = BENCH.cohorts[cohort]["sections"]
+        first = {}
+        for slide in slides:
+            first.setdefault(records[slide]["patient"], slide)
+        return list(first.values())[:MAPPED_SLIDES]
+    return []
+
+
 def branch_files(name):
     """Tables that a branch to another cohort has."""
     if not BENCH.branches[name]["folds"]["made"]:
-        return expand(
-            "results/{branch}/pseudobulk/{method}/{table}.tsv",
-            branch=name,
-            method=image_methods(name),
-            table=["genes", "patients", "subtypes", "colocation"],
-        )
+        if not of_slides(name):
+            return []
+        return [
+            *expand(
+                "results/{branch}/pseudobulk/{method}/{table}.tsv",
+                branch=name,
+                method=image_methods(name),
+                table=["genes", "patients", "subtypes", "colocation"],
+            ),
+            *expand(
+                "results/{branch}/tables/{table}.tsv", branch=name, table=SLIDE_TABLES
+            ),
+        ]
     return expand(
         "results/{experiment}/tables/{name}.tsv",
         experiment=name,
@@ -923,6 +978,10 @@ TABLES = [
 ]
 
 
+# Of a cohort of slides; its branches have none of the others.
+SLIDE_TABLES = ["pseudobulk", "subtypes", "slide_colocation"]
+
+
 def table_files(name):
     """Tables of an experiment or branch; those of a paper's protocol have its numbers beside ours."""
     repeats = BENCH.described(name)["mode"] == "paper"
@@ -1082,6 +1141,13 @@ def figure_values(name):
     )
     used_entries = [method["entry"] for method in experiment["methods"].values()]
     has_image = experiment["patches"] and "image" in section_raw(cohort, section)
+    slide_cohort = next((other for other, _ in external_slides(name)), "")
+    leader = (map_methods(experiment)[-1:] + [""])[0]
+    slide_method = (
+        leader
+        if leader in image_methods(name)
+        else (image_methods(name)[-1:] + [""])[0]
+    )
     return {
         "experiment": name,
         "cohort": cohort,
@@ -1090,7 +1156,7 @@ def figure_values(name):
         "run": list(BENCH.arms(name)),
         "pair": methods[:2] if len(methods) > 1 else [],
         "patients": patients if len(patients) > 1 else [],
-        "leader": (map_methods(experiment)[-1:] + [""])[0],
+        "leader": leader,
         "deep": deep,
         "latent": (
             arms_with(experiment, families=("deep",), needs=("patches",)) + [""]
@@ -1120,7 +1186,17 @@ def figure_values(name):
         ),
         "patches": patch_variant(experiment) if experiment["patches"] else "",
         "truth": "planted" if cohort in simulated_cohorts() else "",
-        "external": [other["cohort"] for other in experiment["external"]],
+        "external": [
+            other["cohort"]
+            for other in experiment["external"]
+            if BENCH.cohorts[other["cohort"]]["origin"] != "slides"
+        ],
+        "slide_cohort": slide_cohort,
+        "slide_method": slide_method,
+        "slide": shown_slides(name),
+        "slide_image": [
+            section_raw(slide_cohort, slide)["slide"] for slide in shown_slides(name)
+        ],
         "paper": name if experiment["mode"] == "paper" else "",
         "section_wise": (
             [
@@ -1185,6 +1261,20 @@ def experiment_facts(name):
     }
 
 
+def slide_facts(name):
+    """What maps of slides show, beside the files: whose slides, by which model, which genes."""
+    values = figure_values(name)
+    if not values["slide_cohort"]:
+        return {}
+    cohort = BENCH.cohorts[values["slide_cohort"]]
+    return {
+        "cohort": values["slide_cohort"],
+        "groups": cohort["options"].get("groups"),
+        "method": values["slide_method"],
+        "tile_um": cohort["options"]["um_per_px"] * cohort["options"]["width_px"],
+    }
+
+
 def figure_settings(wildcards):
     """What captions say of the experiment, and what the figure declares besides."""
     experiment = experiment_of(wildcards)
@@ -1197,6 +1287,7 @@ def figure_settings(wildcards):
         "leader": values["leader"],
         "pair": experiment.get("scatter", []),
         "section": map_section(experiment),
+        "slides": slide_facts(wildcards.experiment),
     }
     declared = catalogue()[wildcards.figure].settings
     return {
@@ -1314,6 +1405,10 @@ def report_manifest():
                 "title": experiment["title"],
                 "weights": experiment["weights"],
             },
+            "slides": {
+                BENCH.branches[branch]["cohort"]: f"results/{branch}/tables"
+                for branch in slide_branches(name)
+            },
             "tables": f"results/{name}/tables",
         }
     cohorts = {}
@@ -1360,6 +1455,9 @@ def report_files():
         files += table_files(name)
         if name in BENCH.branches:
             files += branch_files(name)
+        files += [
+            file for branch in slide_branches(name) for file in branch_files(branch)
+        ]
     for cohort in report_manifest()["cohorts"].values():
         files += [cohort["sections"], *cohort["qc"].values()]
         files += [file for stain in cohort["stain"].values() for file in stain.values()]

@@ -120,10 +120,38 @@ rule compare_pseudobulk:
         "../scripts/compare_pseudobulk.py"
 
 
+rule tabulate_slides:
+    """Set all methods beside each other: bulk expression, subtypes, and whether tumour and immune genes keep apart."""
+    input:
+        unpack(slide_table_input),
+    output:
+        pseudobulk="results/{experiment}/tables/pseudobulk.tsv",
+        subtypes="results/{experiment}/tables/subtypes.tsv",
+        colocation="results/{experiment}/tables/slide_colocation.tsv",
+    log:
+        "results/logs/tabulate_slides/{experiment}.log",
+    wildcard_constraints:
+        experiment="|".join(filter(of_slides, BENCH.branches)) or "none",
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code_hash(
+            "histobench.evaluation.gather", "histobench.evaluation.slide_tables"
+        ),
+    script:
+        "../scripts/tabulate_slides.py"
+
+
 rule external:
-    """Every table of every external prediction."""
+    """Every table of every external prediction, and maps of slides."""
     input:
         [file for name in BENCH.branches for file in branch_files(name)],
+        [
+            f"results/{name}/figures/slide_maps.svg"
+            for name in BENCH.experiments
+            if "slide_maps" in experiment_figures(name)
+        ],
 
 
 rule predict_slide:

@@ -449,6 +449,10 @@ class Benchmark:
                     f"{where}: `files` is missing; say what a section consists of, or set `origin: local` if "
                     "`table` names files of your own."
                 )
+            if value["origin"] == "slides" and "groups" in value["options"]:
+                from histobench.evaluation.colocation import check_groups
+
+                check_groups(value["options"]["groups"], f"cohorts.{name}: `options.groups`")
             if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
                 raise UserError(
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."

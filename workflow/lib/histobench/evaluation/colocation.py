@@ -8,8 +8,11 @@ between the groups, in the observation and in the prediction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from histobench.errors import UserError
 
 # Tumour and immune genes of He et al. 2020.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -55,3 +58,56 @@ def colocation(
         name: float(r[upper & mask].mean()) if (upper & mask).any() else np.nan
         for name, mask in (("within", same), ("between", ~same))
     }
+
+
+def group_scores(
+    values: np.ndarray, genes: Sequence[str], groups: Mapping[str, Sequence[str]] = GROUPS
+) -> dict[str, np.ndarray]:
+    """Score spots or tiles by each group of genes: the mean of its genes' z-scores over the rows.
+
+    Parameters
+    ----------
+    values
+        (rows, genes) of one section or slide.
+    genes
+        Names of the columns.
+    groups
+        Groups of genes.
+
+    Returns
+    -------
+    dict
+        Name of the group -> score of every row, (rows,) in standard deviations of a gene; groups without a
+        gene that is there and varies are left out.
+    """
+    place = {gene: column for column, gene in enumerate(genes)}
+    found = {}
+    for name, members in groups.items():
+        chosen = np.asarray(values[:, [place[gene] for gene in members if gene in place]], dtype=np.float64)
+        if not chosen.size:
+            continue
+        spread = chosen.std(axis=0)
+        varying = spread > 1e-6 * np.abs(chosen).max(axis=0)
+        if varying.any():
+            own = chosen[:, varying]
+            found[name] = ((own - own.mean(axis=0)) / spread[varying]).mean(axis=1)
+    return found
+
+
+def check_groups(groups: Any, where: str) -> None:
+    """Refuse groups of genes that are not those of :data:`GROUPS`, each a list of names.
+
+    Raises
+    ------
+    UserError
+        Says what was expected at ``where``.
+    """
+    if (
+        not isinstance(groups, Mapping)
+        or set(groups) != set(GROUPS)
+        or not all(isinstance(genes, list) and genes for genes in groups.values())
+        or not all(isinstance(gene, str) for genes in groups.values() for gene in genes)
+    ):
+        raise UserError(
+            f"{where} must name genes of two groups, as {{tumour: [A, B], immune: [C, D]}}; correct it."
+        )

@@ -18,7 +18,7 @@ import numpy as np
 
 from histobench.cohorts.tcga import read_star_counts
 from histobench.errors import UserError
-from histobench.evaluation.colocation import GROUPS, colocation
+from histobench.evaluation.colocation import GROUPS, colocation, group_scores
 from histobench.evaluation.statistics import adjust
 from histobench.files import read_table, write_table
 from histobench.seeds import seed_for
@@ -33,7 +33,7 @@ SUBTYPE_COLUMNS = (
     "features", "subtype", "n_features", "n_train", "n_test", "strength", "accuracy", "prevalence", "auroc",
     "reason",
 )  # fmt: skip
-COLOCATION_COLUMNS = ("patient", "slide", "n_tiles", "within", "between", "difference")
+COLOCATION_COLUMNS = ("patient", "slide", "n_tiles", "within", "between", "difference", "scores")
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)  # He et al. 2020
 TEST_SHARE = 0.3
 _GENE, _EMBEDDING = "gene.", "embedding."
@@ -182,7 +182,24 @@ def colocation_table(
     patients: Mapping[str, str],
     groups: Mapping[str, Sequence[str]] = GROUPS,
 ) -> pd.DataFrame:
-    """Correlation over the tiles of each slide of gene pairs within and between tumour and immune genes."""
+    """Ask of each slide whether tumour and immune genes keep apart over its tiles.
+
+    Parameters
+    ----------
+    tiles
+        Slide -> table of tiles.
+    patients
+        Slide -> patient.
+    groups
+        Two groups of genes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns :data:`COLOCATION_COLUMNS`: mean correlation of gene pairs ``within`` and ``between`` the
+        groups, their ``difference`` (between - within), and ``scores``, the correlation of the two groups'
+        scores (:func:`histobench.evaluation.colocation.group_scores`). Empty where genes are lacking.
+    """
     import pandas as pd
 
     rows = []
@@ -190,11 +207,14 @@ def colocation_table(
         table = read_table(path)
         genes = [column for column in map(str, table) if column.startswith(_GENE)]
         names = [gene.removeprefix(_GENE) for gene in genes]
-        found = colocation(table[genes].to_numpy(), names, groups)
+        values = table[genes].to_numpy()
+        found = colocation(values, names, groups)
         if found:
-            difference = found["within"] - found["between"]
-            place = {"patient": patients[slide], "slide": slide, "n_tiles": len(table)}
-            rows.append({**place, **found, "difference": difference})
+            difference = found["between"] - found["within"]
+            scores = list(group_scores(values, names, groups).values())
+            r = float(np.corrcoef(np.array(scores))[0, 1]) if len(scores) == 2 else np.nan
+            place: dict[str, object] = {"patient": patients[slide], "slide": slide, "n_tiles": len(table)}
+            rows.append(place | found | {"difference": difference, "scores": r})
     return pd.DataFrame(rows, columns=list(COLOCATION_COLUMNS))
 
 
@@ -208,6 +228,7 @@ def write_pseudobulk(
     output_subtypes: str | Path,
     output_colocation: str | Path,
     subtypes_tsv: str | Path | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
     name: str = "",
 ) -> None:
     """Write every table about one method on a cohort of slides.
@@ -226,6 +247,8 @@ def write_pseudobulk(
         Long: patient, gene, predicted, bulk.
     subtypes_tsv
         patient, subtype; without it no subtype is told.
+    groups
+        Tumour and immune genes; those of He et al. 2020 by default.
     name
         Of the experiment and method; the division of patients follows from it.
     """
@@ -254,6 +277,6 @@ def write_pseudobulk(
         (genes, output_genes),
         (long, output_patients),
         (told, output_subtypes),
-        (colocation_table(tiles, patients), output_colocation),
+        (colocation_table(tiles, patients, groups or GROUPS), output_colocation),
     ):
         write_table(table, path)

@@ -226,6 +226,43 @@ def _row_means(values: np.ndarray) -> np.ndarray:
     return gene_means(values.T)
 
 
+def paired_test(pairs: np.ndarray, *, n: int = N_BOOTSTRAP, seed: int = 0) -> dict[str, float]:
+    """Two-sided paired t-test over patients of a second value against a first.
+
+    Parameters
+    ----------
+    pairs
+        (patients, 2), finite.
+    n, seed
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    dict
+        ``n_patients``, the means ``first`` and ``second``, their ``difference`` (second - first) with its
+        95 % percentile bootstrap (``difference_low``, ``difference_high``), ``t`` and ``p``; NaN for a test
+        of one patient, or of differences that are all equal.
+    """
+    from scipy import stats
+
+    difference = pairs[:, 1] - pairs[:, 0]
+    low, high = bootstrap_interval(difference[:, None], n=n, seed=seed)
+    t, p = np.nan, np.nan
+    if len(pairs) > 1 and np.ptp(difference) > 0:
+        test = stats.ttest_rel(pairs[:, 1], pairs[:, 0])
+        t, p = float(test.statistic), float(test.pvalue)
+    return {
+        "n_patients": len(pairs),
+        "first": float(pairs[:, 0].mean()),
+        "second": float(pairs[:, 1].mean()),
+        "difference": float(difference.mean()),
+        "difference_low": low,
+        "difference_high": high,
+        "t": t,
+        "p": p,
+    }
+
+
 def wilcoxon_p(differences: np.ndarray) -> float:
     """Two-sided signed-rank p, exact for few patients; 1 where all differences are zero."""
     from scipy import stats

@@ -144,6 +144,25 @@ TEXTS = {
         "difference, and the known reason for it. The comparison says so where the two are not the same "
         "quantity (another pooling, unit or cohort). Descriptive; no test.",
     ),
+    "pseudobulk": TableText(
+        "Slides against bulk expression",
+        "One row per method: mean prediction over the tiles of a patient's slides against RNA-seq of the "
+        "same patient, r per gene over patients; two-sided test of r, Holm and Benjamini-Hochberg over "
+        "genes. Genes that the bulk does not list are counted, not scored; a constant prediction scores 0.",
+    ),
+    "subtypes": TableText(
+        "Tumour subtypes from slides",
+        "Logistic regression on predicted genes, on measured bulk expression of the same genes and on the "
+        "model's features; 70 % of the patients to learn, the others to test. AUROC, and accuracy beside "
+        "the prevalence; no test.",
+    ),
+    "slide_colocation": TableText(
+        "Tumour and immune genes apart on slides",
+        "Mean correlation over the tiles of a slide of predicted gene pairs between the groups and within "
+        "them, averaged over slides, then patients; two-sided paired t-test over patients (He et al. 2020), "
+        "Holm over rows; 95 % percentile bootstrap. Nothing is measured per tile, so there is no row "
+        "observed.",
+    ),
     "failures": TableText(
         "Failures and exclusions", "What failed or could not be measured, counted and not hidden."
     ),

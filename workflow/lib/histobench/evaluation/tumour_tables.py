@@ -11,7 +11,7 @@ import numpy as np
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.results import SectionScores, aligned, mean_of
 from histobench.evaluation.score import POOLED
-from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means
+from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means, paired_test
 from histobench.evaluation.tumour import curves
 from histobench.files import read_table
 
@@ -237,7 +237,9 @@ def colocation_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: in
             pairs = _colocation_by_patient(method, side)
             if pairs is not None:
                 name = OBSERVED if side == "truth" else method.name
-                rows.append({"method": name, **_paired(pairs, n_bootstrap, seed)})
+                tested = paired_test(pairs, n=n_bootstrap, seed=seed)
+                tested |= {"within": tested.pop("first"), "between": tested.pop("second")}
+                rows.append({"method": name, **tested})
     table = pd.DataFrame(rows, columns=list(COLOCATION_COLUMNS))
     table["p_holm"] = adjust(table["p"].to_numpy(dtype=np.float64), "holm")
     return table
@@ -255,24 +257,3 @@ def _colocation_by_patient(method: ScoredMethod, side: str) -> np.ndarray | None
     )
     pairs: np.ndarray = wide.dropna().to_numpy()
     return pairs if len(pairs) else None
-
-
-def _paired(pairs: np.ndarray, n_bootstrap: int, seed: int) -> dict[str, float]:
-    from scipy import stats
-
-    difference = pairs[:, 1] - pairs[:, 0]
-    low, high = bootstrap_interval(difference[:, None], n=n_bootstrap, seed=seed)
-    t, p = np.nan, np.nan
-    if len(pairs) > 1 and np.ptp(difference) > 0:
-        test = stats.ttest_rel(pairs[:, 1], pairs[:, 0])
-        t, p = float(test.statistic), float(test.pvalue)
-    return {
-        "n_patients": len(pairs),
-        "within": float(pairs[:, 0].mean()),
-        "between": float(pairs[:, 1].mean()),
-        "difference": float(difference.mean()),
-        "difference_low": low,
-        "difference_high": high,
-        "t": t,
-        "p": p,
-    }

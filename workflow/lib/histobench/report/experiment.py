@@ -86,6 +86,7 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         for key, table in sorted(loaded.items(), key=lambda item: text_order(item[0]))
         if key not in shown and table
     ]
+    others += _slide_views(name, entry.get("slides") or {}, settings, downloads)
     lost = _lost_methods(entry, settings, loaded)
     title = str(settings.get("title") or name)
     answer = verdict(loaded, settings)
@@ -122,6 +123,8 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
 
 # -- reading ----------------------------------------------------------------------------------------
 
+# Tables of a cohort of slides, in the order of the page.
+SLIDE_TABLES = ("pseudobulk", "subtypes", "slide_colocation")
 _PLACED = ("leaderboard", "genes", "power", "planted", "failures")
 
 
@@ -140,6 +143,24 @@ def _statements(power: Loaded) -> list[str]:
     if power.table is None or "statement" not in power.table:
         return []
     return [str(text) for text in power.table["statement"].dropna()]
+
+
+def _slide_views(
+    name: str, slides: Mapping[str, str], settings: Mapping[str, Any], downloads: Downloads
+) -> list[View]:
+    """Return the tables of cohorts of slides that the experiment's models predict."""
+    views = []
+    for cohort, folder in slides.items():
+        for key in SLIDE_TABLES:
+            path = Path(folder) / f"{key}.tsv"
+            loaded = load(path, f"table {key} of {cohort}")
+            if loaded.table is not None and loaded.table.empty:
+                continue
+            offered = downloads.add(path, f"{name}: {cohort}")
+            shown = any_view(f"{name}-{cohort}", key, loaded, offered, settings)
+            shown.title = f"{shown.title} ({cohort})"
+            views.append(shown)
+    return views
 
 
 # -- the rest ---------------------------------------------------------------------------------------

@@ -38,8 +38,9 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
             ``failures`` have a place of their own, any other is shown as it is), ``figures`` (by name:
             ``svg``, ``png``, ``caption`` as text or path of a ``.txt``, ``table``, ``title``, ``group``),
             ``figures_left_out`` (reason by title), ``audit``, ``folds`` (TSV paths), ``maps`` (path of
-            :func:`histobench.report.maps.collect_maps`' document), ``runs`` (paths of run.json by method) and
-            ``methods`` (the method's YAML mapping by name, with the parameters used).
+            :func:`histobench.report.maps.collect_maps`' document), ``runs`` (paths of run.json by method),
+            ``slides`` (folder of the tables of :mod:`histobench.evaluation.slide_tables` by cohort of slides)
+            and ``methods`` (the method's YAML mapping by name, with the parameters used).
         ``cohorts``
             By name: ``settings`` (the cohort's YAML mapping), ``sections`` (TSV path), ``qc`` (path of
             summary.tsv by profile), ``stain`` (by section: ``json``, ``png``), ``labels`` (a note, text).
