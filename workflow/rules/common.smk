@@ -980,17 +980,30 @@ def map_section(experiment):
 
 
 def map_methods(experiment):
-    """Methods on the maps: as configured, or every competitor."""
-    competitors = [
-        arm
-        for arm, method in experiment["methods"].items()
-        if method["family"] in ("classical", "deep")
-    ]
+    """Methods on the maps: as configured, or up to three networks after two classical learners, or any."""
+    classical = arms_with(experiment, families=("classical",))
+    deep = arms_with(experiment, families=("deep",))
+    if (
+        shown_first(experiment) in deep
+    ):  # before the others, so that it is among the first three
+        deep.sort(key=lambda arm: arm != shown_first(experiment))
+    chosen = classical[: max(2, 5 - len(deep))]
     return (
         experiment["maps"].get("methods")
-        or competitors[:5]
+        or [*chosen, *deep[: 5 - len(chosen)]]
         or list(experiment["methods"])[:5]
     )
+
+
+def shown_first(experiment):
+    """The method that an experiment sets against another, or nothing; scores are not known when planning."""
+    return (list(experiment.get("scatter") or ()) + [""])[-1]
+
+
+def leading_method(experiment):
+    """The method of figures that show a single one: that of the comparison, else the last one on the maps."""
+    shown = map_methods(experiment)
+    return shown_first(experiment) if shown_first(experiment) in shown else shown[-1]
 
 
 def arms_with(experiment, families=None, entries=None, needs=()):
@@ -1059,7 +1072,7 @@ def figure_values(name):
         "run": list(BENCH.arms(name)),
         "pair": methods[:2] if len(methods) > 1 else [],
         "patients": patients if len(patients) > 1 else [],
-        "leader": (map_methods(experiment)[-1:] + [""])[0],
+        "leader": leading_method(experiment),
         "deep": deep,
         "latent": (
             arms_with(experiment, families=("deep",), needs=("patches",)) + [""]
