@@ -16,13 +16,19 @@ from histobench.figures import (
     compartments,
     contrasts,
     critical_difference,
+    depth_partialling,
     leakage_inflation,
     pairwise,
     power_curve,
     published_numbers,
+    smoothing,
     sources,
+    stain_ablation,
     transfer_matrix,
+    transform_ablation,
     variance_shares,
+    weights_ablation,
+    window_ablation,
 )
 from histobench.figures.style import NothingToDraw
 from histobench.files import write_table
@@ -186,8 +192,30 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
     assert list(dict.fromkeys(tidy["method"])) == ["stnet", "knn"] and set(tidy["base"]) == {"fair"}
     change = tidy.set_index(["method", "experiment"])["change"]
     assert change["stnet", "leaky"] == pytest.approx(0.15) and change["stnet", "fair"] == 0
-    figure, table = leakage_inflation.draw(paths, SETTINGS)
-    assert "0.150" in words(figure) and "leaky" in leakage_inflation.caption(table, SETTINGS)
+    for module in (leakage_inflation, stain_ablation, transform_ablation, weights_ablation, window_ablation):
+        figure, table = module.draw(paths, SETTINGS)
+        pd.testing.assert_frame_equal(table, tidy)
+        assert "0.150" in words(figure) and "leaky" in module.caption(table, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "module", [depth_partialling, smoothing], ids=lambda module: module.__name__.split(".")[-1]
+)
+def test_a_change_is_over_the_genes_that_have_both_values(module, tmp_path):
+    genes = pd.DataFrame({
+        "method": ["knn", "knn", "stnet", "stnet", "stnet"], "gene": ["A", "B", "A", "B", "C"],
+        "mean_pearson": [0.1, 0.3, 0.3, 0.5, 0.9], "pearson_partial_depth": [0.1, 0.1, 0.2, 0.2, np.nan],
+        "pearson_smoothed": [0.1, 0.1, 0.2, 0.2, np.nan],
+    })  # fmt: skip
+    write_table(genes, tmp_path / "genes.tsv")
+    figure, table = module.draw({"genes": tmp_path / "genes.tsv"}, SETTINGS)
+    assert table["method"].tolist() == ["stnet", "knn"]  # best first
+    assert table["before"].tolist() == pytest.approx([0.4, 0.2])
+    assert table["after"].tolist() == pytest.approx([0.2, 0.1])
+    assert table["change"].tolist() == pytest.approx([-0.2, -0.1]) and table["n_genes"].tolist() == [2, 2]
+    assert "−0.200" in words(figure) and "n = 2 genes" in module.caption(table, SETTINGS)
+    heads = [line for line in figure.axes[0].lines if line.get_marker() in ("<", ">")]
+    assert [line.get_marker() for line in heads] == ["<", "<"]  # both fall
 
 
 def test_transfer_sets_cohorts_side_by_side():

@@ -16,6 +16,7 @@ import pytest
 from unit import result_tables
 
 from histobench.evaluation.table_texts import TEXTS
+from histobench.figures.style import method_title
 from histobench.files import read_table, write_json, write_table
 from histobench.report import embed, tables
 from histobench.report.charts import vega_script
@@ -313,21 +314,24 @@ def test_figures_left_out_or_not_drawn_are_said(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_deleting_one_methods_results_leaves_a_report_that_says_so(tmp_path):
-    """Everything of one method is gone before tables, maps and report are made."""
-    result_tables.write_run(tmp_path, n_genes=12)
+@pytest.mark.parametrize("method", ["stnet", "knn", "train_mean", "depth"])
+def test_deleting_any_one_methods_results_leaves_a_report_that_says_so(run, tmp_path, method):
+    """Everything of one method, of each family, is gone before tables, maps and report are made."""
     home = tmp_path / "harmonised"
+    for kind in ("metrics", "models", "predictions", "ceiling"):
+        shutil.copytree(run / "harmonised" / kind, home / kind)
+    shutil.copy(run / "harmonised" / "truth.tsv", home)
     for kind in ("metrics", "models", "predictions"):
-        shutil.rmtree(home / kind / "stnet")
-    shutil.rmtree(home / "tables")
+        shutil.rmtree(home / kind / method, ignore_errors=kind == "predictions")  # not all are mapped
     result_tables.write_tables_of(home)
     result_tables.write_maps(home)
     source, text = write_and_parse(result_tables.manifest(tmp_path), tmp_path)
+    title = method_title(method)
     assert "1 method missing" in text
-    assert "Missing methods ST-Net : the metric table is missing" in text
-    assert "ST-Net leads" not in text and "leads with r" in text
+    assert f"Missing methods {title} : the metric table is missing" in text
+    assert f"{title} leads" not in text and "leads with r" in text
     (stored,) = [json.loads(s) for s in re.findall(r'class="map-section"[^>]*>(.*?)</script>', source)]
-    assert stored["missing"]["stnet"].endswith("does not exist") and "stnet" not in stored["methods"]
+    assert stored["missing"][method].endswith("does not exist") and method not in stored["methods"]
 
 
 def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
