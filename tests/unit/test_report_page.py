@@ -314,7 +314,7 @@ def test_figures_left_out_or_not_drawn_are_said(run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["stnet", "knn", "train_mean", "depth"])
+@pytest.mark.parametrize("method", ["stnet", "depth"])
 def test_deleting_any_one_methods_results_leaves_a_report_that_says_so(run, tmp_path, method):
     """Everything of one method, of each family, is gone before tables, maps and report are made."""
     home = tmp_path / "harmonised"
@@ -342,6 +342,20 @@ def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
     assert "not above the best control, colour ridge" in which
     only_controls = tables.Loaded(board[board["family"].isin(["control", "oracle"])])
     assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, {}).which)
+
+
+@pytest.mark.parametrize(("ends", "open_"), [((-0.01, 0.2), True), ((0.05, 0.2), False)])
+def test_a_lead_over_the_best_control_comes_with_its_interval(run, ends, open_):
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
+    controls = board[board["family"] == "control"].sort_values("pearson")
+    best = board[board["family"] == "deep"].nlargest(1, "pearson")["method"].iloc[0]
+    control = controls["method"].iloc[-1]
+    row = {"method_a": control, "method_b": best, "difference": -0.1}
+    row |= {"difference_low": -ends[1], "difference_high": -ends[0], "p_holm": 0.5}
+    loaded = {"leaderboard": tables.Loaded(board), "comparisons": tables.Loaded(pd.DataFrame([row]))}
+    which = " ".join(verdict(loaded, result_tables.SETTINGS).which)
+    assert f"95 % interval {tables.r3(ends[0])} to 0.200" in which
+    assert ("which does not exclude zero" in which) == open_
 
 
 def test_a_verdict_reads_the_paired_comparison_from_either_side(run):
