@@ -93,7 +93,8 @@ def across_view(
     experiments
         The manifest's experiments: names of their methods, and which figures they have.
     """
-    titles, families = {}, {}
+    titles: dict[str, str] = {}
+    families: dict[str, str] = {}
     for each in experiments.values():
         settings = each.get("settings") or {}
         titles.update(settings.get("titles") or {})
