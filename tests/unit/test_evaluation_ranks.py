@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from histobench.evaluation.colocation import GROUPS, colocation
+from histobench.cohorts.simulate_counts import truth_table
+from histobench.cohorts.simulate_settings import SimulationSettings
+from histobench.evaluation.colocation import GROUPS, SIMULATED, colocation
 from histobench.evaluation.metric_tables import agreement_over_genes
 from histobench.evaluation.ranks import critical_difference, friedman, rank_methods
 from histobench.evaluation.score_tables import neg_log10_p
@@ -126,6 +128,16 @@ def test_colocation_test_keeps_its_level_and_finds_tissue_that_keeps_apart():
     assert paired_test(values, n=10)["t"] == pytest.approx(
         stats.ttest_rel(values[:, 1], values[:, 0]).statistic
     )
+
+
+def test_genes_of_the_simulated_groups_rise_with_their_tissue():
+    truth = truth_table(SimulationSettings()).set_index("gene")
+    for programme, genes in SIMULATED.items():
+        own = truth.loc[list(genes)]
+        assert (own["strength"] > 0).all() and set(own["programme"]) == {programme}
+    genes = [gene for group in SIMULATED.values() for gene in group]
+    side = np.random.default_rng(0).normal(size=(60, 1)) * np.array([1, 1, 1, -1, -1, -1])
+    assert colocation(side, genes) == pytest.approx({"within": 1.0, "between": -1.0})
 
 
 def nested(rng, n_outer=200, n_inner=4, n_seeds=3, sd=(0.3, 0.2, 0.1)):

@@ -10,18 +10,27 @@ from histobench.figures import (
     ablation_bars,
     attributions,
     autoencoder_curves,
+    autoencoder_tiles,
     ceiling_genes,
     colocated_genes,
     compartments,
     contrasts,
     critical_difference,
+    depth_partialling,
     leakage_inflation,
     pairwise,
     power_curve,
     published_numbers,
+    smoothing,
+    sources,
+    stain_ablation,
     transfer_matrix,
+    transform_ablation,
     variance_shares,
+    weights_ablation,
+    window_ablation,
 )
+from histobench.figures.style import NothingToDraw
 from histobench.files import write_table
 
 SETTINGS = {"n_patients": 4, "cohort": "home"}
@@ -183,8 +192,30 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
     assert list(dict.fromkeys(tidy["method"])) == ["stnet", "knn"] and set(tidy["base"]) == {"fair"}
     change = tidy.set_index(["method", "experiment"])["change"]
     assert change["stnet", "leaky"] == pytest.approx(0.15) and change["stnet", "fair"] == 0
-    figure, table = leakage_inflation.draw(paths, SETTINGS)
-    assert "0.150" in words(figure) and "leaky" in leakage_inflation.caption(table, SETTINGS)
+    for module in (leakage_inflation, stain_ablation, transform_ablation, weights_ablation, window_ablation):
+        figure, table = module.draw(paths, SETTINGS)
+        pd.testing.assert_frame_equal(table, tidy)
+        assert "0.150" in words(figure) and "leaky" in module.caption(table, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "module", [depth_partialling, smoothing], ids=lambda module: module.__name__.split(".")[-1]
+)
+def test_a_change_is_over_the_genes_that_have_both_values(module, tmp_path):
+    genes = pd.DataFrame({
+        "method": ["knn", "knn", "stnet", "stnet", "stnet"], "gene": ["A", "B", "A", "B", "C"],
+        "mean_pearson": [0.1, 0.3, 0.3, 0.5, 0.9], "pearson_partial_depth": [0.1, 0.1, 0.2, 0.2, np.nan],
+        "pearson_smoothed": [0.1, 0.1, 0.2, 0.2, np.nan],
+    })  # fmt: skip
+    write_table(genes, tmp_path / "genes.tsv")
+    figure, table = module.draw({"genes": tmp_path / "genes.tsv"}, SETTINGS)
+    assert table["method"].tolist() == ["stnet", "knn"]  # best first
+    assert table["before"].tolist() == pytest.approx([0.4, 0.2])
+    assert table["after"].tolist() == pytest.approx([0.2, 0.1])
+    assert table["change"].tolist() == pytest.approx([-0.2, -0.1]) and table["n_genes"].tolist() == [2, 2]
+    assert "−0.200" in words(figure) and "n = 2 genes" in module.caption(table, SETTINGS)
+    heads = [line for line in figure.axes[0].lines if line.get_marker() in ("<", ">")]
+    assert [line.get_marker() for line in heads] == ["<", "<"]  # both fall
 
 
 def test_transfer_sets_cohorts_side_by_side():
@@ -222,8 +253,8 @@ def test_only_the_autoencoders_part_of_a_history_is_drawn():
             "stage": ["autoencoder", "autoencoder", "final"],
             "epoch": [1, 2, 1],
             "loss": [0.03, 0.02, 9.0],
-            "valid_loss": [0.04, 0.03, 8.0],
-            "valid_mse": [0.04, 0.03, 8.0],
+            "valid_reconstruction": [0.04, 0.03, np.nan],
+            "valid_loss": [np.nan, np.nan, 8.0],
         }
     )
     tidy = autoencoder_curves.tidy_reconstruction(
@@ -235,6 +266,38 @@ def test_only_the_autoencoders_part_of_a_history_is_drawn():
     }
     autoencoder_curves.plot_reconstruction(tidy).draw_without_rendering()
     assert autoencoder_curves.tidy_reconstruction({("histospace", "A"): history.tail(1)}).empty
+
+
+def test_reconstructions_are_shown_from_the_best_to_the_worst_beside_a_flat_patch():
+    rng = np.random.default_rng(0)
+    given = rng.uniform(0, 1, (12, 4, 4, 3)).astype(np.float32)
+    made = given + np.linspace(0.33, 0.0, 12, dtype=np.float32)[:, None, None, None]
+    table = autoencoder_tiles.tidy_tiles(given, made, [f"s{n}" for n in range(12)], "histospace", "A1")
+    assert list(table["spot"]) == [f"s{n}" for n in range(11, -1, -1)]
+    assert table["error"].to_numpy() == pytest.approx(np.linspace(0.0, 0.33, 12) ** 2, abs=1e-6)
+    flat = given[11] - given[11].mean(axis=(0, 1))
+    assert table["flat_error"].iloc[0] == pytest.approx(float((flat**2).mean()), rel=1e-5)
+    assert table["shown"].sum() == autoencoder_tiles.NUMBER
+    assert table["shown"].iloc[[0, -1]].all() and table["share_of_spots_below"].iloc[-1] == 1
+    rows = [11 - place for place in np.flatnonzero(table["shown"])]
+    figure = autoencoder_tiles.plot_tiles(table, given[rows], made[rows])
+    assert "reconstruction" in words(figure) and "mean squared error" in words(figure)
+    assert "n = 12 spots" in autoencoder_tiles.caption(table)
+    one = autoencoder_tiles.tidy_tiles(given[:1], made[:1], ["s0"], "histospace", "A1")
+    autoencoder_tiles.plot_tiles(one, given[:1], made[:1]).draw_without_rendering()
+
+
+def test_a_figure_sees_the_window_that_its_method_was_given(tmp_path):
+    stored = np.arange(3 * 8 * 8 * 3, dtype=np.uint8).reshape(3, 8, 8, 3)
+    np.save(tmp_path / "A1.npy", stored)
+    write_table(pd.DataFrame({"spot": ["a", "b", "c"]}), tmp_path / "A1.tsv")
+    for image, um_per_px in (({"um_per_px": 2.0}, 9.0), ({"um_per_px": "native"}, 2.0)):
+        record = {"window": {"um": 8}, "image": image}
+        found = sources.read_window(tmp_path / "A1.npy", ["c", "a"], record, um_per_px)
+        np.testing.assert_array_equal(found, stored[[2, 0], 2:6, 2:6])
+    assert sources.read_window(tmp_path / "A1.npy", ["b"], {}, 1.0).shape == (1, 8, 8, 3)
+    with pytest.raises(NothingToDraw):
+        sources.read_window(tmp_path / "A1.npy", ["d"], {}, 1.0)
 
 
 def test_published_numbers_without_ours_are_left_out():

@@ -90,6 +90,16 @@ def test_leaderboard_shows_every_method_with_its_interval_and_the_ceiling(tables
     assert "Pearson r" in axes.get_xlabel() and f"noise ceiling {ceiling:.2f}" in texts(figure)
 
 
+def test_a_ceiling_far_beyond_all_scores_is_named_and_does_not_set_the_scale(tables):
+    board = read_table(tables / "leaderboard.tsv")
+    table = leaderboard.tidy_leaderboard(board, SETTINGS).assign(ceiling=0.9)
+    scores = ["pearson", "pearson_low", "pearson_high"]
+    table[scores] = table[scores] / (20 * table["pearson_high"].max())
+    figure = leaderboard.plot_leaderboard(table, SETTINGS)
+    assert figure.axes[0].get_xlim()[1] < 0.1 and "noise ceiling 0.90 →" in texts(figure)
+    assert "Far beyond the axis, at 0.900" in leaderboard.caption(table, SETTINGS)
+
+
 def test_leaderboard_says_missing_where_a_method_has_no_score(tables):
     board = read_table(tables / "leaderboard.tsv")
     score = ["pearson", "pearson_low", "pearson_high", "ceiling_fraction"]
@@ -312,6 +322,27 @@ def test_learning_curves_split_training_and_validation_and_stages():
     lines = [line for axes in figure.axes for line in axes.lines]
     assert [len(lines[0].get_xdata()), len(lines[1].get_xdata())] == [2, 2]  # stages are not joined up
     assert "epoch" in texts(figure) and "loss" in texts(figure)
+
+
+def test_learning_curves_draw_one_line_per_quantity_and_leave_the_autoencoder_to_its_own_figure():
+    history = pd.DataFrame(
+        {
+            "stage": ["autoencoder", "autoencoder", "final", "final"],
+            "epoch": [1, 2, 1, 2],
+            "loss": [0.04, 0.03, 5.0, 2.0],
+            "valid_reconstruction": [0.05, 0.04, np.nan, np.nan],
+            "valid_pearson": [np.nan, np.nan, 0.001, 0.2],
+            "valid_pearson_spot": [np.nan, np.nan, 0.5, 0.6],
+            "valid_pearson_spot_null": [np.nan, np.nan, 0.55, 0.55],
+        }
+    )
+    table = learning_curves.tidy_history({("histospace", "A"): history})
+    assert table.groupby("quantity")["value"].apply(list).to_dict() == {
+        "loss": [5.0, 2.0],
+        "pearson": [0.001, 0.2],
+    }
+    figure = learning_curves.plot_learning(table)
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]  # r is never logarithmic
 
 
 def test_learning_curves_without_epochs_say_so(tmp_path):

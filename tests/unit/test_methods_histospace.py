@@ -140,6 +140,43 @@ def test_the_autoencoder_learns_from_photographs_where_there_are_any() -> None:
     assert told.history[0]["valid_reconstruction"] != plain.history[0]["valid_reconstruction"]
 
 
+@pytest.mark.parametrize("changed", [{}, {"drift": True}, {"pixel_range": "symmetric"}])
+def test_a_stored_autoencoder_reconstructs_as_it_did_when_it_was_chosen(changed, tmp_path) -> None:
+    train, test = make_study()
+    method = HistoSPACE(**{**TINY, **changed})
+    told = method.fit(train, [], CONTEXT)
+    given, made = method.reconstruct(np.asarray(test.patches))
+    assert given.shape == made.shape == (len(test), 32, 32, 3) and given.dtype == np.float32
+    assert given.min() >= 0 and given.max() <= 1 and made.max() <= 1
+    assert made.min() >= (0.5 if "pixel_range" in changed else 0)  # a sigmoid reaches no negative pixel
+    method.save(tmp_path)
+    again = HistoSPACE(**{**TINY, **changed})
+    again.load(tmp_path)
+    np.testing.assert_array_equal(again.reconstruct(np.asarray(test.patches))[1], made)
+    # the error of the held-out patient is the one by which the epoch was chosen
+    held = np.concatenate([np.asarray(s.patches) for s in train if s.patient == "p1"])
+    before, after = again.reconstruct(held)
+    scale = 4.0 if "pixel_range" in changed else 1.0  # squared width of the range of pixels
+    error = scale * float(((after - before) ** 2).mean())
+    chosen = min(row["valid_reconstruction"] for row in told.history if row["stage"] == "autoencoder")
+    assert error == pytest.approx(chosen, rel=1e-4)
+
+
+def test_weights_of_before_have_no_decoder_and_say_so(tmp_path) -> None:
+    train, test = make_study()
+    method = HistoSPACE(**TINY)
+    method.fit(train, [], CONTEXT)
+    method.save(tmp_path)
+    stored = torch.load(tmp_path / "weights.pt", weights_only=True)
+    del stored["autoencoder"]
+    torch.save(stored, tmp_path / "weights.pt")
+    old = HistoSPACE(**TINY)
+    old.load(tmp_path)
+    np.testing.assert_array_equal(old.predict(test).expression, method.predict(test).expression)
+    with pytest.raises(UserError, match="no decoder; train the method again"):
+        old.reconstruct(np.asarray(test.patches))
+
+
 def test_correlations_per_gene_and_per_spot() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(9, 4)), rng.normal(size=(9, 4))

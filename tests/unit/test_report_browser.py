@@ -253,6 +253,31 @@ def test_a_table_is_downloaded_as_it_was_written(page, report, tmp_path):
     ).read_bytes()
 
 
+def test_the_overview_of_a_phone_needs_no_sideways_scrolling(page):
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES["phone"], strict=True)))
+    box = page.locator("#overview .scroll").first
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+def test_names_with_slashes_lead_to_their_own_page_and_maps(browser, report):
+    manifest = result_tables.manifest(report)
+    home = manifest["experiments"]["harmonised"]
+    settings = {**home["settings"], "title": "Tested abroad"}
+    manifest["experiments"]["harmonised/external/abroad"] = {**home, "settings": settings, "figures": {}}
+    write_report(manifest, report / "branch.html")
+    page = browser.new_page()
+    page.goto((report / "branch.html").as_uri())
+    page.locator("header summary", has_text="Experiments").click()
+    page.locator("header a", has_text="Tested abroad").click()
+    shown = page.locator(".page.current")
+    assert shown.get_attribute("id") == "experiment-harmonised/external/abroad"
+    shown.locator(".contents a", has_text="Leader board").click()
+    assert page.locator(".page.current h1").inner_text() == "Tested abroad"
+    page.locator(".page.current .contents a", has_text="Maps").click()
+    assert page.locator("#maps-experiment").input_value() == "harmonised/external/abroad"
+    page.close()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_fits_the_screen_and_can_be_photographed(page, size, tmp_path):
     width, height = SIZES[size]

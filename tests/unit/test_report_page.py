@@ -16,6 +16,7 @@ import pytest
 from unit import result_tables
 
 from histobench.evaluation.table_texts import TEXTS
+from histobench.figures.style import method_title
 from histobench.files import read_table, write_json, write_table
 from histobench.report import embed, tables
 from histobench.report.charts import vega_script
@@ -328,21 +329,24 @@ def test_figures_left_out_or_not_drawn_are_said(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_deleting_one_methods_results_leaves_a_report_that_says_so(tmp_path):
-    """Everything of one method is gone before tables, maps and report are made."""
-    result_tables.write_run(tmp_path, n_genes=12)
+@pytest.mark.parametrize("method", ["stnet", "depth"])
+def test_deleting_any_one_methods_results_leaves_a_report_that_says_so(run, tmp_path, method):
+    """Everything of one method, of each family, is gone before tables, maps and report are made."""
     home = tmp_path / "harmonised"
+    for kind in ("metrics", "models", "predictions", "ceiling"):
+        shutil.copytree(run / "harmonised" / kind, home / kind)
+    shutil.copy(run / "harmonised" / "truth.tsv", home)
     for kind in ("metrics", "models", "predictions"):
-        shutil.rmtree(home / kind / "stnet")
-    shutil.rmtree(home / "tables")
+        shutil.rmtree(home / kind / method, ignore_errors=kind == "predictions")  # not all are mapped
     result_tables.write_tables_of(home)
     result_tables.write_maps(home)
     source, text = write_and_parse(result_tables.manifest(tmp_path), tmp_path)
+    title = method_title(method)
     assert "1 method missing" in text
-    assert "Missing methods ST-Net : the metric table is missing" in text
-    assert "ST-Net leads" not in text and "leads with r" in text
+    assert f"Missing methods {title} : the metric table is missing" in text
+    assert f"{title} leads" not in text and "leads with r" in text
     (stored,) = [json.loads(s) for s in re.findall(r'class="map-section"[^>]*>(.*?)</script>', source)]
-    assert stored["missing"]["stnet"].endswith("does not exist") and "stnet" not in stored["methods"]
+    assert stored["missing"][method].endswith("does not exist") and method not in stored["methods"]
 
 
 def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
@@ -353,6 +357,20 @@ def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
     assert "not above the best control, colour ridge" in which
     only_controls = tables.Loaded(board[board["family"].isin(["control", "oracle"])])
     assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, {}).which)
+
+
+@pytest.mark.parametrize(("ends", "open_"), [((-0.01, 0.2), True), ((0.05, 0.2), False)])
+def test_a_lead_over_the_best_control_comes_with_its_interval(run, ends, open_):
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
+    controls = board[board["family"] == "control"].sort_values("pearson")
+    best = board[board["family"] == "deep"].nlargest(1, "pearson")["method"].iloc[0]
+    control = controls["method"].iloc[-1]
+    row = {"method_a": control, "method_b": best, "difference": -0.1}
+    row |= {"difference_low": -ends[1], "difference_high": -ends[0], "p_holm": 0.5}
+    loaded = {"leaderboard": tables.Loaded(board), "comparisons": tables.Loaded(pd.DataFrame([row]))}
+    which = " ".join(verdict(loaded, result_tables.SETTINGS).which)
+    assert f"95 % interval {tables.r3(ends[0])} to 0.200" in which
+    assert ("which does not exclude zero" in which) == open_
 
 
 def test_a_verdict_reads_the_paired_comparison_from_either_side(run):

@@ -9,7 +9,14 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TRAINING = {"train_method", "predict_fold", "score_method"}
-AFTERWARDS = {"collect_maps", "tabulate_results", "draw_figure", "write_report", "write_provenance"}
+AFTERWARDS = {
+    "compare_experiments",
+    "collect_maps",
+    "tabulate_results",
+    "draw_figure",
+    "write_report",
+    "write_provenance",
+}
 
 
 def rules(jobs):

@@ -1070,17 +1070,30 @@ def map_section(experiment):
 
 
 def map_methods(experiment):
-    """Methods on the maps: as configured, or every competitor."""
-    competitors = [
-        arm
-        for arm, method in experiment["methods"].items()
-        if method["family"] in ("classical", "deep")
-    ]
+    """Methods on the maps: as configured, or up to three networks after two classical learners, or any."""
+    classical = arms_with(experiment, families=("classical",))
+    deep = arms_with(experiment, families=("deep",))
+    if (
+        shown_first(experiment) in deep
+    ):  # before the others, so that it is among the first three
+        deep.sort(key=lambda arm: arm != shown_first(experiment))
+    chosen = classical[: max(2, 5 - len(deep))]
     return (
         experiment["maps"].get("methods")
-        or competitors[:5]
+        or [*chosen, *deep[: 5 - len(chosen)]]
         or list(experiment["methods"])[:5]
     )
+
+
+def shown_first(experiment):
+    """The method that an experiment sets against another, or nothing; scores are not known when planning."""
+    return (list(experiment.get("scatter") or ()) + [""])[-1]
+
+
+def leading_method(experiment):
+    """The method of figures that show a single one: that of the comparison, else the last one on the maps."""
+    shown = map_methods(experiment)
+    return shown_first(experiment) if shown_first(experiment) in shown else shown[-1]
 
 
 def arms_with(experiment, families=None, entries=None, needs=()):
@@ -1094,24 +1107,26 @@ def arms_with(experiment, families=None, entries=None, needs=()):
     ]
 
 
+def protocol(experiment):
+    """In what the experiments of one cohort can differ."""
+    patches = experiment["patches"] or {}
+    return {
+        "folds": experiment["folds"]["scheme"],
+        "transform": experiment["transform"],
+        "stain": patches.get("stain"),
+        "window": (patches.get("um_per_px"), patches.get("width_px")),
+        "weights": experiment["weights"],
+    }
+
+
 def repeats(name, key):
     """Other experiments of this run on the same sections that differ in one respect, and perhaps the name."""
     if name in BENCH.branches:
         return []
     own = BENCH.experiments[name]
 
-    def design(experiment):
-        patches = experiment["patches"] or {}
-        return {
-            "folds": experiment["folds"]["scheme"],
-            "transform": experiment["transform"],
-            "stain": patches.get("stain"),
-            "window": (patches.get("um_per_px"), patches.get("width_px")),
-            "weights": experiment["weights"],
-        }
-
     def differ(other):
-        mine, theirs = design(own), design(other)
+        mine, theirs = protocol(own), protocol(other)
         return [part for part in mine if mine[part] != theirs[part]]
 
     return [
@@ -1142,7 +1157,7 @@ def figure_values(name):
     used_entries = [method["entry"] for method in experiment["methods"].values()]
     has_image = experiment["patches"] and "image" in section_raw(cohort, section)
     slide_cohort = next((other for other, _ in external_slides(name)), "")
-    leader = (map_methods(experiment)[-1:] + [""])[0]
+    leader = leading_method(experiment)
     slide_method = (
         leader
         if leader in image_methods(name)
@@ -1296,6 +1311,131 @@ def figure_settings(wildcards):
     }
 
 
+# -- across experiments -----------------------------------------------------------------------------
+
+# Question -> what an experiment has of it.
+CONTRASTS = {
+    "folds": "section_wise",
+    "transform": "other_transform",
+    "stain": "other_stain",
+    "window": "other_window",
+    "weights": "other_weights",
+}
+
+
+def contrasts():
+    """Pairs of experiments that differ in what a question asks for, with the methods that both have."""
+    pairs = []
+    for question, placeholder in CONTRASTS.items():
+        for base in BENCH.experiments:
+            pairs += [
+                contrast(question, base, other)
+                for other in (
+                    figure_values(base)[placeholder] if base in TESTED else []
+                )
+                if other in TESTED and (question == "folds" or base < other)
+            ]
+    return pairs
+
+
+def contrast(question, base, other):
+    """One question to one pair of experiments."""
+    first, second = BENCH.experiments[base], BENCH.experiments[other]
+    rest = {
+        "panel of genes": "panel",
+        "quality control": "qc",
+        "sections": "sections",
+    }
+    differs = [
+        {"transform": "target transform", "window": "window and scale"}.get(key, key)
+        for key, value in protocol(first).items()
+        if key != question and value != protocol(second)[key]
+    ]
+    differs += [words for words, key in rest.items() if first[key] != second[key]]
+
+    def shown(experiment):
+        value = protocol(experiment)[question]
+        if question != "window":
+            return str(value).replace("_", " ")
+        scale, width = value
+        scale = f"{scale:g} um/px" if isinstance(scale, (int, float)) else f"{scale}"
+        return f"{width} px, {scale}"
+
+    def own(arm):
+        keys = ("params", "window")
+        changed = any(
+            first["methods"][arm][key] != second["methods"][arm][key] for key in keys
+        )
+        return {
+            "also_differs": ", ".join(
+                [*differs, *(["settings of the method"] if changed else [])]
+            ),
+            "family": first["methods"][arm]["family"],
+        }
+
+    return {
+        "base": base,
+        "base_value": shown(first),
+        "methods": {
+            arm: own(arm) for arm in first["methods"] if arm in second["methods"]
+        },
+        "other": other,
+        "other_value": shown(second),
+        "question": question,
+    }
+
+
+def contrast_metrics():
+    """Metric folders of the methods that are compared across experiments."""
+    wanted = {
+        (pair[side], arm)
+        for pair in contrasts()
+        for side in ("base", "other")
+        for arm in pair["methods"]
+    }
+    return sorted(
+        f"results/{name}/metrics/{run}"
+        for name in {name for name, _ in wanted}
+        for run, (arm, _) in BENCH.arms(name).items()
+        if (name, arm) in wanted
+    )
+
+
+def transfers():
+    """Who was trained on what and tested on what, where a cohort is reached by more than one way."""
+    started = {
+        name
+        for name, settings in TESTED.items()
+        if name in BENCH.experiments and settings["start_from"]
+    }
+    branched = {name: trained_by(name) for name in TESTED if name in BENCH.branches}
+    cohorts = {TESTED[name]["cohort"] for name in [*branched, *started]}
+    found = {}
+    for name, settings in TESTED.items():
+        cohort, home = settings["cohort"], branched.get(name, name)
+        trained_on, arm = BENCH.experiments[home]["cohort"], "held-out patients"
+        if name in branched:
+            arm = "other cohort, no training on it"
+        elif name in started:
+            first = BENCH.experiments[settings["start_from"]]["cohort"]
+            trained_on, arm = f"{first}, then {cohort}", "fine-tuned, held-out patients"
+        elif settings["folds"]["scheme"] == "leave_one_section_out":
+            arm = "held-out sections, patients are shared"
+        if cohort in cohorts or name in branched.values():
+            patients = patients_of(settings, settings["sections"])
+            found[name] = {
+                "arm": arm,
+                "n_patients": len(set(patients.values())),
+                "tested_on": cohort,
+                "trained_on": trained_on,
+            }
+    return found
+
+
+def transfer_boards():
+    return {name: f"results/{name}/tables/leaderboard.tsv" for name in transfers()}
+
+
 # -- report -----------------------------------------------------------------------------------------
 
 
@@ -1434,6 +1574,10 @@ def report_manifest():
             },
         }
     return {
+        "across": {
+            "contrasts": "results/report/contrasts.tsv",
+            "transfer": "results/report/transfer.tsv",
+        },
         "cohorts": cohorts,
         "experiments": experiments,
         "provenance": "results/report/provenance.json",
@@ -1443,7 +1587,11 @@ def report_manifest():
 
 def report_files():
     """Every file that the report's manifest names."""
-    files = ["results/report/provenance.json"]
+    files = [
+        "results/report/provenance.json",
+        "results/report/contrasts.tsv",
+        "results/report/transfer.tsv",
+    ]
     for name, experiment in report_manifest()["experiments"].items():
         files += [experiment["audit"], experiment["folds"], experiment["maps"]]
         files += [run for runs in experiment["runs"].values() for run in runs]

@@ -86,7 +86,35 @@ rule compare_published:
         "../scripts/compare_published.py"
 
 
+rule compare_experiments:
+    """Set the same methods side by side under two protocols of this run, and on the cohorts that models were tested on."""
+    input:
+        metrics=contrast_metrics(),
+        boards=list(transfer_boards().values()),
+    output:
+        contrasts="results/report/contrasts.tsv",
+        transfer="results/report/transfer.tsv",
+    log:
+        "results/logs/compare_experiments.log",
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        settings={
+            "boards": transfer_boards(),
+            "pairs": contrasts(),
+            "tested": transfers(),
+        },
+        code=code_hash("histobench.evaluation.across"),
+    script:
+        "../scripts/compare_experiments.py"
+
+
 rule tables:
-    """The result tables of every experiment."""
+    """The result tables of every experiment, and those across experiments."""
     input:
         [file for name in TESTED for file in table_files(name)],
+        "results/report/contrasts.tsv",
+        "results/report/transfer.tsv",

@@ -121,7 +121,13 @@ class ScoredMethod:
         keys = ["patient", "section", "metric"]
         if not self.scalars:
             return pd.DataFrame(columns=[*keys, "value", "n_spots"])
-        return pd.concat(self.scalars).groupby(keys, as_index=False)[["value", "n_spots"]].mean()
+        # Section-wise folds test a patient in parts: each fold pools the sections that it tests.
+        seeds = [
+            seed.groupby(keys, as_index=False).agg(value=("value", "mean"), n_spots=("n_spots", "sum"))
+            for seed in self.scalars
+        ]
+        table = pd.concat(seeds).groupby(keys, as_index=False)[["value", "n_spots"]].mean()
+        return table.assign(n_spots=table["n_spots"].round())
 
     @cached_property
     def consistency(self) -> Consistency:

@@ -80,7 +80,7 @@ def plot_ablations(table: pd.DataFrame, settings: Mapping[str, Any] | None = Non
     settings = settings or {}
     figure = new_figure(DOUBLE, 0.8 + 0.3 * len(table))
     axes = figure.subplots()
-    heads = ("Holm p", "MAE", "RMSE")
+    heads = ("Holm p", "Δ MAE", "Δ RMSE")
     entry: Any
     for row, (_, entry) in enumerate(table.iterrows()):
         colour = method_style(entry["base"], settings).colour

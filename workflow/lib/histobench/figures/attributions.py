@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.sources import choose_gene, read_predictions
+from histobench.figures.sources import choose_gene, read_predictions, read_window
 from histobench.figures.style import DOUBLE, NothingToDraw, method_title, new_figure, styled
-from histobench.figures.text import count
-from histobench.files import read_json, read_table
+from histobench.figures.text import count, transform_text
+from histobench.files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,10 +112,11 @@ def plot_attributions(
     grid[0, 0].set_ylabel("patch")
     grid[1, 0].set_ylabel("attribution")
     bar = figure.colorbar(image, ax=grid, fraction=0.02, pad=0.01, extend="both")
-    bar.set_label("contribution per pixel")
+    bar.set_label(f"contribution per pixel to\n{transform_text(settings) or 'the target'}")
     bar.outline.set_visible(False)
     figure.suptitle(
-        f"{table['gene'].iloc[0]}, {method_title(table['method'].iloc[0], settings)}", fontsize=8.5
+        f"Prediction of {table['gene'].iloc[0]} by {method_title(table['method'].iloc[0], settings)}",
+        fontsize=8.5,
     )
     return figure
 
@@ -140,7 +141,6 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Load the network and attribute one gene on a few patches."""
-    import numpy as np
     import pandas as pd
     import torch
 
@@ -159,15 +159,8 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     gene = choose_gene(predicted, settings.get("genes") or ())
     values = predicted.prediction[:, predicted.column(gene)]
     chosen = [(role, spot) for role, spots in choose_spots(values).items() for spot in spots]
-    path = Path(inputs["patches"])
-    index = {
-        name: place for place, name in enumerate(read_table(path.with_suffix(".tsv"))["spot"].astype(str))
-    }
     names = [str(predicted.spots.index[spot]) for _, spot in chosen]
-    if not names or not set(names) <= set(index):
-        raise NothingToDraw("the patches do not hold the spots that were predicted.")
-    stored = np.load(path, mmap_mode="r")
-    patches = np.stack([np.asarray(stored[index[name]]) for name in names])
+    patches = read_window(inputs["patches"], names, record, predicted.um_per_px)
     width = getattr(method, "_input_width", None) or patches.shape[1]
     small = resize(torch.from_numpy(patches.transpose(0, 3, 1, 2).copy()), width)
     shown = small.numpy().transpose(0, 2, 3, 1)

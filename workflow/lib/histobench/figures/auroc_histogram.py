@@ -81,6 +81,8 @@ def plot_auroc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
         axes.grid(axis="y")
     for axes in list(grid.flat)[len(methods) :]:
         axes.axis("off")
+    for axes in list(grid.flat)[max(0, len(methods) - columns) : len(methods)]:
+        axes.tick_params(labelbottom=True)  # nothing below it has them
     low, high = table["bin_low"].min(), table["bin_high"].max()
     grid[0, 0].set_xlim(min(low, 0.45) - WIDTH, min(high, 1.0) + WIDTH)
     grid[0, 0].set_ylim(0, 1.35 * table["n_genes"].max())

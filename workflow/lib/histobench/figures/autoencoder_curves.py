@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from histobench.figures.parts import require_rows
+from histobench.figures.parts import log_axis, require_rows
 from histobench.figures.sources import as_list
 from histobench.figures.style import QUIET_COLOUR, method_style, method_title, new_figure, styled
 from histobench.figures.text import count
@@ -36,7 +36,7 @@ def tidy_reconstruction(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd
     blocks = []
     for (method, fold), history in histories.items():
         own = history[history["stage"] == STAGE] if "stage" in history else history.head(0)
-        for column, split in (("loss", "train"), ("valid_loss", "valid"), ("valid_mse", "valid")):
+        for column, split in (("loss", "train"), ("valid_reconstruction", "valid")):
             if column in own and own[column].notna().any():
                 blocks.append(
                     pd.DataFrame(
@@ -51,7 +51,7 @@ def tidy_reconstruction(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd
                 )
     if not blocks:
         return pd.DataFrame(columns=["method", "fold", "epoch", "split", "error"])
-    return pd.concat(blocks).drop_duplicates(["method", "fold", "epoch", "split"]).reset_index(drop=True)
+    return pd.concat(blocks, ignore_index=True)
 
 
 @styled
@@ -77,14 +77,18 @@ def plot_reconstruction(table: pd.DataFrame, settings: Mapping[str, Any] | None 
         )
     axes.axhline(PUBLISHED, color="#222222", lw=0.8, ls=":")
     axes.set_yscale("log")
+    log_axis(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="mean squared error (pixels 0 to 1)")
     axes.set_title(method_title(method, settings), color=colour, loc="left")
     axes.grid(axis="y")
-    figure.legend(handles=[Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (4, 2)), label="training"),
-                           Line2D([], [], color=colour, lw=1.1, label="validation"),
-                           Line2D([], [], color="#222222", lw=0.8, ls=":", label=f"published, {PUBLISHED}")],
-                  loc="outside lower center", ncols=3)  # fmt: skip
+    looks = {
+        "train": Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (4, 2)), label="training"),
+        "valid": Line2D([], [], color=colour, lw=1.1, label="validation"),
+    }
+    handles = [look for split, look in looks.items() if split in set(table["split"])]
+    handles.append(Line2D([], [], color="#222222", lw=0.8, ls=":", label=f"published, {PUBLISHED}"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -93,8 +97,9 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"Reconstruction error of the autoencoder of {method_title(str(table['method'].iloc[0]), settings)} "
         f"by epoch, one line per fold (n = {count(table['fold'].nunique(), 'fold')}), logarithmic axis. "
-        "Dotted: the 0.002 that the paper reports for its third autoencoder, on other images. Test patients "
-        "are in neither split. Descriptive; no test."
+        "Validation: patients or photographs that are held out and choose the epoch. Dotted: the 0.002 that "
+        "the paper reports for its third autoencoder, on other images. Test patients are in neither split. "
+        "Descriptive; no test."
     )
 
 

@@ -108,6 +108,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         f"{count(int(table['n_sections'].max()), 'section')} with both kinds): numbers of spots, and shares "
         "of the spots with that label. The clusters of a section are named so that they agree best with the "
         "labels, so half the spots agree by chance at least, and more where one label is frequent. "
+        f"At most {MOST} trained methods, networks first; the table of domains has all. "
         "Descriptive; no test."
     )
 

@@ -85,8 +85,9 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     """Say which genes, and which test."""
     return (
         "Mean correlation over the spots of a section between pairs of genes within the tumour group "
-        "(AEBP1, BGN, P4HB) or the immune group (PABPC1, TAGLN2, HLA-B) of He et al. 2020, and between the "
-        "groups, as far as they are in the panel; difference with 95 % bootstrap interval over patients (n = "
+        "(AEBP1, BGN, P4HB) or the immune group (PABPC1, TAGLN2, HLA-B) of He et al. 2020 (of simulated "
+        "tissue: of planted genes that rise with tumour or immune infiltrate), and between the groups, as "
+        "far as they are in the panel; difference with 95 % bootstrap interval over patients (n = "
         f"{count(int(table['n_patients'].max()), 'patient')}). p: two-sided paired t-test over patients, "
         "Holm's correction over rows. A prediction that is smoother than the measurement has higher "
         "correlations throughout."

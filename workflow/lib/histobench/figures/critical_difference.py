@@ -54,6 +54,7 @@ def plot_critical(table: pd.DataFrame, settings: Mapping[str, Any] | None = None
     for rank in range(1, int(last) + 1):
         axes.plot([rank, rank], [0, 0.25], color="#444444", lw=0.8)
         axes.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=7)
+    axes.text(0.75, 0.4, "mean rank ", ha="right", va="bottom", fontsize=7)
     depth = 0.5 + 0.42 * len(bars)
     for place, ranks in enumerate(bars.values()):
         y = -0.45 - 0.42 * place

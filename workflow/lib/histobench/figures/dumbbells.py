@@ -24,28 +24,18 @@ def tidy_dumbbells(genes: pd.DataFrame, before: str, after: str) -> pd.DataFrame
 
 
 def plot_dumbbells(table: pd.DataFrame, settings: Mapping[str, Any], label: str, shift: str) -> Figure:
-    """Draw an arrow from before to after per method, and print the change."""
+    """Draw a line from before (the method's marker) to after (arrow head), and print the change."""
     figure = new_figure(DOUBLE, 0.95 + 0.23 * len(table))
     axes = figure.subplots()
     entry: Any
     for row, entry in enumerate(table.itertuples()):
         style = method_style(entry.method, settings)
-        axes.annotate(
-            "",
-            (entry.after, row),
-            (entry.before, row),
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": style.colour,
-                "lw": 1.1,
-                "shrinkA": 0,
-                "shrinkB": 0,
-                "mutation_scale": 8,
-            },
-        )
+        # A marker as head: an arrow shorter than its head would be drawn backwards. A change that is smaller
+        # than the method's marker stays behind it.
+        axes.plot([entry.before, entry.after], [row, row], color=style.colour, lw=1.1)
         method_marker(axes, entry.before, row, entry.method, settings)
-        axes.plot(entry.after, row, "", alpha=0)
+        head = ">" if entry.after > entry.before else "<"
+        axes.plot(entry.after, row, head, color=style.colour, ms=4, zorder=2)
         axes.annotate(signed(entry.change, 3), (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points", va="center", fontsize=7, annotation_clip=False)  # fmt: skip
     values = table[["before", "after"]].to_numpy(float)

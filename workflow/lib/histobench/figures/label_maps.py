@@ -93,7 +93,7 @@ def plot_labels(
     first = table[table["gene"] == genes[0]]
     colours = label_colours(first["label"])
     discs = [draw_spots(panels[0], first, box, tissue, c=[colours[label] for label in first["label"]])]
-    panels[0].set_title("pathologist", pad=3)
+    panels[0].set_title("pathologist's\nlabels", pad=3, fontsize=7.5)
     for place, gene in enumerate(genes):
         own = table[table["gene"] == gene]
         values = own[["measured", "predicted"]]
@@ -109,8 +109,11 @@ def plot_labels(
         )
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=6.5, length=2)
+        bar.set_label(transform_text(settings), fontsize=7)
+    for axes in panels:
+        axes.set_anchor("N")  # colour bars take their height from below
     scale_bar(panels[0], box, float(table.attrs.get("um_per_px", float("nan"))))
-    figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(4, len(colours)))
+    figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
     size_discs(figure, discs, 0.92 * spot_pitch(first[["pixel_x", "pixel_y"]].to_numpy(float)))
     return figure
 

@@ -35,6 +35,14 @@ FIGURE = {
     "group": "scores",
     "inputs": {"leaderboard": "results/{experiment}/tables/leaderboard.tsv"},
 }
+# A ceiling so many times beyond the highest score is named, and not drawn on the axis.
+FAR = 4.0
+
+
+def _beyond(table: pd.DataFrame) -> bool:
+    """Tell whether a line at the ceiling would press all methods into a corner."""
+    highest = float(table[["pearson", "pearson_high"]].max().max())
+    return float(table["ceiling"].iloc[0]) > FAR * highest > 0
 
 
 def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -101,11 +109,15 @@ def plot_leaderboard(table: pd.DataFrame, settings: Mapping[str, Any] | None = N
         )
     axes.axvline(0, color=REFERENCE_COLOUR, lw=0.7)
     ceiling = float(table["ceiling"].iloc[0])
+    beyond = _beyond(table)
     if ceiling == ceiling:
-        axes.axvline(ceiling, color=REFERENCE_COLOUR, lw=1.0, ls=(0, (4, 2)))
+        if beyond:
+            axes.set_xlim(right=1.12 * float(table[["pearson", "pearson_high"]].max().max()))
+        else:
+            axes.axvline(ceiling, color=REFERENCE_COLOUR, lw=1.0, ls=(0, (4, 2)))
         axes.annotate(
-            f"noise ceiling {ceiling:.2f}",
-            (ceiling, 1.0),
+            f"noise ceiling {ceiling:.2f}" + (" →" if beyond else ""),
+            (axes.get_xlim()[1] if beyond else ceiling, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(-2, 2),
             textcoords="offset points",
@@ -173,8 +185,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     sample = f"{count(genes, 'gene')}" + (f", {count(int(patients), 'patient')}" if patients else "")
     ceiling = table["ceiling"].iloc[0] if len(table) else float("nan")
     line = (
-        f" The dashed line at {ceiling:.3f} is the noise ceiling: the correlation that sequencing noise "
-        "leaves "
+        f" {'Far beyond the axis, at' if _beyond(table) else 'The dashed line at'} {ceiling:.3f} is the "
+        "noise ceiling: the correlation that sequencing noise leaves "
         "attainable, from binomial thinning of the counts with Spearman-Brown correction."
         if ceiling == ceiling
         else " The noise ceiling is not available."

@@ -33,8 +33,17 @@ FIGURE = {
     "inputs": {"histories": "results/{experiment}/models/{deep}/{fold}/history.tsv"},
 }
 
-# Which columns share an axis, and its label. Anything else in a history is bookkeeping (seconds, rates).
+# Which quantities are drawn, and the label of their axis.
 _AXES = (("pearson", "Pearson r"), ("loss", "loss"), ("mse", "mean squared error"))
+# Column of a history -> quantity and split. Anything else is bookkeeping (seconds, rates) or another measure.
+_QUANTITIES = {
+    "pearson": ("pearson", "train"),
+    "loss": ("loss", "train"),
+    "mse": ("mse", "train"),
+    "valid_pearson": ("pearson", "valid"),
+    "valid_loss": ("loss", "valid"),
+    "valid_mse": ("mse", "valid"),
+}
 _DASHES = (0, (3, 1.5))
 _SPLITS = {"train": "training patients", "valid": "validation patients"}
 COLUMNS = ["method", "fold", "stage", "epoch", "quantity", "split", "value"]
@@ -43,8 +52,8 @@ COLUMNS = ["method", "fold", "stage", "epoch", "quantity", "split", "value"]
 def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     """Return method, fold, stage, epoch, quantity, split, value from histories keyed by (method, fold).
 
-    A column such as ``loss`` or ``valid_pearson`` becomes quantity "loss" of split "train" or "pearson" of
-    split "valid"; a stage is one of several networks that a method trains, such as an inner fold. Histories
+    Column ``loss`` becomes quantity "loss" of split "train", ``valid_pearson`` quantity "pearson" of split
+    "valid"; a stage is one of several networks that a method trains, such as an inner fold. Histories
     without an ``epoch`` column (methods that do not learn step by step) contribute nothing.
     """
     import pandas as pd
@@ -53,12 +62,14 @@ def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFr
     for (method, fold), history in histories.items():
         if "epoch" not in history or len(history) < 2:
             continue
-        for column in history.columns.drop("epoch"):
-            quantity = next((key for key, _ in _AXES if key in str(column)), "")
-            values = pd.to_numeric(history[column], errors="coerce")
-            if not quantity or values.notna().sum() == 0:
+        if "stage" in history:  # a figure of its own shows what an autoencoder learns before
+            history = history[history["stage"] != "autoencoder"]
+        for column, (quantity, split) in _QUANTITIES.items():
+            if column not in history:
                 continue
-            split = next((name for name in _SPLITS if name in str(column)), "train")
+            values = pd.to_numeric(history[column], errors="coerce")
+            if values.notna().sum() == 0:
+                continue
             blocks.append(
                 pd.DataFrame(
                     {
@@ -99,7 +110,7 @@ def plot_learning(table: pd.DataFrame, settings: Mapping[str, Any] | None = None
 
 
 def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
-    """Draw one method's quantity; the axis is logarithmic where values span more than a decade and a half."""
+    """Draw one method's quantity; that of an error is logarithmic beyond a decade and a half."""
     from matplotlib.ticker import MaxNLocator
 
     for (split, _, _), line in part.groupby(["split", "fold", "stage"], sort=True):
@@ -109,11 +120,16 @@ def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
             {"color": colour, "lw": 1.1} if valid else {"color": QUIET_COLOUR, "lw": 0.8, "ls": _DASHES}
         )
         axes.plot(line["epoch"], line["value"], alpha=0.85, **look)
-    if part.empty:
-        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=QUIET_COLOUR)
-    elif part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
+    if part.empty:  # nothing to read from its axes either
+        axes.text(0.5, 0.5, "not\nrecorded", transform=axes.transAxes, ha="center", va="center",
+                  fontsize=7, color=QUIET_COLOUR)  # fmt: skip
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        return
+    error = part["quantity"].iloc[0] != "pearson"
+    if error and part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
         axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axes.grid(axis="y")
 
 

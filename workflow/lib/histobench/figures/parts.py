@@ -119,6 +119,7 @@ def label_points(
     millimetres is free, the least bad one is taken.
     """
     import numpy as np
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     if not labels:
@@ -163,6 +164,8 @@ def label_points(
             va="center",
             fontsize=size,
             color=colour,
+            path_effects=[withStroke(linewidth=1.6, foreground="white")],  # where a line passes behind
+            zorder=5,
             arrowprops=(
                 {"arrowstyle": "-", "lw": 0.5, "color": "#999999", "shrinkA": 0, "shrinkB": 3}
                 if np.hypot(across, up) > 10

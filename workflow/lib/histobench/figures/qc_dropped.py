@@ -92,7 +92,7 @@ def plot_qc(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> F
         axes.set_title(f"{profile}: {total:,} of {int(raw.sum()):,} spots dropped", loc="left")
         axes.set_ylim(0, max(1.0, 1.1 * float(floor.max())))
         axes.grid(axis="y")
-        axes.margins(x=0.01)
+        axes.set_xlim(-0.6, len(sections) - 0.4)
         axes.tick_params(axis="x", length=0)
         if total == 0:
             axes.set_yticks([0])

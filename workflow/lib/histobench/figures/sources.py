@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histobench.errors import UserError
-from histobench.figures.style import base_name
+from histobench.figures.style import NothingToDraw, base_name
+from histobench.files import read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,52 @@ def _read(path: Path) -> Predicted:
         um_per_px=float(data.uns.get("um_per_px", np.nan)),
         embedding=np.asarray(data.obsm["embedding"], dtype=float) if "embedding" in data.obsm else None,
     )
+
+
+def read_window(
+    path: str | Path, spots: Sequence[str], record: Mapping[str, Any], um_per_px: float
+) -> np.ndarray:
+    """Read patches of some spots as a trained method sees them, without resizing.
+
+    Parameters
+    ----------
+    path
+        The section's patch array, with its spot index beside it.
+    spots
+        Names of the spots, in the order that is wanted.
+    record
+        The training's ``run.json``, which says which window the method is given, at which scale.
+    um_per_px
+        Scale of the section, for patches that are not resampled.
+
+    Returns
+    -------
+    np.ndarray
+        uint8 (spots, width, width, 3).
+
+    Raises
+    ------
+    NothingToDraw
+        There are no spots, or the array does not hold one of them.
+    """
+    import numpy as np
+
+    from histobench.imaging.patchview import PatchView, window_pixels
+
+    path = Path(path)
+    names = read_table(path.with_suffix(".tsv"))["spot"].astype(str)
+    place = {name: row for row, name in enumerate(names)}
+    if not len(spots) or not set(spots) <= set(place):
+        raise NothingToDraw("the patches do not hold the spots that were predicted.")
+    stored = np.load(path, mmap_mode="r")
+    scale = (record.get("image") or {}).get("um_per_px")
+    size = window_pixels(
+        record.get("window"),
+        float(scale) if isinstance(scale, (int, float)) else um_per_px,
+        stored.shape[1],
+        path,
+    )
+    return PatchView(stored, np.array([place[name] for name in spots]), size)[:]
 
 
 def read_metrics(folders: str | Path | Iterable[str | Path], metrics: Sequence[str]) -> pd.DataFrame:

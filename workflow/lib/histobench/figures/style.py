@@ -83,7 +83,7 @@ HOLLOW = frozenset({"control", "oracle"})
 # darkened until names printed in them are legible on white. Each family keeps to one side of the colour
 # circle: warm for deep, cold for classical, grey and olive for the rest.
 _RAMPS = {
-    "deep": ("#D55E00", "#C2649A", "#882255", "#C98600", "#CC6677", "#661100", "#AA4499", "#E8601C"),
+    "deep": ("#D55E00", "#C2649A", "#882255", "#C98600", "#CC6677", "#661100", "#AA4499", "#A0522D"),
     "classical": ("#0072B2", "#3B9BD6", "#009E73", "#332288", "#2F8F80", "#117733"),
     "control": ("#444444", "#777777", "#8d8d8d", "#5b6470", "#8c8379"),
     "oracle": ("#8A7A1F", "#A89200", "#6B5D2E", "#9C8F50"),

@@ -11,6 +11,7 @@ training mean reaches.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -131,6 +132,8 @@ class HistoSPACE:
             name = f"{name}-{len(learn)}-{len(held)}-photographs"
         first = self._autoencoder_loop(autoencoder, images, (learn, held), context, name)
         history = first.run()
+        # An encoder that drifts is no longer the one that the decoder was trained with.
+        self._autoencoder: Autoencoder | None = copy.deepcopy(autoencoder) if self.drift else autoencoder
         with seeded(seed_for(context.seed, "predictor")):
             network = Predictor(
                 autoencoder.encoder, study.targets.shape[1], self.input_px, drift=self.drift
@@ -261,13 +264,51 @@ class HistoSPACE:
         expression, hidden = self._run(self._network, source, np.arange(len(source)))
         return Prediction(expression, embedding=hidden)
 
+    @torch.inference_mode()
+    def reconstruct(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pass patches through the autoencoder.
+
+        Parameters
+        ----------
+        patches
+            uint8 (n, width, width, 3), the method's window.
+
+        Returns
+        -------
+        tuple
+            Two float32 arrays (n, ``input_px``, ``input_px``, 3) with pixels from 0 to 1: what the encoder is
+            given, and what the decoder makes of it.
+
+        Raises
+        ------
+        UserError
+            The weights were stored without their decoder.
+        """
+        network = self._autoencoder
+        if network is None:
+            raise UserError("the stored weights have no decoder; train the method again to reconstruct.")
+        network.eval()
+        source = PatchSource([patches], input_px=self.input_px, device=self._device, resident=False)
+        low, high = RANGES[self.pixel_range]
+        given, made = [], []
+        for first in range(0, len(source), 64):
+            pixels = self._scaled(source.batch(np.arange(first, min(first + 64, len(source)))))
+            given.append(pixels)
+            made.append(network(pixels).float())
+        both = [
+            ((torch.cat(part) - low) / (high - low)).permute(0, 2, 3, 1).cpu().numpy()
+            for part in (given, made)
+        ]
+        return both[0], both[1]
+
     def save(self, folder: Path) -> None:
-        """Write encoder and predictor."""
-        network = self._network
+        """Write encoder, predictor and decoder (tensors that they share are stored once)."""
+        network, autoencoder = self._network, self._autoencoder
         store_weights(
             folder,
             {
                 "network": dict(network.state_dict()),
+                "autoencoder": dict(autoencoder.state_dict()) if autoencoder else None,
                 "n_genes": network.head.out_features,
                 "device": str(self._device),
             },
@@ -280,6 +321,11 @@ class HistoSPACE:
         network = Predictor(Encoder(self.variant), stored["n_genes"], self.input_px, drift=self.drift)
         network.load_state_dict(stored["network"])
         self._network = network.to(self._device)
+        self._autoencoder = None
+        if stored.get("autoencoder"):
+            self._autoencoder = Autoencoder(self.variant)
+            self._autoencoder.load_state_dict(stored["autoencoder"])
+            self._autoencoder.to(self._device)
 
 
 def _mean(values: np.ndarray) -> float:

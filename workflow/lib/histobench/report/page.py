@@ -8,6 +8,7 @@ from typing import Any
 
 from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
 from histobench.files import atomic_path, read_json
+from histobench.report.across import across_view
 from histobench.report.charts import map_specs, vega_script
 from histobench.report.cohort import cohort_view
 from histobench.report.embed import Downloads
@@ -41,6 +42,8 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
             :func:`histobench.report.maps.collect_maps`' document), ``runs`` (paths of run.json by method),
             ``slides`` (folder of the tables of :mod:`histobench.evaluation.slide_tables` by cohort of slides)
             and ``methods`` (the method's YAML mapping by name, with the parameters used).
+        ``across``
+            ``contrasts`` and ``transfer`` (TSV paths): the tables of :mod:`histobench.evaluation.across`.
         ``cohorts``
             By name: ``settings`` (the cohort's YAML mapping), ``sections`` (TSV path), ``qc`` (path of
             summary.tsv by profile), ``stain`` (by section: ``json``, ``png``), ``labels`` (a note, text).
@@ -55,6 +58,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     experiments = [
         experiment_view(name, entry, downloads) for name, entry in (manifest.get("experiments") or {}).items()
     ]
+    across = across_view(manifest.get("across") or {}, manifest.get("experiments") or {}, downloads)
     cohorts = [cohort_view(name, entry, downloads) for name, entry in (manifest.get("cohorts") or {}).items()]
     provenance, provenance_missing = _provenance(manifest.get("provenance"), downloads)
     environment = Environment(
@@ -71,6 +75,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         vega=vega_script(),
         map_specs=map_specs(),
         experiments=experiments,
+        across=across,
         cohorts=cohorts,
         methods=method_entries(manifest.get("experiments") or {}),
         families=[

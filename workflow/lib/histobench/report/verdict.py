@@ -51,9 +51,10 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
         control = controls.iloc[0]
         lead = leader["pearson"] - control["pearson"]
         words = "above" if lead > 0 else "not above"
+        between = _between(result.best, str(control["method"]), loaded.get("comparisons", Loaded(None)))
         result.which.append(
             f"It is {words} the best control, {method_title(control['method'], settings)} "
-            f"(r = {r3(control['pearson'])}, difference {r3(lead)})."
+            f"(r = {r3(control['pearson'])}, difference {r3(lead)}{between})."
         )
     result.sure = _certainty(leader, loaded, settings)
     result.cost = _cost(leader, competitors, settings)
@@ -116,6 +117,22 @@ def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Mapping[str,
     if int(leader["n_folds"] or 0) and str(leader.get("seeds", "1")) in ("1", "1.0"):
         lines.append("One seed: the spread between trainings is not measured.")
     return lines
+
+
+def _between(best: str, other: str, comparisons: Loaded) -> str:
+    """Return the interval of the paired difference to another method, and whether it leaves zero open."""
+    table = comparisons.table
+    if table is None or not {"method_a", "method_b", "difference_low", "difference_high"} <= set(
+        table.columns
+    ):
+        return ""
+    for sign, a, b in ((1.0, best, other), (-1.0, other, best)):
+        found = table[(table["method_a"] == a) & (table["method_b"] == b)]
+        if len(found) and known(found["difference_low"].iloc[0]):
+            ends = sorted(sign * float(found[name].iloc[0]) for name in ("difference_low", "difference_high"))
+            clear = "" if ends[0] > 0 or ends[1] < 0 else ", which does not exclude zero"
+            return f", 95 % interval {_interval(*ends)}{clear}"
+    return ""
 
 
 def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,10 @@
   const menus = all("header details");
   document.documentElement.classList.add("paged");
   const show = () => {
-    const [id, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+    // The name of a prediction of another cohort holds slashes itself.
+    const whole = decodeURIComponent(location.hash.slice(1));
+    const parts = location.hash.slice(1).split("/").map(decodeURIComponent);
+    const [id, ...rest] = document.getElementById(whole) ? [whole] : parts;
     const target = (id && document.getElementById(id)) || pages[0];
     const page = target.closest(".page") || pages[0];
     pages.forEach((other) => other.classList.toggle("current", other === page));

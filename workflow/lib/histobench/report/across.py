@@ -1,0 +1,180 @@
+"""What the page shows across experiments: what protocols and leaks are worth, and how models transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from histobench.evaluation.across import QUESTIONS
+from histobench.figures.text import count, signed
+from histobench.report.embed import Downloads
+from histobench.report.experiment_tables import mark_methods
+from histobench.report.tables import Column, Loaded, View, load, percent, probability, r3, view, whole
+from histobench.report.verdict import COMPETITORS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _change(value: Any) -> str:
+    return ("+" if float(f"{value:.3f}") > 0 else "") + r3(value)
+
+
+CONTRASTS = (
+    Column("method", "Method", numeric=False),
+    Column("base", "Base", choose=True, numeric=False),
+    Column("other", "Other", choose=True, numeric=False),
+    Column("pearson_base", "r, base", r3, "over the patients and genes that both experiments score"),
+    Column("pearson_other", "r, other", r3, "over the patients and genes that both experiments score"),
+    Column("change", "Change", _change, "other minus base, paired over patients"),
+    Column("change_low", "95 % low", r3, "lower end of the percentile bootstrap interval over patients"),
+    Column("change_high", "95 % high", r3, "upper end of the percentile bootstrap interval over patients"),
+    Column("p_wilcoxon", "p", probability, "two-sided Wilcoxon signed-rank test over patients"),
+    Column("p_holm", "p Holm", probability, "Holm over the methods of this pair of experiments"),
+    Column("smallest_p", "smallest p", probability, "the smallest p that so many patients can give"),
+    Column("n_patients", "Patients", whole),
+    Column("n_genes", "Genes", whole),
+    Column("also_differs", "Also differs", numeric=False),
+    Column("note", "Note", numeric=False),
+)
+TRANSFER = (
+    Column("method", "Method", choose=True, numeric=False),
+    Column("trained_on", "Trained on", choose=True, numeric=False),
+    Column("tested_on", "Tested on", choose=True, numeric=False),
+    Column("arm", "Tested are", choose=True, numeric=False),
+    Column("pearson", "r", r3),
+    Column("pearson_low", "95 % low", r3, "lower end of the percentile bootstrap interval over patients"),
+    Column("pearson_high", "95 % high", r3, "upper end of the percentile bootstrap interval over patients"),
+    Column("ceiling_fraction", "of ceiling", percent, "score as a fraction of the noise ceiling"),
+    Column("n_genes", "Genes", whole),
+    Column("n_patients", "Patients", whole),
+    Column("experiment", "Experiment", numeric=False),
+)
+TRANSFER_TEXT = (
+    "Every way in which models reach a cohort that some experiment tests without training on it: patients "
+    "of the training cohort held out in turn, and other cohorts predicted by models of all its patients, "
+    "with or without further training. Genes that a cohort does not measure are left out there, so that rows "
+    "can be means over different genes. Intervals over patients; no test."
+)
+_FIGURES = {
+    "folds": "leakage_inflation", "transform": "transform_ablation", "stain": "stain_ablation",
+    "window": "window_ablation", "weights": "weights_ablation", "transfer": "transfer_matrix",
+}  # fmt: skip
+_UNASKED = {
+    "folds": "no experiment of this run repeats another with section-wise folds",
+    "transform": "no experiment of this run repeats another with another target transform",
+    "stain": "no experiment of this run repeats another with another stain treatment",
+    "window": "no experiment of this run repeats another with another patch size or scale",
+    "weights": "no experiment of this run repeats another with other initial weights",
+    "transfer": "no experiment of this run is tested on another cohort, or goes on from models of one",
+}
+
+
+@dataclass
+class Section:
+    """One question: what it asks, its answer in words, and the table behind."""
+
+    title: str
+    answers: list[str]
+    table: View
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def across_view(
+    entry: Mapping[str, Any], experiments: Mapping[str, Mapping[str, Any]], downloads: Downloads
+) -> list[Section]:
+    """Return the questions that can be asked across experiments, each with its answer or why there is none.
+
+    Parameters
+    ----------
+    entry
+        Paths ``contrasts`` and ``transfer``.
+    experiments
+        The manifest's experiments: names of their methods, and which figures they have.
+    """
+    titles: dict[str, str] = {}
+    families: dict[str, str] = {}
+    for each in experiments.values():
+        settings = each.get("settings") or {}
+        titles.update(settings.get("titles") or {})
+        families.update(settings.get("families") or {})
+    looks = {"families": families, "titles": titles}
+    contrasts = load(entry.get("contrasts"), "comparisons across experiments")
+    offered = downloads.add(entry["contrasts"], "across experiments") if entry.get("contrasts") else None
+    sections = []
+    for key, question in QUESTIONS.items():
+        own = contrasts
+        if contrasts.table is not None:
+            rows = contrasts.table[contrasts.table["question"] == key]
+            own = Loaded(rows) if len(rows) else Loaded(None, _UNASKED[key])
+        shown = _informative(CONTRASTS, own.table)
+        table = view(f"across-{key}", question.title, own, shown, download=offered, note=question.text)
+        mark_methods(table, looks)
+        answers = [] if own.table is None else _answers(own.table)
+        sections.append(Section(question.title, answers, table, _links(key, experiments)))
+    transfer = load(entry.get("transfer"), "transfer to other cohorts")
+    offered = downloads.add(entry["transfer"], "across experiments") if entry.get("transfer") else None
+    if transfer.table is not None and transfer.table.empty:
+        transfer = Loaded(None, _UNASKED["transfer"])
+    table = view("across-transfer", "Transfer to other cohorts", transfer, TRANSFER, download=offered,
+                 note=TRANSFER_TEXT, search=True)  # fmt: skip
+    mark_methods(table, looks)
+    best = [] if transfer.table is None else _best(transfer.table, looks)
+    sections.append(Section(table.title, best, table, _links("transfer", experiments)))
+    return sections
+
+
+def _informative(columns: tuple[Column, ...], table: pd.DataFrame | None) -> list[Column]:
+    """Leave out notes where there are none."""
+    return [c for c in columns if c.key != "note" or (table is not None and table["note"].notna().any())]
+
+
+def _answers(table: pd.DataFrame) -> list[str]:
+    """Say for each pair of experiments how trained methods change."""
+    lines = []
+    for (base, other), rows in table.groupby(["base", "other"], sort=False):
+        trained = rows[rows["family"].isin(COMPETITORS) & rows["change"].notna()]
+        values = f"{other} ({rows['other_value'].iloc[0]}) against {base} ({rows['base_value'].iloc[0]})"
+        if trained.empty:
+            lines.append(f"{values}: no trained method has a score in both.")
+            continue
+        change, higher = trained["change"], int((trained["change"] > 0).sum())
+        clear = int((trained["change_low"] > 0).sum()), int((trained["change_high"] < 0).sum())
+        patients = int(trained["n_patients"].max())
+        differs = trained["also_differs"].dropna().astype(str)
+        also = sorted({part for text in differs for part in text.split(", ") if part})
+        rest = f" The experiments also differ in {', '.join(also)}." if also else ""
+        lines.append(
+            f"{values}: r is higher in {higher} of {count(len(trained), 'trained method')}; mean change "
+            f"{_change(change.mean())}, from {signed(float(change.min()), 3)} to "
+            f"{signed(float(change.max()), 3)} (n = {count(patients, 'patient')}; the interval lies "
+            f"above zero for {clear[0]}, below for {clear[1]}).{rest}"
+        )
+    return lines
+
+
+def _best(table: pd.DataFrame, looks: Mapping[str, Any]) -> list[str]:
+    """Say which trained method is best on each cohort, by what it was trained on."""
+    from histobench.figures.style import method_title
+
+    lines = []
+    for (tested, trained, arm), rows in table.groupby(["tested_on", "trained_on", "arm"], sort=False):
+        known = rows[rows["family"].isin(COMPETITORS)]
+        if len(known):
+            row = known.nlargest(1, "pearson").iloc[0]
+            lines.append(
+                f"{tested}, trained on {trained} ({arm}): best is {method_title(row['method'], looks)} with "
+                f"r = {r3(row['pearson'])} ({r3(row['pearson_low'])} to {r3(row['pearson_high'])})."
+            )
+    return lines
+
+
+def _links(key: str, experiments: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return title and anchor of the figures of a question."""
+    name = _FIGURES[key]
+    return [
+        (str((entry.get("settings") or {}).get("title") or experiment), f"{experiment}-figure-{name}")
+        for experiment, entry in experiments.items()
+        if name in (entry.get("figures") or {})
+    ]
