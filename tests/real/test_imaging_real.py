@@ -125,7 +125,7 @@ def fixed_staintools(image: np.ndarray, source: StainFit, target: StainFit) -> n
     return normaliser.transform(staintools.LuminosityStandardizer.standardize(image.copy()))
 
 
-@pytest.mark.parametrize("section", ["B4", "C2"])
+@pytest.mark.parametrize("section", ["B4", pytest.param("C2", marks=pytest.mark.slow)])
 def test_stain_of_real_tissue_equals_staintools(shared_data, section):
     image = crop(shared_data, section)
     source = fit_stain(image)

@@ -194,6 +194,7 @@ def test_a_clean_cohort_has_no_problem_and_is_drawn(own, check, capsys):
     assert "2 sections checked, no problems." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_problem_is_told_not_only_the_first(own, check, capsys):
     counts = own.counts().astype(object)
     counts.iloc[3, 1], counts.iloc[7, 4] = 2.5, -1

@@ -28,7 +28,7 @@ SMALL = {
 STILL = {"learning_rate": 1e-12}
 
 
-@pytest.mark.parametrize("name", ["stnet", "he2gene"])
+@pytest.mark.parametrize("name", [pytest.param("stnet", marks=pytest.mark.slow), "he2gene"])
 def test_a_network_starts_where_another_training_ended(tmp_path, name):
     train, (test,), context, _ = simulated_study.study()
     settings = described.method(name)

@@ -21,11 +21,12 @@ NOT_RUN = {
     "her2st_zenodo": "the measurements of her2st from another deposit; config/experiments/her2st_zenodo.yaml runs them",
     "tcga_brca": "slides without spots, of which the list is built by the user: resources/tcga_brca_manifest.tsv is empty",
 }
-# Figures of an experiment beside others of its run, of variants beside each other, or of a paper's protocol.
+# Figures of an experiment beside others of its run, of variants beside each other, of a paper's protocol, or of slides.
 PROTOCOLS = {
     "ablation_bars",
     "leakage_inflation",
     "published_numbers",
+    "slide_maps",
     "stain_ablation",
     "transfer_matrix",
     "transform_ablation",
@@ -160,8 +161,8 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     }
     if name == "demo":
         assert set(catalogue()) - drawn <= PROTOCOLS
-    if name == "demo_protocols":  # all but those that need a second cohort or pretrained weights
-        assert drawn & PROTOCOLS == PROTOCOLS - {"transfer_matrix", "weights_ablation"}
+    if name == "demo_protocols":  # all but those that need slides, a second cohort or pretrained weights
+        assert drawn & PROTOCOLS == PROTOCOLS - {"slide_maps", "transfer_matrix", "weights_ablation"}
     # of computing time, which does not depend on what else the machine does
     assert seconds < 60, f"{len(jobs)} jobs in {seconds:.0f} s"
     if name == "config":
@@ -182,6 +183,7 @@ def groups(text: str) -> dict[str, Counter]:
     return found
 
 
+@pytest.mark.slow
 def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_cohorts(fresh):
     """A branch looks at other cohorts at the scale of the training, and takes its panel through the audit."""
     checkout = fresh("groups")
