@@ -88,10 +88,14 @@ class Cluster:
         (etc / "gres.conf").write_text(DEVICES)
         (etc / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         subprocess.run(["mount", "--bind", str(etc), "/etc/slurm"], check=True)
-        # There is no accounting. When SLURM once answers slowly, the plugin asks sacct if there is one, and then waits for
-        # ever; so there is none here (docs/cluster.md tells users).
+        # There is no accounting. When SLURM once answers slowly, the plugin asks sacct, and then waits for ever
+        # (docs/cluster.md tells users); so here it says at once that it knows nothing. It must exist: the plugin also
+        # asks it for an account, and stands still if it cannot be started.
         if Path("/usr/bin/sacct").exists():
-            subprocess.run(["mount", "--bind", "/dev/null", "/usr/bin/sacct"], check=True)
+            silent = self.base / "sacct"
+            silent.write_text("#!/bin/sh\necho 'accounting is off' >&2\nexit 1\n")
+            silent.chmod(0o755)
+            subprocess.run(["mount", "--bind", str(silent), "/usr/bin/sacct"], check=True)
         files = {name: f"{self.base}/munge/{name}" for name in ("socket", "pid", "log", "seed")}
         self._daemon(
             "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={files['socket']}",
