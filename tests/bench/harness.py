@@ -31,6 +31,8 @@ class Comparison:
         Where the other way is only done in part: by how much its time is multiplied.
     repeats
         Least number of turns.
+    warm
+        Whether the other way is also run once before, and its result compared; not where that takes minutes.
     """
 
     stage: str
@@ -44,6 +46,7 @@ class Comparison:
     factor: float = 1.0
     repeats: int = 5
     note: str = ""
+    warm: bool = True
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Timed:
 
 def compare(case: Comparison) -> dict[str, object]:
     """Return one row of the table: medians, and the ratio of each turn with its median and range."""
-    agreement = case.same(case.ours(), case.theirs() if case.repeats > 1 else None)  # also warms both up
+    agreement = case.same(case.ours(), case.theirs() if case.warm else None)  # also warms both up
     ours, theirs = Timed(), Timed()
     for _ in range(case.repeats):
         theirs.run(case.theirs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +180,30 @@ def test_whole_sections_give_ordinary_fits(shared_data, section):
     assert 10 < fit.separation_degrees < 25
     assert 0.12 < fit.tissue_share < 0.16
     assert (fit.max_concentrations > 0.5).all()
+
+
+MEMORY = """
+import sys
+import numpy as np
+from histobench.imaging.slides import ArraySlide, read_image
+from histobench.imaging.stain import fit_stain, stain_map
+from histobench.methods.record import peak_memory
+
+tiny = np.random.default_rng(0).integers(90, 250, (64, 64, 3), dtype=np.uint8)
+stain_map(fit_stain(ArraySlide(tiny)))(tiny)  # compiled code and libraries are not counted
+image = read_image(sys.argv[1])
+before = peak_memory()["peak_memory_mb"]
+out = stain_map(fit_stain(ArraySlide(image)))(image)
+print(peak_memory()["peak_memory_mb"] - before - out.nbytes / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_stain_of_a_whole_section_needs_half_a_gigabyte_at_most(shared_data, project):
+    """Beside the section and its normalised copy."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(image_path(shared_data, "B4"))],
+        env={**os.environ, "PYTHONPATH": str(project / "workflow/lib")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert float(done.stdout) < 500, done.stdout
