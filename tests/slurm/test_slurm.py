@@ -226,7 +226,9 @@ def test_a_killed_controller_leaves_neither_orphans_nor_duplicates(story):
     assert story.left_by_cure == []
     # the same work never ran twice at the same time
     for one, other in combinations(story.jobs, 2):
-        if one.get("Comment") == other.get("Comment"):
+        # the submissions of one group are called alike, but by one controller they hold different jobs
+        parts = one["JobName"] == other["JobName"] and "_wildcards_" not in one.get("Comment", "")
+        if one.get("Comment") == other.get("Comment") and not parts:
             begin, end = span(one), span(other)
             assert begin[1] <= end[0] or end[1] <= begin[0], (one, other)
 
@@ -240,7 +242,7 @@ def test_results_from_before_the_kill_are_kept(story):
 def test_short_jobs_share_submissions(story):
     """Preparing three sections takes twenty jobs of Snakemake and one of SLURM."""
     told = story.before + story.after
-    for group in ("sections", "folds", "quick", "figures"):
+    for group in ("sections", "folds", "ceilings", "quick", "scores", "figures"):
         assert f"/group_{group}_" in told, f"no submission of the group {group}"
     assert len(story.jobs) < 0.7 * told.count("Finished jobid")
 
