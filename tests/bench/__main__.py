@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from bench import images, jobs, networks, tables
+from bench import hours, images, jobs, networks, tables
 from bench.harness import compare, draw, show
 
 
@@ -49,18 +49,26 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         made = comparisons(Path(folder), mirror if mirror.is_dir() else None, options.quick, options.device)
-        unknown = set(options.only) - set(made)
+        unknown = set(options.only) - {*made, "hours"}
         if unknown:
-            parser.error(f"no comparison {', '.join(sorted(unknown))}; there are {', '.join(made)}")
+            parser.error(f"no comparison {', '.join(sorted(unknown))}; there are {', '.join(made)}, hours")
         rows = []
-        for name in options.only or made:
+        for name in [name for name in made if not options.only or name in options.only]:
             begin = time.perf_counter()
             rows.append({"name": name, "load": round(os.getloadavg()[0], 1), **compare(made[name]())})
             print(f"{name}: {rows[-1]['ratio']:.3g} times ({time.perf_counter() - begin:.0f} s)", flush=True)
             gc.collect()
             write(rows, options.output)  # after each, because all of them take a while
-    show(rows)
-    print(f"wrote {options.output}/ratios.tsv and ratios.png")
+    if rows:
+        show(rows)
+        print(f"wrote {options.output}/ratios.tsv and ratios.png")
+    if "hours" in options.only or (
+        not options.only and options.device != "cpu"
+    ):  # a CPU takes minutes to tell
+        table = hours.hours(project, options.device, options.quick)
+        table.to_csv(options.output / "hours.tsv", sep="\t", index=False, float_format="%.5g")
+        print(table[["what", "images_per_second", "hours"]].to_string(index=False))
+        print(f"wrote {options.output}/hours.tsv, which the report shows")
 
 
 def write(rows: list[dict], folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from bench.harness import Comparison
 
@@ -49,8 +51,8 @@ def features(quick: bool, device: str) -> Comparison:
     )  # fmt: skip
 
 
-def training(quick: bool, device: str, architecture: str) -> Comparison:
-    """One epoch of the engine against forward and backward passes of the same network on input that is there."""
+def training_loop(architecture: str, device: str, *, n: int, width: int, batch_size: int) -> Any:
+    """One epoch of the engine over ``n`` images; on a GPU in bfloat16."""
     import torch
 
     from histobench.networks.backbones import PixelNorm, make_backbone
@@ -60,40 +62,51 @@ def training(quick: bool, device: str, architecture: str) -> Comparison:
     from histobench.training.device import on_device
     from histobench.training.loop import Loop
 
-    gpu = device != "cpu"
-    n, width, size = (32, 64, 8) if quick else ((4096, 224, 32) if gpu else (48, 224, 16))
     place = torch.device(device)
-    pixels = tissue_like(n, width)
     targets = torch.randn(n, 250, device=place)
     backbone = make_backbone(architecture, weights="none", seed=0, input_px=width)
     network = Regressor(PixelNorm(), backbone, mean_head(backbone.dimension, np.zeros(250)))
     network = network.to(place, memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=True)
-    source = PatchSource([pixels], device=place)
-
-    def loss_of(batch: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        return ((network(batch)[0].float() - wanted) ** 2).mean(dim=1).sum()
+    source = PatchSource([tissue_like(n, width)], device=place)
 
     def step(rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         wanted = targets.index_select(0, on_device(rows, place))
-        return loss_of(augment(source.batch(rows), rng), wanted)
+        return loss_of(network, augment(source.batch(rows), rng), wanted)
+
+    return Loop(
+        network=network, optimiser=torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=True), step=step,
+        rows=np.arange(n), epochs=1, batch_size=batch_size, seed=0, device=place, summed_loss=True,
+        autocast=device != "cpu",
+    )  # fmt: skip
+
+
+def loss_of(network: Any, batch: Any, wanted: Any) -> Any:
+    return ((network(batch)[0].float() - wanted) ** 2).mean(dim=1).sum()
+
+
+def training(quick: bool, device: str, architecture: str) -> Comparison:
+    """One epoch of the engine against forward and backward passes of the same network on input that is there."""
+    import torch
+
+    gpu = device != "cpu"
+    n, width, size = (32, 64, 8) if quick else ((4096, 224, 32) if gpu else (48, 224, 16))
+    place = torch.device(device)
+    loop = training_loop(architecture, device, n=n, width=width, batch_size=size)
+    network, optimiser = loop.network, loop.optimiser
 
     def ours() -> int:
-        loop = Loop(
-            network=network, optimiser=optimiser, step=step, rows=np.arange(n), epochs=1, batch_size=size,
-            seed=0, device=place, summed_loss=True, autocast=gpu,
-        )  # fmt: skip
         loop.run()
         return n
 
-    fixed = source.batch(np.arange(size))
+    pixels = torch.from_numpy(tissue_like(size, width)).permute(0, 3, 1, 2)
+    fixed, wanted = pixels.to(place), torch.randn(size, 250, device=place)
 
     def theirs() -> int:
         network.train()
         for _ in range(n // size):
             optimiser.zero_grad(set_to_none=True)
             with torch.autocast(place.type, torch.bfloat16, enabled=gpu):
-                loss = loss_of(fixed, targets[:size])
+                loss = loss_of(network, fixed, wanted)
             loss.backward()
             optimiser.step()
         if gpu:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bench import images, networks, tables
+from bench import hours, images, networks, tables
 from bench.harness import Comparison, compare, draw, show
 
 pytestmark = pytest.mark.slow
@@ -51,3 +51,23 @@ def test_ratios_and_their_drawing(tmp_path):
     assert row["reached"] and row["theirs_seconds"] == pytest.approx(0.1, rel=0.5)
     draw(show([row, {**row, "target": None, "stage": "without a goal"}]), str(tmp_path / "ratios.png"))
     assert np.frombuffer((tmp_path / "ratios.png").read_bytes()[:4], np.uint8)[1:].tobytes() == b"PNG"
+
+
+def test_hours_follow_from_images_and_rates(project, tmp_path):
+    work = hours.configured(project)
+    assert set(hours.BRSTNET_HOURS) | {"densenet121", "resnet50"} == set(work["network"])
+    rates = dict.fromkeys(work["network"], 1000.0)
+    table = hours.extrapolated(work, rates, "cuda").set_index("what")
+    assert len(table) == 11
+    assert table.loc["BrST-Net, vit_b_16, 200 epochs", "hours"] == pytest.approx(27_652 * 200 / 1000 / 3600)
+    scaled = (work["images"] * (work["width"] / 224) ** 2).sum()
+    assert table.loc["the full benchmark", "hours"] == pytest.approx(scaled / 1000 / 3600)
+    # twice as fast, half the time; a network that was not measured is said to be missing
+    half = hours.extrapolated(work, dict.fromkeys(rates, 2000.0), "cuda").set_index("what")
+    assert half["hours"].to_numpy() == pytest.approx(table["hours"].to_numpy() / 2)
+    assert "without densenet121" in hours.extrapolated(work, {"resnet50": 1.0}, "cpu")["note"].iloc[-1]
+
+
+def test_the_rate_of_the_engine_is_measured(project):
+    table = hours.hours(project, "cpu", quick=True)
+    assert (table["images_per_second"] > 0).all() and np.isfinite(table["hours"]).all()

@@ -251,6 +251,17 @@ def test_an_empty_manifest_gives_a_page(tmp_path):
     assert "no experiment is part of this run" in text and "no provenance record" in text
 
 
+def test_extrapolated_hours_are_shown_where_they_were_measured(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    assert "extrapolated" not in write_and_parse(manifest, tmp_path)[1]
+    row = {"what": "BrST-Net, vit_b_16, 200 epochs", "images": 5_530_400, "images_per_second": 3500.0}
+    row |= {"hours": 0.439, "note": "published: 32.3 h on two GPUs", "device": "cuda"}
+    write_table(pd.DataFrame([row]), tmp_path / "hours.tsv")
+    _, text = write_and_parse({**manifest, "hours": tmp_path / "hours.tsv"}, tmp_path)
+    assert "0.439 h for 5.53 million images at 3,500 a second on cuda" in text
+    assert "BrST-Net, vit_b_16" in text and "published: 32.3 h" in text
+
+
 def test_broken_tables_are_reasons(run, tmp_path):
     manifest = result_tables.manifest(run)
     (tmp_path / "tables").mkdir()

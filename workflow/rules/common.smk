@@ -1503,6 +1503,10 @@ def cohort_stains(cohort):
     return [section for section in used_sections(cohort) if section in with_images]
 
 
+# Extrapolated hours of training, if somebody has measured them (`make bench`).
+HOURS = Path("results/bench/hours.tsv")
+
+
 def report_manifest():
     """What the report shows: settings as they are, everything else as paths."""
     experiments = {}
@@ -1580,6 +1584,7 @@ def report_manifest():
         },
         "cohorts": cohorts,
         "experiments": experiments,
+        **({"hours": str(HOURS)} if HOURS.exists() else {}),
         "provenance": "results/report/provenance.json",
         "title": BENCH.config["title"],
     }

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-_BLOCK_NUMBERS = 1 << 16  # of one matrix: a block of genes of both lies in a core's second cache
-_LEAST_GENES = 16
+# Genes of a block: a row of it is read in one go, and the sums of all of them stay in a core's first cache.
+_GENES = 256
 
 
 @njit(cache=True, nogil=True)
@@ -64,9 +64,8 @@ def centred_moments(
         (9, genes): means of both, centred sums of squares of both, centred sum of products, and least and
         largest value of both, in the order truth, prediction. A gene with a NaN has a NaN mean.
     """
-    n_spots, n_genes = truth.shape
+    n_genes = truth.shape[1]
     out = np.empty((9, n_genes))
-    width = max(_LEAST_GENES, _BLOCK_NUMBERS // n_spots)
-    for first in range(0, n_genes, width):
-        _block(truth, prediction, first, min(first + width, n_genes), out)
+    for first in range(0, n_genes, _GENES):
+        _block(truth, prediction, first, min(first + _GENES, n_genes), out)
     return out

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
-from histobench.files import atomic_path, read_json
+from histobench.files import atomic_path, read_json, read_table
 from histobench.report.across import across_view
 from histobench.report.charts import map_specs, vega_script
 from histobench.report.cohort import cohort_view
@@ -47,6 +47,9 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         ``cohorts``
             By name: ``settings`` (the cohort's YAML mapping), ``sections`` (TSV path), ``qc`` (path of
             summary.tsv by profile), ``stain`` (by section: ``json``, ``png``), ``labels`` (a note, text).
+        ``hours``
+            Path of a table of extrapolated hours of training (``what``, ``images``, ``images_per_second``,
+            ``hours``, ``device``, ``note``), which `make bench` writes; shown with the provenance.
         ``provenance``
             Path of the JSON record of :func:`histobench.report.provenance.write_provenance`.
     output_html
@@ -61,6 +64,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     across = across_view(manifest.get("across") or {}, manifest.get("experiments") or {}, downloads)
     cohorts = [cohort_view(name, entry, downloads) for name, entry in (manifest.get("cohorts") or {}).items()]
     provenance, provenance_missing = _provenance(manifest.get("provenance"), downloads)
+    provenance |= _hours(manifest.get("hours"), downloads)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html", "j2"], default=True),
@@ -88,6 +92,23 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     )
     with atomic_path(output_html) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def _hours(path: Any, downloads: Downloads) -> dict[str, Any]:
+    """Return what trainings would take on the machine whose speed was measured, if it was."""
+    if not path or not Path(path).is_file():
+        return {}
+    downloads.add(path, "provenance")
+    rows = read_table(path).to_dict("records")
+    return {
+        "hours": {
+            "extrapolated from measured rates": {
+                str(row["what"]): f"{row['hours']:.3g} h for {row['images'] / 1e6:.3g} million images at "
+                f"{row['images_per_second']:,.0f} a second on {row['device']} ({row['note']})"
+                for row in rows
+            }
+        }
+    }
 
 
 def _provenance(path: Any, downloads: Downloads) -> tuple[dict[str, Any], str]:
