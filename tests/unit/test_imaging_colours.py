@@ -83,6 +83,19 @@ def test_colour_map_works_out_each_colour_once_across_pieces(monkeypatch):
     assert len(asked) == len(set(asked)) == 64
 
 
+def test_one_thread_or_two_give_the_same_pixels_also_in_place(monkeypatch):
+    image = np.random.default_rng(9).integers(0, 256, (61, 37, 3), dtype=np.uint8)
+    monkeypatch.setattr(ColourMap, "_PIECE", 100)
+    mapped = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        place = image.copy()
+        colours = ColourMap(lambda rgb: 255 - rgb)
+        np.testing.assert_array_equal(colours(image), 255 - image)
+        mapped.append(colours(place, out=place))
+    np.testing.assert_array_equal(mapped[0], mapped[1])
+
+
 def test_colour_map_refuses_what_it_cannot_map():
     mapping = ColourMap(lambda rgb: rgb)
     with pytest.raises(ValueError, match="RGB bytes"):

@@ -7,7 +7,9 @@ The kernels are compiled on first use and cached beside this file (or in ``NUMBA
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -142,14 +144,35 @@ class ColourMap:
             raise ValueError("out must be a contiguous array of bytes with the shape of the image")
         flat = out.reshape(-1, 3)
         found = np.empty(min(len(pixels), self._PIECE), np.uint32)
-        for start in range(0, len(pixels), self._PIECE):
-            piece = pixels[start : start + self._PIECE]
-            n = _collect_unknown(piece, self._table, _KNOWN, found)
-            if n:
-                new = found[:n]
-                self._table[new] = pack(self._function(unpack(new))) | _KNOWN
-            _look_up(piece, self._table, flat[start : start + self._PIECE])
+        pieces = [slice(start, start + self._PIECE) for start in range(0, len(pixels), self._PIECE)]
+        if len(pieces) == 1 or processors() == 1:
+            for piece in pieces:
+                self._learn(pixels[piece], found)
+                _look_up(pixels[piece], self._table, flat[piece])
+            return out
+        # one thread learns new colours, another looks up those of the piece before, which are other entries
+        with ThreadPoolExecutor(1) as pool:
+            ready: Future[None] | None = None
+            for piece in pieces:
+                self._learn(pixels[piece], found)
+                if ready is not None:
+                    ready.result()
+                ready = pool.submit(_look_up, pixels[piece], self._table, flat[piece])
+            if ready is not None:
+                ready.result()
         return out
+
+    def _learn(self, piece: npt.NDArray[np.uint8], found: npt.NDArray[np.uint32]) -> None:
+        """Work out the colours of some pixels that have no entry yet."""
+        n = _collect_unknown(piece, self._table, _KNOWN, found)
+        if n:
+            new = found[:n]
+            self._table[new] = pack(self._function(unpack(new))) | _KNOWN
+
+
+def processors() -> int:
+    """Threads that this process should use, as the scheduler or the user says."""
+    return max(1, int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
 
 
 def weighted_percentile(values: Floats, weights: npt.NDArray[np.int64], percent: float) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,6 +26,8 @@ REGULARISER = 0.1  # sparsity weight of the dictionary fit in StainTools
 SAME_OPTIMUM_DEGREES = 0.5
 
 _HALF_PI = np.pi / 2
+# Largest slope of the objective at which a fit counts as converged, and at which optima can be told apart.
+_CONVERGED, _ROUGH = 1e-10, 1e-7
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -132,7 +135,8 @@ def haematoxylin_first(atoms: Floats) -> Floats:
     return atoms[::-1].copy() if atoms[0, 0] < atoms[1, 0] else atoms
 
 
-def _descend(od: Floats, weights: Floats, start: Floats) -> tuple[Floats, float, int]:
+def _descend(od: Floats, weights: Floats, start: Floats, gradient: float) -> tuple[Floats, float, int]:
+    """Follow the objective until no component of its gradient exceeds ``gradient``."""
     from scipy.optimize import minimize
 
     def objective(angles: Floats) -> tuple[float, Floats]:
@@ -144,8 +148,8 @@ def _descend(od: Floats, weights: Floats, start: Floats) -> tuple[Floats, float,
             [np.cos(polar) * np.cos(azimuth), np.cos(polar) * np.sin(azimuth), -np.sin(polar)], axis=1
         )
         by_azimuth = np.stack([-atoms[:, 1], atoms[:, 0], np.zeros(2)], axis=1)
-        gradient = np.stack([(in_space * by_polar).sum(1), (in_space * by_azimuth).sum(1)], axis=1)
-        return value, gradient.reshape(-1)
+        slope = np.stack([(in_space * by_polar).sum(1), (in_space * by_azimuth).sum(1)], axis=1)
+        return value, slope.reshape(-1)
 
     found = minimize(
         objective,
@@ -153,7 +157,7 @@ def _descend(od: Floats, weights: Floats, start: Floats) -> tuple[Floats, float,
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, _HALF_PI)] * 4,
-        options={"ftol": 0.0, "gtol": 1e-10, "maxiter": 500, "maxls": 50, "maxcor": 10},
+        options={"ftol": 0.0, "gtol": gradient, "maxiter": 500, "maxls": 50, "maxcor": 10},
     )
     return haematoxylin_first(_atoms(found.x)), float(found.fun), int(found.nfev)
 
@@ -202,8 +206,10 @@ def fit_dictionary(od: Floats, weights: npt.NDArray[np.int64], start: Floats) ->
     share = weights / weights.sum()
     coarse_od, coarse_share = _coarse(od, share)
     starts = [start, *(_CORNERS[[i, j]] for i in range(5) for j in range(i))]
-    rough = [_descend(coarse_od, coarse_share, s) for s in starts]
-    candidates = _distinct([fit[:2] for fit in rough])
-    fine = [_descend(od, share, atoms) for atoms, _ in candidates]
+    # the solver's algebra is of a few numbers, on which several threads only wait for each other
+    with threadpool_limits(1):
+        rough = [_descend(coarse_od, coarse_share, s, _ROUGH) for s in starts]
+        candidates = _distinct([fit[:2] for fit in rough])
+        fine = [_descend(od, share, atoms, _CONVERGED) for atoms, _ in candidates]
     optima = _distinct([fit[:2] for fit in fine])
     return DictionaryFit(*optima[0], n_optima=len(optima), n_evaluations=sum(fit[2] for fit in fine))

@@ -9,7 +9,6 @@ legacy ST arrays have such markers.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from histobench.imaging.colours import processors
 from histobench.imaging.headers import START_OF_FRAME, WITHOUT_LENGTH, unreadable
 from histobench.imaging.jpeg import Frame, find_damage, scan_marks
 
@@ -53,7 +53,7 @@ class JpegBands:
         self._slab_of: dict[int, _Slab] = {}  # by row of units
         slab_bytes = (_ROWS_AT_A_TIME + 2) * layout.lines_per_row * layout.width * 3
         self._most = max(4, _KEPT_BYTES // slab_bytes)
-        self._threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+        self._threads = processors()
 
     def expect(self, spans: Sequence[tuple[int, int]]) -> None:
         """Decode what windows from these tops to these bottoms will ask for, as far as it can be kept.
