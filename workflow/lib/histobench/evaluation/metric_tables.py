@@ -171,7 +171,8 @@ def metric_table(
                 continue
             rows.append((method.name, method.family, metric, better, value, low, high, *about))
             if metric == "rmse" and transform in LOG_BASE:
-                factors = (float(LOG_BASE[transform] ** number) for number in (value, low, high))
+                with np.errstate(over="ignore"):  # a network that diverged is off by an infinite factor
+                    factors = np.power(LOG_BASE[transform], [value, low, high]).tolist()
                 rows.append((method.name, method.family, "rmse_factor", better, *factors, *about))
     return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
 
