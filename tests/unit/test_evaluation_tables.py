@@ -11,6 +11,8 @@ from scipy import stats
 
 from histobench.errors import UserError
 from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
+from histobench.evaluation.gather import ScoredMethod
+from histobench.evaluation.metric_tables import metric_table
 from histobench.evaluation.results import average_seeds, read_scores, split_seed
 from histobench.evaluation.score import ScoredSection, score_and_describe
 from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
@@ -263,6 +265,14 @@ def test_planted_genes_are_found_and_null_genes_are_not(tables):
     assert set(genes.query("method == 'good' and found_q == 1 and metric == 'pearson'")["gene"]) >= set(
         GENES[:6]
     )
+
+
+def test_a_diverged_network_is_off_by_an_infinite_factor():
+    method = ScoredMethod("diverged", "deep", runs=[], facts=[], n_folds=3)
+    scores = {"diverged": {"rmse": np.full((3, 2), 1e6)}}
+    table = metric_table([method], scores, "log1p_cp10k", n_bootstrap=10, seed=0).set_index("metric")
+    assert table.loc["rmse", "value"] == 1e6
+    assert np.isposinf(table.loc["rmse_factor", ["value", "value_low", "value_high"]].astype(float)).all()
 
 
 def test_metrics_have_intervals_and_equal_the_leader_board(tables):
