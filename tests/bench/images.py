@@ -24,7 +24,7 @@ def section(folder: Path, mirror: Path | None, quick: bool) -> tuple[Path, np.nd
     from PIL import Image
 
     rng = np.random.default_rng(0)
-    size = 640 if quick else 8000
+    size = 2400 if quick else 8000
     coarse = rng.integers(120, 250, (size // 16, size // 16, 3), dtype=np.uint8)
     image = np.kron(coarse, np.ones((16, 16, 1), np.uint8))
     path = folder / "section.jpg"

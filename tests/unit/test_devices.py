@@ -1,4 +1,4 @@
-"""One process on each GPU. No GPU is needed: devices are names, and what is shared out are locks."""
+"""Processes on each GPU, one or as many as are allowed. No GPU is needed: devices are names, and what is shared out are locks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from histobench import devices
+from histobench.errors import UserError
 
 # Takes a device, says which, and keeps it until its input is closed.
 HOLD = """\
@@ -46,20 +47,20 @@ def test_there_is_nothing_to_choose_between_one_device_and_none(monkeypatch, tmp
     assert not list(tmp_path.iterdir())  # what a cluster assigned is not locked
 
 
+def start_holder(folder: Path, jobs_per_gpu: str | None = None) -> subprocess.Popen:
+    code = HOLD.format(library=str(Path(devices.__file__).parents[1]), folder=str(folder))
+    share = {} if jobs_per_gpu is None else {"HISTOBENCH_JOBS_PER_GPU": jobs_per_gpu}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={"CUDA_VISIBLE_DEVICES": "4,7", **share},
+    )  # fmt: skip
+
+
 def test_a_device_has_one_process_and_is_free_when_that_ends_in_any_way(tmp_path):
-    library = str(Path(devices.__file__).parents[1])
-    code = HOLD.format(library=library, folder=str(tmp_path))
-
-    def start():
-        return subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={"CUDA_VISIBLE_DEVICES": "4,7"},
-        )  # fmt: skip
-
-    holders = [start(), start()]
+    holders = [start_holder(tmp_path), start_holder(tmp_path)]
     taken = [holder.stdout.readline().strip() for holder in holders]
     assert sorted(taken) == ["4", "7"]
-    waiting = start()
+    waiting = start_holder(tmp_path)
     time.sleep(0.6)
     assert waiting.poll() is None
     holders[1].kill()
@@ -67,3 +68,24 @@ def test_a_device_has_one_process_and_is_free_when_that_ends_in_any_way(tmp_path
     for process in (holders[0], waiting):
         process.communicate()
     holders[1].communicate()
+
+
+def test_devices_that_are_shared_are_filled_evenly_and_not_beyond(tmp_path):
+    holders, taken = [], []
+    for _ in range(4):
+        holders.append(start_holder(tmp_path, "2"))
+        taken.append(holders[-1].stdout.readline().strip())
+    assert sorted(taken[:2]) == sorted(taken[2:]) == ["4", "7"]
+    waiting = start_holder(tmp_path, "2")
+    time.sleep(0.6)
+    assert waiting.poll() is None
+    for process in (*holders, waiting):
+        process.communicate()
+    assert waiting.returncode == 0
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "two", "", "1.5"])
+def test_a_share_that_is_no_number_is_refused(monkeypatch, said):
+    monkeypatch.setenv("HISTOBENCH_JOBS_PER_GPU", said)
+    with pytest.raises(UserError, match=r"HISTOBENCH_JOBS_PER_GPU.*whole number"):
+        devices.jobs_per_device()

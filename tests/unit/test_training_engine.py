@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +77,49 @@ def test_pixel_statistics_pool_all_pixels_of_all_batches() -> None:
 def test_a_blank_slide_has_usable_pixel_statistics() -> None:
     _, sd = pixel_statistics([torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)])
     assert sd == [1.0, 1.0, 1.0]
+
+
+class Overseen:
+    """Patches that note which thread reads them."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.readers = array, array.shape, []
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: object) -> np.ndarray:
+        self.readers.append(threading.current_thread().name.partition("_")[0])
+        return self.array[rows]
+
+
+def test_an_announced_batch_is_read_by_another_thread_and_is_the_same() -> None:
+    array = Overseen(patches(9, 10))
+    source = PatchSource([array])
+    rows, others = np.array([7, 0, 4]), np.array([1, 2])
+    plain = source.batch(rows)
+    assert set(array.readers) == {threading.current_thread().name}
+    array.readers.clear()
+    source.prefetch(rows)
+    assert torch.equal(source.batch(rows), plain)
+    assert set(array.readers) == {"patches"}
+    # an announcement that nothing came of is forgotten
+    source.prefetch(rows)
+    np.testing.assert_array_equal(source.batch(others).permute(0, 2, 3, 1).numpy(), array.array[others])
+    assert torch.equal(source.batch(rows), plain)
+
+
+def test_what_fails_while_reading_ahead_fails_where_the_batch_is_used() -> None:
+    source = PatchSource([patches(3, 10)])
+    source.prefetch(np.array([1, 3]))
+    with pytest.raises(IndexError):
+        source.batch(np.array([1, 3]))
+
+
+def test_patches_on_the_device_are_not_read_ahead() -> None:
+    source = PatchSource([patches(3, 10)], resident=True)
+    source.prefetch(np.array([1]))
+    assert source._ahead is None
 
 
 # -- augmentation -----------------------------------------------------------------------------------
@@ -209,6 +254,22 @@ def test_the_last_partial_batch_is_kept() -> None:
     assert seen == [8, 8, 8, 8, 8, 5]
 
 
+def test_each_batch_but_the_first_of_an_epoch_is_announced_before_it_is_used() -> None:
+    told: list[tuple[str, list[int]]] = []
+    loop = make_loop(epochs=2, prefetch=lambda rows: told.append(("announced", rows.tolist())))
+    inner = loop.step
+
+    def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        told.append(("used", batch.tolist()))
+        return inner(batch, rng)
+
+    loop.step = step
+    loop.run()
+    used = [rows for what, rows in told if what == "used"]
+    assert [what for what, _ in told] == 2 * (["used", "announced"] * 5 + ["used"])
+    assert [rows for what, rows in told if what == "announced"] == used[1:6] + used[7:12]
+
+
 @pytest.mark.parametrize("summed", [False, True])
 def test_loss_in_the_history_is_the_mean_per_spot(summed: bool) -> None:
     losses: list[float] = []
@@ -328,17 +389,18 @@ def test_a_missing_gpu_is_said_in_one_sentence() -> None:
         pick_device("gpu7")
 
 
-def _train_slowly(folder: Path) -> None:
-    """Train in a process of its own, slowly enough to be killed on the way."""
+def _train(folder: Path, steps: Any) -> None:
+    """Train in a process of its own, and count the steps of this life for who kills it."""
     torch.set_num_threads(1)
+    folder.mkdir(exist_ok=True)
     loop = make_loop(folder / "kept", epochs=40)
     step = loop.step
 
-    def slow(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        time.sleep(0.005)
+    def counted(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        steps.value += 1
         return step(batch, rng)
 
-    loop.step = slow
+    loop.step = counted
     loop.run()
     (folder / "weights").write_bytes(weights(loop))
 
@@ -348,21 +410,26 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     forked = multiprocessing.get_context("fork")  # a fresh interpreter would import torch six times
     rng = np.random.default_rng(8)
     for _ in range(5):
-        process = forked.Process(target=_train_slowly, args=(tmp_path,))
+        steps = forked.Value("i", 0, lock=False)
+        process = forked.Process(target=_train, args=(tmp_path, steps))
         process.start()
-        time.sleep(rng.uniform(0.05, 0.4))
+        wanted = rng.integers(2, 40)  # of 240 in all
+        while steps.value < wanted and process.is_alive():
+            time.sleep(0.0005)
+        time.sleep(rng.uniform(0, 0.005))  # somewhere in a step, or in saving what it did
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert process.exitcode == -signal.SIGKILL  # 240 steps of at least 5 ms take longer than that
+        assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / "kept" / "loop.pt").is_file() and not (tmp_path / "weights").exists()
-    process = forked.Process(target=_train_slowly, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    whole = make_loop(epochs=40)
-    whole.run()
-    assert (tmp_path / "weights").read_bytes() == weights(whole)
+    ends = []
+    for folder in (tmp_path, tmp_path / "undisturbed"):
+        process = forked.Process(target=_train, args=(folder, forked.Value("i", 0, lock=False)))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        ends.append((folder / "weights").read_bytes())
+    assert ends[0] == ends[1]
 
 
 def test_symmetries_of_bytes_and_of_numbers_are_the_same() -> None:

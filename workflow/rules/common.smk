@@ -12,7 +12,7 @@ from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
-from histobench.devices import visible_devices
+from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.expression.qc import PROFILES
@@ -34,16 +34,17 @@ CONFIG_FILES.sort(
 
 try:
     BENCH = Benchmark(config, PROJECT, CONFIG_FILES)
+    GPU_JOBS = len(visible_devices()) * jobs_per_device()
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # Stain and whose is the target; scale, or whose training sections set it; width.
 VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
 
-# As many jobs with a GPU at a time as this machine has devices, unless `--resources gpu=N` says otherwise. A cluster
+# As many jobs with a GPU at a time as this machine's devices take, unless `--resources gpu=N` says otherwise. A cluster
 # counts its own; that the run is for one shows in its number of jobs, because the executor is not known yet.
-if workflow.resource_settings.nodes is None and visible_devices():
-    workflow.global_resources.setdefault("gpu", len(visible_devices()))
+if workflow.resource_settings.nodes is None and GPU_JOBS:
+    workflow.global_resources.setdefault("gpu", GPU_JOBS)
 
 # Slides on a figure of maps: more would be too small to see.
 MAPPED_SLIDES = 4

@@ -1,8 +1,11 @@
-"""GPUs of this machine: which there are, and one process on each.
+"""GPUs of this machine: which there are, and a fixed number of processes on each, by default one.
 
 Snakemake counts GPUs (``--resources gpu=N``) but does not say which of them a job gets, so jobs that run at
 the same time would all take the first. A lock file for every device settles that, also between two runs. On a
 cluster the scheduler shows a job only its own devices.
+
+A network that learns from 32 patches at a time leaves a large GPU idle between its kernels. There several
+jobs, folds or seeds of one method for instance, share a device: ``HISTOBENCH_JOBS_PER_GPU`` says how many.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from histobench.errors import UserError
+
 log = logging.getLogger(__name__)
 
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _WAIT_SECONDS = 0.5
+_SHARE = "HISTOBENCH_JOBS_PER_GPU"
 
 # Locks last as long as their file is open: until the process ends, however it ends.
 _held: list[int] = []
@@ -32,10 +38,25 @@ def visible_devices() -> list[str]:
     return names[: names.index("-1")] if "-1" in names else names  # CUDA ignores all from -1 on
 
 
-def claim_device(folder: str | Path | None = None) -> str | None:
-    """Take one of several GPUs for this process alone and hide the others from it; waits for a free one.
+def jobs_per_device() -> int:
+    """Return how many processes may share a GPU: the environment variable ``HISTOBENCH_JOBS_PER_GPU``, or 1.
 
-    Must run before CUDA is used. With one GPU there is nothing to choose, and without any nothing to take.
+    Raises
+    ------
+    UserError
+        The variable is not a whole number above zero.
+    """
+    said = os.environ.get(_SHARE, "1")
+    if not (said.isascii() and said.isdigit() and int(said)):
+        raise UserError(f"the environment variable {_SHARE} is {said!r}; set it to a whole number from 1 on.")
+    return int(said)
+
+
+def claim_device(folder: str | Path | None = None) -> str | None:
+    """Take a place on one of several GPUs and hide the others from this process; waits for a free place.
+
+    There are :func:`jobs_per_device` places on each; the emptiest GPUs are filled first. Must run before CUDA
+    is used. With one GPU there is nothing to choose, and without any nothing to take.
 
     Parameters
     ----------
@@ -52,10 +73,14 @@ def claim_device(folder: str | Path | None = None) -> str | None:
     if len(devices) < 2:
         return devices[0] if devices else None
     place = Path(folder or tempfile.gettempdir())
-    locks = {device: _open(place / f"histobench-gpu-{device}.lock") for device in devices}
+    locks = {
+        (device, number): _open(place / f"histobench-gpu-{device}-{number}.lock")
+        for number in range(jobs_per_device())
+        for device in devices
+    }
     waited = False
     while True:
-        for device, lock in locks.items():
+        for (device, _), lock in locks.items():
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -261,6 +261,7 @@ class BrSTNet:
             optimiser=optimiser,
             scheduler=self._scheduler(optimiser),
             step=step,
+            prefetch=source.prefetch,
             device=device,
             after_epoch=score,
             keep_best="valid_mse",

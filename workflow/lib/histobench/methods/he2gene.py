@@ -254,6 +254,7 @@ class HE2Gene:
             network=network,
             **stepped_adam(self, network),
             step=step,
+            prefetch=source.prefetch,
             device=device,
             after_epoch=lambda epoch: self._score(study, source, seed_for(context.seed, "valid", epoch)),
             keep_best="valid_mse",

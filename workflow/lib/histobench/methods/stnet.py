@@ -247,6 +247,7 @@ class STNet:
                 weight_decay=self.weight_decay,
             ),
             step=step,
+            prefetch=data.source.prefetch,
             rows=rows,
             epochs=epochs,
             batch_size=self.batch_size,

@@ -166,6 +166,7 @@ class TumourNetwork:
             network=network,
             **stepped_adam(self, network),
             step=step,
+            prefetch=source.prefetch,
             rows=learn,
             device=self._device,
             after_epoch=score,

@@ -79,8 +79,11 @@ def describe(
     start = reported = time.perf_counter()
     for first in range(0, len(source), batch_size):
         rows = np.arange(first, min(first + batch_size, len(source)))
+        pixels = source.batch(rows)
+        if first + batch_size < len(source):
+            source.prefetch(np.arange(first + batch_size, min(first + 2 * batch_size, len(source))))
         with torch.autocast(where.type, torch.bfloat16, enabled=reduced):
-            out = network(source.batch(rows))
+            out = network(pixels)
         found.append(out.float().cpu().numpy())
         if time.perf_counter() - reported > 10:
             reported = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histobench.evaluation.across import QUESTIONS
 from histobench.figures.text import count, signed
 from histobench.report.embed import Downloads
-from histobench.report.experiment_tables import mark_methods
+from histobench.report.experiment_tables import interval, mark_methods
 from histobench.report.tables import Column, Loaded, View, load, percent, probability, r3, view, whole
 from histobench.report.verdict import COMPETITORS
 
@@ -28,8 +28,7 @@ CONTRASTS = (
     Column("pearson_base", "r, base", r3, "over the patients and genes that both experiments score"),
     Column("pearson_other", "r, other", r3, "over the patients and genes that both experiments score"),
     Column("change", "Change", _change, "other minus base, paired over patients"),
-    Column("change_low", "95 % low", r3, "lower end of the percentile bootstrap interval over patients"),
-    Column("change_high", "95 % high", r3, "upper end of the percentile bootstrap interval over patients"),
+    *interval("change"),
     Column("p_wilcoxon", "p", probability, "two-sided Wilcoxon signed-rank test over patients"),
     Column("p_holm", "p Holm", probability, "Holm over the methods of this pair of experiments"),
     Column("smallest_p", "smallest p", probability, "the smallest p that so many patients can give"),
@@ -44,8 +43,7 @@ TRANSFER = (
     Column("tested_on", "Tested on", choose=True, numeric=False),
     Column("arm", "Tested are", choose=True, numeric=False),
     Column("pearson", "r", r3),
-    Column("pearson_low", "95 % low", r3, "lower end of the percentile bootstrap interval over patients"),
-    Column("pearson_high", "95 % high", r3, "upper end of the percentile bootstrap interval over patients"),
+    *interval("pearson"),
     Column("ceiling_fraction", "of ceiling", percent, "score as a fraction of the noise ceiling"),
     Column("n_genes", "Genes", whole),
     Column("n_patients", "Patients", whole),

@@ -34,12 +34,22 @@ if TYPE_CHECKING:
 LARGEST_OTHER = 400
 # The row of measured expression in tables of methods.
 OBSERVED = "observed"
+
+
+def interval(value: str) -> tuple[Column, Column]:
+    """Return the columns for the ends of a value's interval."""
+    text = "end of the percentile bootstrap interval over patients"
+    return (
+        Column(f"{value}_low", "95 % low", r3, f"lower {text}"),
+        Column(f"{value}_high", "95 % high", r3, f"upper {text}"),
+    )
+
+
 LEADERBOARD = (
     Column("method", "Method", numeric=False),
     Column("family", "Family", lambda value: FAMILY_TITLES.get(value, value), choose=True, numeric=False),
     Column("pearson", "r", r3, "Pearson r per gene and section, averaged over sections, patients, genes"),
-    Column("pearson_low", "95 % low", r3, "lower end of the percentile bootstrap interval over patients"),
-    Column("pearson_high", "95 % high", r3, "upper end of the percentile bootstrap interval over patients"),
+    *interval("pearson"),
     Column("ceiling_fraction", "of ceiling", percent, "score as a fraction of the noise ceiling"),
     Column("spearman", "Spearman", r3),
     Column("rmse", "RMSE", r3, "root mean squared error on the scale of the targets"),

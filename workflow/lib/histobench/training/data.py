@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class PatchSource:
     """Numbered patches of several sections.
 
     Where they fit, patches lie on the device as uint8 and a batch is one gather there; otherwise a batch
-    is read from the memory maps. Either way the numbers are the same.
+    is read from the memory maps, by a thread of its own if it was announced (:meth:`prefetch`). Either way
+    the numbers are the same.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ class PatchSource:
         self._plain = {array.shape[1:3] for array in self._arrays} <= {(self.input_px, self.input_px)}
         lengths = [len(array) for array in self._arrays]
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: tuple[np.ndarray, Future[torch.Tensor]] | None = None
         self._resident: torch.Tensor | None = None
         if self._fits() if resident is None else resident:
             self._resident = torch.empty(
@@ -116,12 +120,27 @@ class PatchSource:
             number = section[place]
             target[place] = self._arrays[number][rows[place] - self._starts[number]]
 
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Begin to read the batch that will be asked for next, while the caller does something else.
+
+        Has no effect where the patches are on the device already.
+        """
+        if self._resident is not None:
+            return
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches")
+        rows = np.asarray(rows)
+        self._ahead = rows, self._reader.submit(self._read, rows)
+
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """Return patches by number: uint8, (batch, 3, px, px), on the device."""
+        rows = np.asarray(rows)
         if self._resident is None:
-            return self._read(np.asarray(rows))
-        chosen = on_device(np.asarray(rows), self.device)
-        return self._resident.index_select(0, chosen).permute(0, 3, 1, 2)
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and np.array_equal(ahead[0], rows):
+                return ahead[1].result()
+            return self._read(rows)
+        return self._resident.index_select(0, on_device(rows, self.device)).permute(0, 3, 1, 2)
 
 
 def pixel_statistics(batches: Sequence[torch.Tensor]) -> tuple[list[float], list[float]]:

@@ -41,6 +41,9 @@ class Loop:
         told the history entry ``keep_best``.
     step
         Computes the loss of a batch of spots.
+    prefetch
+        Told the numbers of the next batch as soon as ``step`` has drawn its own, so that they can be read
+        while this one is learnt from.
     rows
         Numbers of the spots to learn from; every epoch shuffles them anew.
     epochs, batch_size
@@ -77,6 +80,7 @@ class Loop:
     device: torch.device
     scheduler: Any = None
     summed_loss: bool = False
+    prefetch: Callable[[np.ndarray], None] | None = None
     after_epoch: Callable[[int], Row] | None = None
     keep_best: str | None = None
     patience: int | None = None
@@ -138,12 +142,15 @@ class Loop:
 
     def _run_epoch(self, epoch: int, first_step: int) -> None:
         order = np.random.default_rng(seed_for(self.seed, "order", epoch)).permutation(self.rows)
-        starts = range(0, len(order), self.batch_size)
+        steps = -(-len(order) // self.batch_size)
         begin, before = time.perf_counter(), self._sums["seconds"]
         self.network.train()
-        for number in range(first_step, len(starts)):
-            batch = order[starts[number] : starts[number] + self.batch_size]
-            self._one_step(batch, seed_for(self.seed, "step", epoch, number))
+        for number in range(first_step, steps):
+            self._one_step(
+                self._batch(order, number),
+                seed_for(self.seed, "step", epoch, number),
+                self._batch(order, number + 1),
+            )
             self._sums["seconds"] = before + time.perf_counter() - begin
             if self.checkpoint.due():
                 self._save(epoch, number + 1)
@@ -171,11 +178,16 @@ class Loop:
         shown = ", ".join(f"{k} {v:.5g}" for k, v in row.items() if k not in ("stage", "epoch"))
         log.info("%s: epoch %d of %d: %s", self.stage, epoch, self.epochs, shown)
 
-    def _one_step(self, batch: np.ndarray, seed: int) -> None:
+    def _batch(self, order: np.ndarray, number: int) -> np.ndarray:
+        return order[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def _one_step(self, batch: np.ndarray, seed: int, following: np.ndarray) -> None:
         self._seed_dropout(seed)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             loss = self.step(batch, np.random.default_rng(seed))
+        if self.prefetch is not None and len(following):
+            self.prefetch(following)
         loss.backward()
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)

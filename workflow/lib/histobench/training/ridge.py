@@ -82,8 +82,21 @@ class Ridge:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return float32, (spots, genes)."""
-        values: np.ndarray = (np.asarray(features, np.float64) @ self.weight + self.bias).astype(np.float32)
-        return values
+        values = _product(np.asarray(features, np.float64), self.weight)
+        values += self.bias
+        return values.astype(np.float32)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Multiply float64 matrices with SciPy's BLAS.
+
+    NumPy has its own, whose threads spin for a while after each product; the factorisations, which are
+    SciPy's, then take nearly twice the time.
+    """
+    from scipy.linalg.blas import dgemm
+
+    product: np.ndarray = dgemm(1.0, right.T, left.T).T
+    return product
 
 
 def _centred(sums: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,16 +135,17 @@ def solve(sums: Moments, alphas: Sequence[float]) -> list[Ridge]:
         np.fill_diagonal(penalised, gram.diagonal() + alpha)
         factor = cho_factor(penalised, lower=True, overwrite_a=True, check_finite=False)
         weight = cho_solve(factor, cross, check_finite=False) / scale[:, None]
-        fits.append(Ridge(weight, y_mean - x_mean @ weight, float(alpha)))
+        bias = y_mean - _product(x_mean[None], weight)[0]
+        fits.append(Ridge(weight, bias, float(alpha)))
     return fits
 
 
 def squared_error(fit: Ridge, sums: Moments) -> float:
     """Sum of squared errors of a fit on spots known by their sums only."""
     w, b = fit.weight, fit.bias
-    quadratic = np.einsum("dg,dg->g", w, sums.xx @ w)
+    quadratic = np.einsum("dg,dg->g", w, _product(sums.xx, w))
     error = sums.yy - 2 * (np.einsum("dg,dg->g", w, sums.xy) + b * sums.y)
-    error += quadratic + 2 * b * (sums.x @ w) + sums.n * b * b
+    error += quadratic + 2 * b * _product(sums.x[None], w)[0] + sums.n * b * b
     return float(error.sum())
 
 
