@@ -31,6 +31,8 @@ class Comparison:
         Where the other way is only done in part: by how much its time is multiplied.
     repeats
         Least number of turns.
+    ceiling
+        Units per second that the device could do at most, by what was measured of it; None where not known.
     warm
         Whether the other way is also run once before, and its result compared; not where that takes minutes.
     """
@@ -46,6 +48,7 @@ class Comparison:
     factor: float = 1.0
     repeats: int = 5
     note: str = ""
+    ceiling: float | None = None
     warm: bool = True
 
 
@@ -75,7 +78,7 @@ def compare(case: Comparison) -> dict[str, object]:
         ours.run(case.ours)
     ratio = case.factor * np.array(theirs.wall) / np.array(ours.wall)
     cpu = case.factor * np.array(theirs.cpu) / np.maximum(ours.cpu, 0.01)
-    median = float(np.median(ratio))
+    median, rate = float(np.median(ratio)), case.units / float(np.median(ours.wall))
     return {
         "stage": case.stage,
         "against": case.against,
@@ -88,7 +91,8 @@ def compare(case: Comparison) -> dict[str, object]:
         "ours_seconds": float(np.median(ours.wall)),
         "theirs_seconds": case.factor * float(np.median(theirs.wall)),
         "unit": case.unit,
-        "ours_per_second": case.units / float(np.median(ours.wall)),
+        "ours_per_second": rate,
+        "of_ceiling": None if case.ceiling is None else rate / case.ceiling,
         "theirs_per_second": case.units / (case.factor * float(np.median(theirs.wall))),
         "repeats": case.repeats,
         "agreement": agreement,
@@ -99,7 +103,8 @@ def compare(case: Comparison) -> dict[str, object]:
 def show(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Print and return the table of all comparisons."""
     table = pd.DataFrame(rows)
-    columns = ["stage", "against", "ratio", "ratio_low", "ratio_high", "ratio_cpu", "target", "agreement"]
+    columns = ["stage", "against", "ratio", "ratio_low", "ratio_high", "ratio_cpu", "target", "of_ceiling"]
+    columns.append("agreement")
     print(table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,43 @@ def tissue_like(n: int, width: int) -> np.ndarray:
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
 
 
+def ceiling(network: Any, width: int, device: str, *, passes: int, reduced: bool) -> float:
+    """Images per second if every operation ran as fast as a large matrix product, as measured here and now.
+
+    Parameters
+    ----------
+    network
+        Takes uint8 (1, 3, width, width).
+    passes
+        How many times the operations of a forward pass: 1, or 3 with the backward pass.
+    reduced
+        In bfloat16.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    place = torch.device(device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 3, width, width, dtype=torch.uint8, device=place))
+    size = 4096
+    matrix = torch.randn(size, size, device=place, dtype=torch.bfloat16 if reduced else torch.float32)
+    best = float("inf")
+    for _ in range(4):
+        begin = time.perf_counter()
+        matrix @ matrix
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best / (passes * counter.get_total_flops())
+
+
 def features(quick: bool, device: str) -> Comparison:
     """Frozen features of ResNet-50."""
     import torch
 
     from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
     from histobench.networks.features import describe, frozen_network
+    from histobench.training.device import has_bfloat16
 
     n, width = (4, 64) if quick else (32, 224)
     pixels = tissue_like(n, width)
@@ -48,6 +80,7 @@ def features(quick: bool, device: str) -> Comparison:
     return Comparison(
         "frozen features, ResNet-50", "PyTorch in float32, eager", ours, theirs, same, target=4, units=n,
         unit="image", repeats=3, note=f"{width} px, {device}",
+        ceiling=None if quick else ceiling(frozen, width, device, passes=1, reduced=has_bfloat16(torch.device(device))),
     )  # fmt: skip
 
 
@@ -120,5 +153,6 @@ def training(quick: bool, device: str, architecture: str) -> Comparison:
     return Comparison(
         f"training, {architecture}", "bare passes on synthetic input on the device", ours, theirs, same,
         target=0.7 if gpu else 0.9, units=n, unit="image", repeats=3,
+        ceiling=None if quick else ceiling(network, width, device, passes=3, reduced=gpu),
         note=f"{width} px, batches of {size}, {device}; below 1 by what batches, augmentation and records cost",
     )  # fmt: skip

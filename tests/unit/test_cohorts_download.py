@@ -415,6 +415,17 @@ def test_damaged_mirror_without_network_is_named(tmp_path: Path) -> None:
     assert list((tmp_path / "raw").iterdir()) == []
 
 
+def test_a_mirror_that_is_elsewhere_than_thought_is_named_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        download(
+            tmp_path / "raw" / NAME, urls=[], checksum=SHA256, mirrors=[f"mirror/{NAME}"], patience=QUICK
+        )
+    assert f"there is no {tmp_path / 'mirror' / NAME}" in str(caught.value)
+
+
 def test_no_network_is_one_sentence_with_the_way_out(server: Server, tmp_path: Path) -> None:
     server.close()
     with pytest.raises(UserError) as caught:

@@ -156,6 +156,9 @@ def _give_up(
             "or, if the publisher has replaced the file, check it and update resources/data_lock.tsv."
         )
     where = "in none of the mirrors" if mirrors else "in no mirror (none is configured)"
+    absent = [str(Path(mirror).absolute()) for mirror in mirrors if not Path(mirror).is_file()]
+    if absent:  # whole, since a relative path may start elsewhere than was thought
+        where += f" (there is no {' and no '.join(absent)})"
     offline = bool(web) and all(problem.unreachable for problem in web)
     reason = "no server could be reached" if offline else "it could not be downloaded"
     raise UserError(
