@@ -89,7 +89,7 @@ def test_a_users_own_module_counts_with_what_it_imports_of_its_package(tmp_path,
 
 def test_every_rule_hashes_what_its_script_imports(project):
     """A rule whose hash misses a module would not notice that module's edits."""
-    rules = "\n".join(file.read_text() for file in sorted((project / "workflow/rules").glob("*.smk")))
+    rules = "\n".join(file.read_text() for file in sorted((project / "workflow/rules").rglob("*.smk")))
     blocks = re.split(r"\nrule ", rules)
     seen = 0
     for script in sorted((project / "workflow/scripts").glob("*.py")):
@@ -104,7 +104,7 @@ def test_every_rule_hashes_what_its_script_imports(project):
             found = re.search(r"code=(.*?)\n    script:", block, re.S)
             assert found, f"{script.name}: its rule has no code hash"
             named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', found.group(1)))
-            if not named:  # a function of the wildcards, in common.smk
+            if not named:  # a function of the wildcards, in the folder common
                 function = re.search(
                     rf"def {found.group(1).strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S
                 )

@@ -25,7 +25,7 @@ def test_an_environment_pins_the_locked_versions(project, name):
 
 
 def test_every_environment_is_used_and_every_used_one_exists(project):
-    rules = "\n".join(file.read_text() for file in (project / "workflow/rules").glob("*.smk"))
+    rules = "\n".join(file.read_text() for file in (project / "workflow/rules").rglob("*.smk"))
     named = set(re.findall(r"envs/([a-z]+)\.yaml", rules))
     assert named == {file.stem for file in (project / "envs").glob("*.yaml")}
 

@@ -29,7 +29,7 @@ BY_NAME = {
 
 def rules(project):
     """(rule, environment, script) of every rule that has a script."""
-    for file in sorted((project / "workflow/rules").glob("*.smk")):
+    for file in sorted((project / "workflow/rules").rglob("*.smk")):
         for block in re.split(r"\n(?=rule )", file.read_text()):
             name = re.match(r"\s*rule (\w+):", block)
             script = re.search(r"scripts/(\w+)\.py", block)

@@ -424,7 +424,7 @@ def test_numbers_are_printed_for_people(show, value, text):
 
 def test_every_table_of_a_run_has_a_title_and_a_caption(project):
     listed = re.search(
-        r"^TABLES = \[(.*?)\]", (project / "workflow/rules/common.smk").read_text(), re.M | re.S
+        r"^TABLES = \[(.*?)\]", (project / "workflow/rules/common/results.smk").read_text(), re.M | re.S
     )
     names = set(re.findall(r'"(\w+)"', listed.group(1))) - {
         "leaderboard",

@@ -88,7 +88,7 @@ def test_section_wise_folds_declared_as_patient_wise(checkout):
 def test_a_panel_computed_on_test_patients(checkout):
     """A mistake in the rules: the panel of a fold sees all sections, whatever the configuration says."""
     with checkout.edit(
-        "workflow/rules/common.smk",
+        "workflow/rules/common/experiments.smk",
         'return fold_sections(wildcards, "train", "valid")',
         'return experiment_of(wildcards)["sections"]',
     ):

@@ -1,0 +1,260 @@
+"""Figures of an experiment: which can be drawn, from what, and with which settings. No rules here."""
+
+
+def experiment_figures(name):
+    """Figures that an experiment can have, as they declare it."""
+    values = figure_values(name)
+    return [name for name, entry in catalogue().items() if not entry.left_out(values)]
+
+
+def figures_left_out(name):
+    """Why an experiment has no such figure, by figure."""
+    values = figure_values(name)
+    reasons = {figure: entry.left_out(values) for figure, entry in catalogue().items()}
+    return {figure: reason for figure, reason in reasons.items() if reason}
+
+
+def map_section(experiment):
+    return experiment["maps"].get("section", experiment["sections"][0])
+
+
+def map_methods(experiment):
+    """Methods on the maps: as configured, or up to three networks after two classical learners, or any."""
+    classical = arms_with(experiment, families=("classical",))
+    deep = arms_with(experiment, families=("deep",))
+    if (
+        shown_first(experiment) in deep
+    ):  # before the others, so that it is among the first three
+        deep.sort(key=lambda arm: arm != shown_first(experiment))
+    chosen = classical[: max(2, 5 - len(deep))]
+    return (
+        experiment["maps"].get("methods")
+        or [*chosen, *deep[: 5 - len(chosen)]]
+        or list(experiment["methods"])[:5]
+    )
+
+
+def shown_first(experiment):
+    """The method that an experiment sets against another, or nothing; scores are not known when planning."""
+    return (list(experiment.get("scatter") or ()) + [""])[-1]
+
+
+def leading_method(experiment):
+    """The method of figures that show a single one: that of the comparison, else the last one on the maps."""
+    shown = map_methods(experiment)
+    return shown_first(experiment) if shown_first(experiment) in shown else shown[-1]
+
+
+def arms_with(experiment, families=None, entries=None, needs=()):
+    """Methods of an experiment of certain families, entry modules and needs."""
+    return [
+        arm
+        for arm, method in experiment["methods"].items()
+        if (families is None or method["family"] in families)
+        and (entries is None or method["entry"].split(":")[0].split(".")[-1] in entries)
+        and all(method["needs"].get(need) for need in needs)
+    ]
+
+
+def protocol(experiment):
+    """In what the experiments of one cohort can differ."""
+    patches = experiment["patches"] or {}
+    return {
+        "folds": experiment["folds"]["scheme"],
+        "transform": experiment["transform"],
+        "stain": patches.get("stain"),
+        "window": (patches.get("um_per_px"), patches.get("width_px")),
+        "weights": experiment["weights"],
+    }
+
+
+def repeats(name, key):
+    """Other experiments of this run on the same sections that differ in one respect, and perhaps the name."""
+    if name in BENCH.branches:
+        return []
+    own = BENCH.experiments[name]
+
+    def differ(other):
+        mine, theirs = protocol(own), protocol(other)
+        return [part for part in mine if mine[part] != theirs[part]]
+
+    return [
+        other
+        for other, experiment in BENCH.experiments.items()
+        if other != name
+        and experiment["cohort"] == own["cohort"]
+        and key in differ(experiment)
+        and (key == "folds" or differ(experiment) == [key])
+    ]
+
+
+@functools.cache
+def figure_values(name):
+    """What an experiment has for each placeholder of the figures' inputs; a name, or a list of names."""
+    experiment = BENCH.described(name)
+    cohort = experiment["cohort"]
+    records = BENCH.cohorts[cohort]["sections"]
+    methods = list(experiment["methods"])
+    section = map_section(experiment)
+    folds = experiment["folds"]["made"].values()
+    deep = arms_with(experiment, families=("deep",))
+    labelled = arms_with(experiment, needs=("labels", "features"))
+    labelled += arms_with(experiment, needs=("labels", "patches"))
+    patients = sorted(
+        {records[section]["patient"] for section in experiment["sections"]}
+    )
+    used_entries = [method["entry"] for method in experiment["methods"].values()]
+    has_image = experiment["patches"] and "image" in section_raw(cohort, section)
+    slide_cohort = next((other for other, _ in external_slides(name)), "")
+    leader = leading_method(experiment)
+    slide_method = (
+        leader
+        if leader in image_methods(name)
+        else (image_methods(name)[-1:] + [""])[0]
+    )
+    return {
+        "experiment": name,
+        "cohort": cohort,
+        "fold": [fold.name for fold in folds],
+        "method": methods,
+        "run": list(BENCH.arms(name)),
+        "pair": methods[:2] if len(methods) > 1 else [],
+        "patients": patients if len(patients) > 1 else [],
+        "leader": leader,
+        "deep": deep,
+        "latent": (
+            arms_with(experiment, families=("deep",), needs=("patches",)) + [""]
+        )[0],
+        "baseline": arms_with(
+            experiment, entries=("tumour_label", "nuclei_forest", "nmf_composition")
+        ),
+        "tumour_method": labelled,
+        "ablation": [
+            arm
+            for arm, method in experiment["methods"].items()
+            if used_entries.count(method["entry"]) > 1
+        ],
+        "attributed": (
+            arms_with(experiment, families=("deep",), entries=("stnet",)) + [""]
+        )[0],
+        "autoencoder": (arms_with(experiment, entries=("histospace",)) + [""])[0],
+        "map_method": map_methods(experiment),
+        "map_section": section,
+        "map_fold": next((fold.name for fold in folds if section in fold.test), ""),
+        "map_image": section_raw(cohort, section)["image"] if has_image else "",
+        "section": experiment["sections"],
+        "stained": (
+            [s for s in experiment["sections"] if "image" in section_raw(cohort, s)]
+            if experiment["patches"]
+            else []
+        ),
+        "patches": patch_variant(experiment) if experiment["patches"] else "",
+        "truth": "planted" if cohort in simulated_cohorts() else "",
+        "external": [
+            other["cohort"]
+            for other in experiment["external"]
+            if BENCH.cohorts[other["cohort"]]["origin"] != "slides"
+        ],
+        "slide_cohort": slide_cohort,
+        "slide_method": slide_method,
+        "slide": shown_slides(name),
+        "slide_image": [
+            section_raw(slide_cohort, slide)["slide"] for slide in shown_slides(name)
+        ],
+        "paper": name if experiment["mode"] == "paper" else "",
+        "section_wise": (
+            [
+                other
+                for other in repeats(name, "folds")
+                if BENCH.experiments[other]["folds"]["scheme"]
+                == "leave_one_section_out"
+            ]
+            if experiment["folds"]["scheme"] != "leave_one_section_out"
+            else []
+        ),
+        "other_transform": repeats(name, "transform"),
+        "other_stain": repeats(name, "stain"),
+        "other_window": repeats(name, "window"),
+        "other_weights": repeats(name, "weights"),
+    }
+
+
+def figure_input(wildcards):
+    """What a figure is drawn from."""
+    files = catalogue()[wildcards.figure].files(figure_values(wildcards.experiment))
+    if wildcards.experiment not in BENCH.branches:
+        return files
+    # the models of a branch are those of its experiment
+    models = f"results/{wildcards.experiment}/models/"
+    home = f"results/{trained_by(wildcards.experiment)}/models/"
+    return {
+        kind: (
+            [path.replace(models, home) for path in value]
+            if isinstance(value, list)
+            else value.replace(models, home)
+        )
+        for kind, value in files.items()
+    }
+
+
+def experiment_facts(name):
+    """What captions say of an experiment."""
+    experiment = BENCH.described(name)
+    cohort = BENCH.cohorts[experiment["cohort"]]
+    patients = patients_of(experiment, experiment["sections"])
+    return {
+        "cohort": experiment["cohort"],
+        "experiment": name,
+        "families": {
+            arm: method["family"]
+            for arm, method in sorted(experiment["methods"].items())
+        },
+        "folds": experiment["folds"]["scheme"],
+        "mode": experiment["mode"],
+        "n_patients": len(set(patients.values())),
+        "n_sections": len(patients),
+        "panel": dict(sorted(experiment["panel"].items())),
+        "pitch_um": cohort["pitch_um"],
+        "qc": experiment["qc"],
+        "seeds": experiment["seeds"],
+        "titles": {
+            arm: method["title"]
+            for arm, method in sorted(experiment["methods"].items())
+        },
+        "transform": experiment["transform"],
+    }
+
+
+def slide_facts(name):
+    """What maps of slides show, beside the files: whose slides, by which model, which genes."""
+    values = figure_values(name)
+    if not values["slide_cohort"]:
+        return {}
+    cohort = BENCH.cohorts[values["slide_cohort"]]
+    return {
+        "cohort": values["slide_cohort"],
+        "groups": cohort["options"].get("groups"),
+        "method": values["slide_method"],
+        "tile_um": cohort["options"]["um_per_px"] * cohort["options"]["width_px"],
+    }
+
+
+def figure_settings(wildcards):
+    """What captions say of the experiment, and what the figure declares besides."""
+    experiment = experiment_of(wildcards)
+    values = figure_values(wildcards.experiment)
+    further = {
+        "entries": {
+            arm: method["entry"] for arm, method in experiment["methods"].items()
+        },
+        "genes": experiment["maps"].get("genes", []),
+        "leader": values["leader"],
+        "pair": experiment.get("scatter", []),
+        "section": map_section(experiment),
+        "slides": slide_facts(wildcards.experiment),
+    }
+    declared = catalogue()[wildcards.figure].settings
+    return {
+        **experiment_facts(wildcards.experiment),
+        **{key: further[key] for key in declared},
+    }
