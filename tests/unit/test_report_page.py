@@ -11,6 +11,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from unit import result_tables
@@ -445,20 +446,36 @@ def test_missing_values_sort_last_and_read_as_a_dash():
     assert (cell.text, cell.sort) == ("–", "")
 
 
-def test_downloads_compress_and_refuse_by_size(tmp_path, monkeypatch):
+def test_downloads_compress_and_come_once(tmp_path):
     content = b"gene\n" + b"GNAS\n" * 60_000
     (tmp_path / "big.tsv").write_bytes(content)
     downloads = embed.Downloads()
     entry = downloads.add(tmp_path / "big.tsv", "g")
+    assert downloads.add(tmp_path / "big.tsv", "g") is entry
+    assert downloads.add(tmp_path / "none.tsv", "g") is None
+    downloads.embed()
     assert entry.name == "big.tsv.gz" and entry.size_text == "300 kB"
     assert gzip.decompress(base64.b64decode(entry.href.split(",", 1)[1])) == content
-    assert (
-        downloads.add(tmp_path / "big.tsv", "g") is entry
-        and downloads.add(tmp_path / "none.tsv", "g") is None
-    )
-    monkeypatch.setattr(embed, "LARGEST_TOTAL", 10)
-    refused = downloads.add(tmp_path / "big.tsv", "other")
-    assert refused.href is None and str(tmp_path / "big.tsv") in refused.reason
+
+
+def test_where_there_is_no_room_for_all_downloads_the_largest_are_named_instead(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    downloads = embed.Downloads()
+    for name, size in (("genes.tsv", 5000), ("leaderboard.tsv", 300), ("cost.tsv", 200)):
+        (tmp_path / name).write_bytes(rng.bytes(size))
+        downloads.add(tmp_path / name, "tables")
+    monkeypatch.setattr(embed, "LARGEST_TOTAL", 1000)
+    downloads.embed()
+    genes, *others = downloads.by_group()["tables"]
+    assert genes.href is None and str(tmp_path / "genes.tsv") in genes.reason
+    assert genes.name == "genes.tsv"
+    assert all(item.href and not item.reason for item in others)
+
+
+def test_very_many_figures_are_less_sharp():
+    assert embed.figure_width(49) == embed.figure_width(100) == 1200
+    assert embed.figure_width(220) == pytest.approx(1200 / 2**0.5, abs=1)
+    assert embed.figure_width(100_000) == 600
 
 
 def test_previews_are_small_jpegs(tmp_path):

@@ -62,7 +62,9 @@ class ExperimentView:
     power: list[str]
 
 
-def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -> ExperimentView:
+def experiment_view(
+    name: str, entry: Mapping[str, Any], downloads: Downloads, figure_px: int
+) -> ExperimentView:
     """Read the result files of one experiment and prepare them for the page."""
     settings = dict(entry.get("settings") or {})
     folder = Path(entry["tables"]) if entry.get("tables") else None
@@ -104,7 +106,7 @@ def experiment_view(name: str, entry: Mapping[str, Any], downloads: Downloads) -
         tables=tables,
         others=others,
         charts=leaderboard_charts(name, loaded["leaderboard"].table, settings),
-        figures=_figures(name, entry.get("figures") or {}, downloads),
+        figures=_figures(name, entry.get("figures") or {}, downloads, figure_px),
         left_out=sorted((entry.get("figures_left_out") or {}).items()),
         maps=maps,
         looks=script_json(
@@ -239,23 +241,23 @@ def _lost_methods(
 
 
 def _figures(
-    name: str, figures: Mapping[str, Mapping[str, Any]], downloads: Downloads
+    name: str, figures: Mapping[str, Mapping[str, Any]], downloads: Downloads, width: int
 ) -> dict[str, list[FigureView]]:
     """Return the figures by group, in the order in which groups arrive."""
     groups: dict[str, list[FigureView]] = {}
     for key, figure in figures.items():
         groups.setdefault(str(figure.get("group") or "figures").capitalize(), []).append(
-            _figure(name, key, figure, downloads)
+            _figure(name, key, figure, downloads, width)
         )
     return groups
 
 
-def _figure(name: str, key: str, figure: Mapping[str, Any], downloads: Downloads) -> FigureView:
+def _figure(name: str, key: str, figure: Mapping[str, Any], downloads: Downloads, width: int) -> FigureView:
     """Embed one figure; its caption is text or the path of a text file."""
     caption = str(figure.get("caption") or "")
     if caption.endswith(".txt"):
         caption = Path(caption).read_text(encoding="utf-8").strip() if Path(caption).is_file() else ""
-    uri = figure_uri(figure.get("svg"), figure.get("png"))
+    uri = figure_uri(figure.get("svg"), figure.get("png"), width)
     table = downloads.add(figure["table"], f"{name}: figures", f"{key}.tsv") if figure.get("table") else None
     title = str(figure.get("title") or key.replace("_", " ").capitalize())
     alt = f"{title}. {caption.split('. ')[0]}".strip()

@@ -11,7 +11,7 @@ from histobench.files import atomic_path, read_json, read_table
 from histobench.report.across import across_view
 from histobench.report.charts import map_specs, vega_script
 from histobench.report.cohort import cohort_view
-from histobench.report.embed import Downloads
+from histobench.report.embed import Downloads, figure_width
 from histobench.report.experiment import experiment_view
 from histobench.report.methods import method_entries
 
@@ -58,13 +58,14 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     downloads = Downloads()
-    experiments = [
-        experiment_view(name, entry, downloads) for name, entry in (manifest.get("experiments") or {}).items()
-    ]
-    across = across_view(manifest.get("across") or {}, manifest.get("experiments") or {}, downloads)
+    entries = manifest.get("experiments") or {}
+    figure_px = figure_width(sum(len(entry.get("figures") or {}) for entry in entries.values()))
+    experiments = [experiment_view(name, entry, downloads, figure_px) for name, entry in entries.items()]
+    across = across_view(manifest.get("across") or {}, entries, downloads)
     cohorts = [cohort_view(name, entry, downloads) for name, entry in (manifest.get("cohorts") or {}).items()]
     provenance, provenance_missing = _provenance(manifest.get("provenance"), downloads)
     provenance |= _hours(manifest.get("hours"), downloads)
+    downloads.embed()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html", "j2"], default=True),
@@ -81,7 +82,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         experiments=experiments,
         across=across,
         cohorts=cohorts,
-        methods=method_entries(manifest.get("experiments") or {}),
+        methods=method_entries(entries),
         families=[
             (family, FAMILY_TITLES[family], method_style("", {"families": {"": family}}))
             for family in FAMILIES
