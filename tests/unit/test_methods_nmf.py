@@ -53,9 +53,12 @@ def test_untrained_it_predicts_the_mean_composition_times_the_profiles(transform
     method = NMFComposition(factors=4, network={**NETWORK, "learning_rate": 0.0, "epochs": 1})
     method.fit(train, [], context)
     linear = to_linear(transform, np.concatenate([s.targets for s in train]))
-    # factors are in units of their training means, so the mean composition is one of each
+    model, composition = method._factorise(linear / method._unit, context)
+    # factors that weigh alike in the loss, whose profiles make up for it
+    np.testing.assert_allclose(method._profiles, model.components_ * composition.std(axis=0)[:, None])
     expected = from_linear(
-        transform, np.maximum(method._profiles.sum(axis=0) * method._unit, linear.min(axis=0))
+        transform,
+        np.maximum(composition.mean(axis=0) @ model.components_ * method._unit, linear.min(axis=0)),
     )
     found = method.predict(test).expression
     np.testing.assert_allclose(found, np.tile(expected, (len(test), 1)), rtol=1e-4)

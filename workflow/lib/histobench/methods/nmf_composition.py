@@ -77,9 +77,10 @@ class NMFComposition:
         self._unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
         self._floor = linear.min(axis=0)
         model, composition = self._factorise(linear / self._unit, context)
-        mean = composition.mean(axis=0)
-        # each factor in units of its training mean: the same product, and targets of order one
-        self._size = np.where(mean > 0, mean, 1.0)
+        # each factor in units of its training sd: the same product, and factors that weigh alike. In units of the
+        # mean, one that few spots hold would be nearly all of the loss.
+        spread = composition.std(axis=0)
+        self._size = np.where(spread > 0, spread, 1.0)
         self._profiles = model.components_ * self._size[:, None]
         names = tuple(f"factor {number + 1}" for number in range(len(self._size)))
         self._stnet = STNet(**(self.network or {}))
