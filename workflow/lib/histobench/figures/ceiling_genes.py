@@ -16,8 +16,8 @@ from histobench.figures.style import (
     REFERENCE_COLOUR,
     method_order,
     method_style,
-    method_title,
     new_figure,
+    panel_title,
     styled,
 )
 from histobench.figures.text import count, scores_note
@@ -61,7 +61,7 @@ def plot_ceiling(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
         axes.plot(
             own["ceiling"], own["pearson"], "o", ms=2.8, mfc=style.colour, mec="white", mew=0.2, alpha=0.8
         )
-        axes.set_title(method_title(method, settings), color=style.colour, pad=3)
+        panel_title(axes, method, settings)
         axes.set_xlabel(f"{100 * own['fraction'].iloc[0]:.0f} % of the ceiling", fontsize=7)
     low = min(float(table["ceiling"].min()), 1.0) - 0.03
     panels[0].set_xlim(max(0.0, low), min(1.02, float(table["ceiling"].max()) + 0.03))

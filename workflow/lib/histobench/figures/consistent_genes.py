@@ -62,7 +62,8 @@ def plot_consistent(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
     """Draw one panel per family of methods, each with the curve of chance."""
     settings = settings or {}
     groups = by_family(table.loc[table["method"] != CHANCE, "method"], settings)
-    figure = new_figure(DOUBLE, 2.9)
+    # room for the names below the panels
+    figure = new_figure(DOUBLE, 2.1 + 0.16 * max(len(methods) for methods in groups.values()))
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     chance = table[table["method"] == CHANCE]
     for axes, (family, methods) in zip(panels, groups.items(), strict=True):
@@ -83,7 +84,7 @@ def plot_consistent(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
                 label=method_title(method, settings),
             )
         axes.set_title(FAMILY_TITLES[family].split(" (")[0], loc="left")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), handlelength=2.2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32), handlelength=2.2)
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("gene, by falling count")

@@ -51,9 +51,11 @@ def plot_critical(table: pd.DataFrame, settings: Mapping[str, Any] | None = None
     reach = 0.16 * (last - 1) + 0.4
     axes.set_xlim(1 - reach - 0.18 * last, last + reach + 0.18 * last)
     axes.hlines(0, 1, last, color="#444444", lw=0.9)
+    every = -(-int(last) // 15)  # numbers of more methods would run into each other
     for rank in range(1, int(last) + 1):
         axes.plot([rank, rank], [0, 0.25], color="#444444", lw=0.8)
-        axes.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=7)
+        if (rank - 1) % every == 0:
+            axes.text(rank, 0.4, str(rank), ha="center", va="bottom", fontsize=7)
     axes.text(0.75, 0.4, "mean rank ", ha="right", va="bottom", fontsize=7)
     depth = 0.5 + 0.42 * len(bars)
     for place, ranks in enumerate(bars.values()):

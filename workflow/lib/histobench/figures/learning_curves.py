@@ -17,8 +17,8 @@ from histobench.figures.style import (
     empty_figure,
     method_order,
     method_style,
-    method_title,
     new_figure,
+    panel_title,
     styled,
 )
 from histobench.figures.text import count
@@ -47,6 +47,9 @@ _QUANTITIES = {
 _DASHES = (0, (3, 1.5))
 _SPLITS = {"train": "training patients", "valid": "validation patients"}
 COLUMNS = ["method", "fold", "stage", "epoch", "quantity", "split", "value"]
+
+# Panels side by side that are wide enough to read.
+_COLUMNS = 6
 
 
 def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
@@ -89,21 +92,34 @@ def tidy_history(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFr
 @styled
 def plot_learning(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw methods in columns and quantities in rows; one thin line per fold, training against validation."""
+    import numpy as np
+
     settings = settings or {}
     if table.empty:
         return empty_figure("No method of this experiment learns in epochs.")
     methods = method_order(table["method"], settings)
     quantities = [(key, label) for key, label in _AXES if key in set(table["quantity"])]
-    width = min(DOUBLE, 0.9 + 2.1 * len(methods))
-    figure = new_figure(max(3.5, width), 1.75 * len(quantities) + 0.7)
-    grid = figure.subplots(len(quantities), len(methods), squeeze=False, sharex="col")
-    for row, (quantity, label) in enumerate(quantities):
-        for axes, method in zip(grid[row], methods, strict=True):
-            part = table[(table["method"] == method) & (table["quantity"] == quantity)]
-            _panel(axes, part, method_style(method, settings).colour)
-            if row == 0:
-                axes.set_title(method_title(method, settings), color=method_style(method, settings).colour)
-        grid[row, 0].set_ylabel(label)
+    columns = min(len(methods), _COLUMNS)
+    bands = [methods[first : first + columns] for first in range(0, len(methods), columns)]
+    height = (1.75 if len(bands) == 1 else 1.3) * len(quantities) * len(bands)
+    figure = new_figure(max(3.5, min(DOUBLE, 0.9 + 2.1 * columns)), height + 0.7)
+    grid = figure.subplots(len(quantities) * len(bands), columns, squeeze=False)
+    for number, axes in np.ndenumerate(grid):
+        band, row = divmod(number[0], len(quantities))
+        quantity, label = quantities[row]
+        if number[1] >= len(bands[band]):
+            axes.axis("off")
+            continue
+        method = bands[band][number[1]]
+        part = table[(table["method"] == method) & (table["quantity"] == quantity)]
+        _panel(axes, part, method_style(method, settings).colour)
+        if row == 0:
+            panel_title(axes, method, settings)
+        if row < len(quantities) - 1:
+            axes.sharex(grid[number[0] + 1, number[1]])
+            axes.tick_params(labelbottom=False)
+        if number[1] == 0:
+            axes.set_ylabel(label)
     figure.supxlabel("epoch", fontsize=8)
     figure.legend(handles=_handles(set(table["split"])), loc="outside upper center", ncols=2)
     return figure

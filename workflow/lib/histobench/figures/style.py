@@ -117,6 +117,15 @@ _TITLES = {
     "random_forest": "random forest",
     "linear_probe": "linear probe",
     "ridge_probe": "ridge probe",
+    "nmf_composition": "NMF composition",
+    "tumour_colour": "tumour by colour",
+    "tumour_forest": "tumour by forest",
+    "tumour_forest_observed": "tumour by forest, observed",
+    "tumour_lightgbm": "tumour by LightGBM",
+    "tumour_logistic": "tumour by logistic",
+    "tumour_network": "tumour by network",
+    "tumour_prevalence": "tumour by prevalence",
+    "tumour_shuffled": "tumour, shuffled images",
 }
 
 
@@ -156,13 +165,32 @@ def method_title(method: str, settings: Mapping[str, Any] | None = None) -> str:
     """Return the name to print: short and from a fixed list where the method is known.
 
     An unknown method is printed as ``settings["titles"]`` says if that is short enough for an axis, else
-    by its configured name.
+    by its configured name; of one that begins as a known method does, that part is printed properly.
     """
     name = base_name(method)
     if name in _TITLES:
         return _TITLES[name]
     declared = str((settings or {}).get("titles", {}).get(name, ""))
-    return declared if 0 < len(declared) <= 22 else name.replace("_", " ")
+    if 0 < len(declared) <= 22:
+        return declared
+    parts = name.split("_")
+    for end in range(len(parts) - 1, 0, -1):
+        known = _TITLES.get("_".join(parts[:end]))
+        if known:
+            return " ".join([known, *parts[end:]])
+    return " ".join(parts)
+
+
+def wrapped_title(method: str, settings: Mapping[str, Any] | None = None, letters: int = 16) -> str:
+    """Return the name to print in lines of at most so many letters, which only longer words exceed."""
+    from textwrap import fill
+
+    return fill(method_title(method, settings), letters, break_long_words=False)
+
+
+def panel_title(axes: Axes, method: str, settings: Mapping[str, Any] | None = None) -> None:
+    """Write a method's name above its panel, in its colour."""
+    axes.set_title(wrapped_title(method, settings), color=method_style(method, settings).colour, pad=3)
 
 
 def method_style(method: str, settings: Mapping[str, Any] | None = None) -> MethodStyle:

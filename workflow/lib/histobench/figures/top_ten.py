@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from histobench.figures.parts import bare, competitors, require_rows
-from histobench.figures.style import DOUBLE, colour_tick_labels, method_title, new_figure, styled
+from histobench.figures.style import DOUBLE, colour_tick_labels, new_figure, styled, wrapped_title
 from histobench.figures.text import count, scores_note, signed
 from histobench.files import read_table
 
@@ -68,7 +68,8 @@ def plot_ten(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> 
             fontsize=6.3 if len(methods) < 7 else 5.4,
             color="white" if dark else "#222222",
         )
-    axes.set_xticks(range(len(methods)), [method_title(method, settings) for method in methods])
+    letters = max(8, 84 // len(methods))
+    axes.set_xticks(range(len(methods)), [wrapped_title(method, settings, letters) for method in methods])
     axes.xaxis.tick_top()
     colour_tick_labels(axes, methods, settings, axis="x")
     axes.set_yticks(range(len(values)), [str(rank) for rank in range(1, len(values) + 1)])

@@ -16,8 +16,8 @@ from histobench.figures.style import (
     REFERENCE_COLOUR,
     method_order,
     method_style,
-    method_title,
     new_figure,
+    panel_title,
     styled,
 )
 from histobench.figures.text import count, scores_note, signed, transform_text
@@ -71,7 +71,7 @@ def plot_difference(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
             own["measured"], own["predicted"], "o", ms=2.8, mfc=style.colour, mec="white", mew=0.2, alpha=0.8
         )
         axes.set(xlim=limits, ylim=limits, aspect="equal")
-        axes.set_title(method_title(method, settings), color=style.colour, pad=3)
+        panel_title(axes, method, settings)
         text = f"r = {signed(float(own['r'].iloc[0]))}, {100 * own['same_sign'].iloc[0]:.0f} % same sign"
         axes.set_xlabel(text, fontsize=6.5)
     panels[0].set_ylabel("predicted difference")

@@ -18,9 +18,9 @@ from histobench.figures.style import (
     DOUBLE,
     method_order,
     method_style,
-    method_title,
     new_figure,
     styled,
+    wrapped_title,
 )
 from histobench.figures.text import count, signed, transform_text
 from histobench.figures.tissue import draw_spots, extent, scale_bar, size_discs, spot_pitch
@@ -99,7 +99,8 @@ def plot_z(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Fi
     for axes, source in zip(grid.flat, sources, strict=False):
         own = table[table["source"] == source]
         discs.append(draw_spots(axes, own, box, c=own["z"], cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT))
-        name = TRUTH if source == TRUTH else method_title(source, settings)
+        # in lines as wide as a map
+        name = TRUTH if source == TRUTH else wrapped_title(source, settings, round(13 * side))
         colour = "#222222" if source == TRUTH else method_style(source, settings).colour
         axes.set_title(name, color=colour, pad=2, fontsize=7.5)
         if source != TRUTH:

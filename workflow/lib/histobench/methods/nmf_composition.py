@@ -77,8 +77,8 @@ class NMFComposition:
         self._unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
         self._floor = linear.min(axis=0)
         model, composition = self._factorise(linear / self._unit, context)
-        # each factor in units of its training sd: the same product, and factors that weigh alike. In units of the
-        # mean, one that few spots hold would be nearly all of the loss.
+        # Each factor in units of its training sd: the same product, and factors that weigh alike. In units of
+        # the mean, one that few spots hold would be nearly all of the loss.
         spread = composition.std(axis=0)
         self._size = np.where(spread > 0, spread, 1.0)
         self._profiles = model.components_ * self._size[:, None]
