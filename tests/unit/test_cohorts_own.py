@@ -22,6 +22,8 @@ from histobench.config import SYMBOLS, Benchmark
 from histobench.errors import UserError
 from histobench.files import read_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(tmp_path):

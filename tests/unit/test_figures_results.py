@@ -20,6 +20,8 @@ from histobench.figures import (
 from histobench.figures.draw import draw
 from histobench.files import read_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

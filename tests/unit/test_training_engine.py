@@ -405,6 +405,7 @@ def _train(folder: Path, steps: Any) -> None:
     (folder / "weights").write_bytes(weights(loop))
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     """A training process that is killed five times ends with the model of an undisturbed one."""
     forked = multiprocessing.get_context("fork")  # a fresh interpreter would import torch six times
