@@ -91,6 +91,7 @@ def test_a_method_without_results_in_one_experiment_is_listed(results):
     assert list(transfer_table({}, {}).columns) == list(TRANSFER_COLUMNS)
 
 
+@pytest.mark.slow
 def test_a_change_of_nothing_is_found_no_more_often_than_the_level_allows(tmp_path):
     rng = np.random.default_rng(0)
     names = {f"m{n}": {"family": "deep", "also_differs": ""} for n in range(25)}

@@ -30,6 +30,7 @@ def test_a_name_means_one_method_or_one_arm() -> None:
     assert len(set(titles)) == len(titles)
 
 
+@pytest.mark.slow
 def test_the_arms_of_the_papers_are_all_there() -> None:
     backbones = {described.method(*pair)["params"]["backbone"] for pair in described.arms("brstnet")}
     assert len(backbones) == 10

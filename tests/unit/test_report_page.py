@@ -220,6 +220,7 @@ def test_a_method_without_results_is_listed_with_the_reason(run, tmp_path):
     assert "ST-Net : training diverged" in write_and_parse(manifest, tmp_path)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["tables", "audit", "figures", "sections", "qc", "provenance", "methods", "folds"]
 )

@@ -64,6 +64,7 @@ def section_mean(r: pd.DataFrame, name: str) -> tuple[float, float]:
     return float(means.mean()), float(means.std() / np.sqrt(len(means)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PROGRAMMES, "cells"])
 @pytest.mark.parametrize("programme", ["none", "own map"])
 def test_null_genes_are_unrelated_to_everything_that_the_image_shows(name, programme):
