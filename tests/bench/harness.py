@@ -103,8 +103,8 @@ def compare(case: Comparison) -> dict[str, object]:
 def show(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Print and return the table of all comparisons."""
     table = pd.DataFrame(rows)
-    columns = ["stage", "against", "ratio", "ratio_low", "ratio_high", "ratio_cpu", "target", "of_ceiling"]
-    columns.append("agreement")
+    ratios = ["ratio", "ratio_low", "ratio_high", "ratio_cpu"]
+    columns = ["stage", "against", *ratios, "target", "of_ceiling", "agreement"]
     print(table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     return table
 

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,16 +100,16 @@ def unpack_member(
         ) from error
 
 
-class Archive:
+class Archive(ABC):
     """An open archive: the names of its files, and their content."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.path = path
         self.names = names
 
+    @abstractmethod
     def open(self, name: str) -> IO[bytes]:
         """Open one file by its full name."""
-        raise NotImplementedError
 
     def read(self, name: str) -> bytes:
         """Return one file whole; wrapping folders and ``.gz`` may be left out of its name."""
