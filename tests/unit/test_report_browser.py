@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -89,16 +90,36 @@ def rows(page, table: str) -> list[list[str]]:
     )
 
 
+def eventually(page, ask, wanted):
+    """The answer of `ask()` once `wanted(answer)` holds, or its last one after twenty seconds.
+
+    A click returns before the page has followed it: the browser announces a new anchor in a task of its own.
+    Asked again and again from here, since the page's own policy forbids the evaluation that a waiting script needs.
+    """
+    for _ in range(400):
+        answer = ask()
+        if wanted(answer):
+            break
+        page.wait_for_timeout(50)
+    return answer
+
+
+def shown_page(page, name: str) -> str:
+    """Identifier of the one page that is shown, which should become `name`."""
+    current = page.locator(".page.current")
+    return eventually(page, lambda: current.get_attribute("id"), lambda found: found == name)
+
+
 def test_one_page_is_shown_at_a_time_and_every_link_leads_to_its_page(page):
-    assert page.locator(".page.current").get_attribute("id") == "overview"
+    assert shown_page(page, "overview") == "overview"
     for link in page.locator("header nav a").all():
         target = link.get_attribute("href")[1:]
         menu = link.locator("xpath=ancestor::details")
         if menu.count() and not menu.evaluate("menu => menu.open"):
             menu.locator("summary").press("Enter")
         link.click()
+        assert shown_page(page, target) == target
         assert page.locator(".page.current").count() == 1
-        assert page.locator(".page.current").get_attribute("id") == target
         assert link.get_attribute("aria-current") == "page"
     # Every anchor inside the pages shows the page that holds it.
     for anchor in page.evaluate(
@@ -106,8 +127,8 @@ def test_one_page_is_shown_at_a_time_and_every_link_leads_to_its_page(page):
     ):
         page.goto(page.url.split("#")[0] + anchor)
         anchor = anchor.split("/")[0]
-        inside = "id => document.querySelector('.page.current').contains(document.getElementById(id))"
-        assert page.evaluate(inside, anchor[1:]), anchor
+        inside = f"document.querySelector('.page.current').contains(document.getElementById({anchor[1:]!r}))"
+        assert eventually(page, functools.partial(page.evaluate, inside), bool), anchor
 
 
 def test_the_leader_board_sorts_both_ways_with_missing_values_last(page, report):
@@ -154,13 +175,14 @@ def test_genes_are_searched_and_filtered(page):
 
 def shown_map(page) -> str:
     """Wait until the maps of the present choice are drawn; return the sentence about them."""
-    # asked again and again from here: the page's own policy forbids the evaluation that a waiting script needs
-    for _ in range(200):
-        if page.locator("#maps-measured svg .mark-symbol path").count() > 100:
-            break
-        page.wait_for_timeout(100)
+    eventually(page, page.locator("#maps-measured svg .mark-symbol path").count, lambda drawn: drawn > 100)
     page.wait_for_timeout(300)
     return page.locator("#maps-says").inner_text()
+
+
+def maps_say(page, start: str) -> str:
+    """The sentence about the maps, which should come to begin with `start`."""
+    return eventually(page, page.locator("#maps-says").inner_text, lambda says: says.startswith(start))
 
 
 def spot_colours(page, place: str) -> list[str]:
@@ -189,41 +211,43 @@ def test_maps_show_truth_and_prediction_on_one_scale(page, report):
     assert len(truth) == len(smooth) == len(stored["x"]) and len(set(truth)) > 50
     assert page.locator("#maps-measured svg image").count() == 1
     page.get_by_label("each map on its own scale").check()
-    page.wait_for_timeout(500)
-    assert spot_colours(page, "maps-predicted") != smooth and "own colour scale" in shown_map(page)
+    colours = eventually(page, lambda: spot_colours(page, "maps-predicted"), lambda found: found != smooth)
+    assert colours != smooth and "own colour scale" in shown_map(page)
     page.get_by_label("tissue").uncheck()
-    page.wait_for_timeout(500)
-    assert page.locator("#maps-measured svg image").count() == 0
+    photographs = page.locator("#maps-measured svg image").count
+    assert eventually(page, photographs, lambda found: found == 0) == 0
 
 
 def test_maps_follow_gene_method_keyboard_and_address(page):
     page.goto(page.url.split("#")[0] + "#maps/harmonised/B1/ERBB2/ridge_probe")
-    assert shown_map(page).startswith("ERBB2 in section B1 of patient B, ridge probe")
+    shown_map(page)
+    first = "ERBB2 in section B1 of patient B, ridge probe"
+    assert maps_say(page, first).startswith(first)
     gene = page.get_by_label("Gene", exact=True)
     gene.focus()
     page.keyboard.press("Control+A")
     page.keyboard.type("fasn")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(500)
-    assert shown_map(page).startswith("FASN in")
+    assert maps_say(page, "FASN in").startswith("FASN in")
     page.get_by_role("button", name="Next gene").press("Enter")
-    page.wait_for_timeout(500)
-    assert shown_map(page).startswith("GENE0 in")
+    assert maps_say(page, "GENE0 in").startswith("GENE0 in")
     page.get_by_label("Method", exact=True).select_option("knn")  # has no prediction in this run
-    page.wait_for_timeout(500)
-    says = page.locator("#maps-says").inner_text()
-    assert says.startswith("Missing: k-NN has no prediction here") and "does not exist" in says
-    assert page.locator("#maps-predicted svg").count() == 0
+    missing = "Missing: k-NN has no prediction here"
+    says = maps_say(page, missing)
+    assert says.startswith(missing) and "does not exist" in says
+    assert eventually(page, page.locator("#maps-predicted svg").count, lambda found: found == 0) == 0
     gene.fill("NOSUCH")
     gene.press("Enter")
-    assert "NOSUCH is not among the 8 genes" in page.locator("#maps-says").inner_text()
+    unknown = "NOSUCH is not among the 8 genes"
+    assert unknown in eventually(page, page.locator("#maps-says").inner_text, lambda says: unknown in says)
 
 
 def test_a_gene_of_the_table_leads_to_its_map(page):
     page.goto(page.url.split("#")[0] + "#harmonised-genes")
     page.get_by_label("Search in Genes").fill("XBP1")
     page.locator("table[data-table='Genes'] tbody tr:not([hidden]) a").first.click()
-    assert shown_map(page).startswith("XBP1 in section B1")
+    shown_map(page)
+    assert maps_say(page, "XBP1 in section B1").startswith("XBP1 in section B1")
 
 
 def test_charts_are_drawn_and_follow_the_chosen_score(page, report):
@@ -233,13 +257,22 @@ def test_charts_are_drawn_and_follow_the_chosen_score(page, report):
     order = "#harmonised-chart-scores svg .role-axis-label text"
     page.wait_for_selector(order)
     board = read_table(report / "harmonised" / "tables" / "leaderboard.tsv")
-    names = [text for text in page.locator(order).all_text_contents() if not re.match(r"[−\d.]+$", text)]
+
+    number = re.compile(r"[−\d.]+$")
+
+    def labels() -> tuple[list[str], float]:
+        """First four methods of the chart, and the last number on its axis."""
+        texts = page.locator(order).all_text_contents()
+        numbers = [float(text.replace("−", "-")) for text in texts if number.match(text)]
+        return [text for text in texts if not number.match(text)][:4], max(numbers, default=0.0)
+
     best = [method_title(method) for method in board.sort_values("pearson", ascending=False)["method"]]
-    assert names[:4] == best[:4]
+    names, end = labels()
+    assert names == best[:4] and end < board["rmse"].max() / 2
     chart.locator("select").select_option("RMSE")
-    page.wait_for_timeout(300)
-    names = [text for text in page.locator(order).all_text_contents() if not re.match(r"[−\d.]+$", text)]
-    assert names[0] == method_title(board.sort_values("rmse").iloc[0]["method"])
+    least = [method_title(method) for method in board.sort_values("rmse")["method"]]
+    names, end = eventually(page, labels, lambda found: found[1] > board["rmse"].max() / 2)
+    assert names == least[:4] and end > board["rmse"].max() / 2
 
 
 def test_a_table_is_downloaded_as_it_was_written(page, report, tmp_path):
@@ -269,12 +302,14 @@ def test_names_with_slashes_lead_to_their_own_page_and_maps(browser, report):
     page.goto((report / "branch.html").as_uri())
     page.locator("header summary", has_text="Experiments").click()
     page.locator("header a", has_text="Tested abroad").click()
-    shown = page.locator(".page.current")
-    assert shown.get_attribute("id") == "experiment-harmonised/external/abroad"
-    shown.locator(".contents a", has_text="Leader board").click()
+    name = "experiment-harmonised/external/abroad"
+    assert shown_page(page, name) == name
+    page.locator(".page.current .contents a", has_text="Leader board").click()
     assert page.locator(".page.current h1").inner_text() == "Tested abroad"
     page.locator(".page.current .contents a", has_text="Maps").click()
-    assert page.locator("#maps-experiment").input_value() == "harmonised/external/abroad"
+    chosen = page.locator("#maps-experiment").input_value
+    name = "harmonised/external/abroad"
+    assert eventually(page, chosen, lambda value: value == name) == name
     page.close()
 
 
