@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -88,6 +90,19 @@ def test_missing_patients_leave_the_trials_and_untested_genes_leave_the_correcti
     np.testing.assert_allclose(
         adjust(result.p, "fdr_bh")[:2], multipletests(result.p[:2], method="fdr_bh")[1]
     )
+
+
+@given(
+    p=st.lists(st.sampled_from([0.0, 1e-300, 0.01, 0.5, 1.0, np.nan]) | st.floats(0, 1), max_size=40),
+    method=st.sampled_from(["holm", "fdr_bh"]),
+)
+def test_corrections_equal_statsmodels_with_ties_bounds_and_missing_tests(p, method):
+    p = np.array(p, dtype=float)
+    known = np.isfinite(p)
+    adjusted = adjust(p, method)
+    assert np.isnan(adjusted[~known]).all()
+    if known.any():
+        np.testing.assert_allclose(adjusted[known], multipletests(p[known], method=method)[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

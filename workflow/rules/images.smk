@@ -84,7 +84,8 @@ rule extract_features:
         "results/benchmarks/extract_features/{cohort}/{backbone}/{section}.jsonl"
     conda:
         "../../envs/torch.yaml"
-    threads: 8
+    # one: a section takes seconds, of which loading the libraries is half, so sections side by side are faster
+    threads: 1
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),

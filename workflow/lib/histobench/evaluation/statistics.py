@@ -35,20 +35,36 @@ def binomial_p(n_positive: np.ndarray, n_trials: np.ndarray | int) -> np.ndarray
 
 
 def adjust(p: np.ndarray, method: str) -> np.ndarray:
-    """Correct for many tests through statsmodels; NaN entries are no tests and stay NaN.
+    """Correct for many tests; NaN entries are no tests and stay NaN.
 
     Parameters
     ----------
     method
         "holm" (family-wise, step-down; what He et al. 2020 print as FDR) or "fdr_bh" (Benjamini-Hochberg).
     """
-    from statsmodels.stats.multitest import multipletests
-
     p = np.asarray(p, dtype=np.float64)
     known = np.isfinite(p)
     adjusted = np.full(p.shape, np.nan)
     if known.any():
-        adjusted[known] = multipletests(p[known], method=method)[1]
+        adjusted[known] = {"holm": _holm, "fdr_bh": _benjamini_hochberg}[method](p[known])
+    return adjusted
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Holm (1979): the i-th smallest of m times m - i + 1, no smaller than those before it, at most 1.
+
+    Not statsmodels' function, which collects garbage at every call: half the time of a table of results.
+    """
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    return adjusted
+
+
+def _benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    adjusted: np.ndarray = stats.false_discovery_control(p, method="bh")
     return adjusted
 
 
