@@ -17,7 +17,7 @@ import pytest
 from unit import result_tables
 
 from histobench.evaluation.table_texts import TEXTS
-from histobench.figures.style import method_title
+from histobench.figures.style import FAMILIES, method_title
 from histobench.files import read_table, write_json, write_table
 from histobench.report import embed, tables
 from histobench.report.charts import vega_script
@@ -197,6 +197,17 @@ def test_overview_answers_which_how_sure_and_at_what_cost(page):
     assert "above the best control, colour ridge" in text
     assert "Holm over 30 genes can never reject (it needs 10 patients)" in text
     assert "14 min per training" in text and "7,210,106 parameters" in text
+
+
+def test_marks_of_methods_are_those_that_the_legend_explains(html):
+    legend = re.search(r'<p class="legend">.*?</p>', html, re.S)[0]
+    marks = dict(zip(FAMILIES, re.findall(r'class="swatch ([^"]*)"', legend), strict=True))
+    assert len(set(marks.values())) == len(FAMILIES), "families differ without colour"
+    board = html[html.index('data-table="Leader board"') :]
+    for method, family in (("ST-Net", "deep"), ("ridge probe", "classical"), ("colour ridge", "control"),
+                           ("neighbour mean", "oracle")):  # fmt: skip
+        found = re.search(rf'class="swatch ([^"]*)"[^>]*></span>{method}<', board)
+        assert found and found[1] == marks[family], method
 
 
 def test_the_page_is_a_function_of_its_input(run, html, tmp_path):
@@ -477,6 +488,18 @@ def test_very_many_figures_are_less_sharp():
     assert embed.figure_width(49) == embed.figure_width(100) == 1200
     assert embed.figure_width(220) == pytest.approx(1200 / 2**0.5, abs=1)
     assert embed.figure_width(100_000) == 600
+
+
+def test_where_pictures_are_small_only_light_figures_stay_vectors(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (1500, 900), (200, 120, 180)).save(tmp_path / "curve.png")
+    (tmp_path / "curve.svg").write_text("<svg>" + " " * 40_000 + "</svg>", encoding="utf-8")
+    few, many = (
+        embed.figure_uri(tmp_path / "curve.svg", tmp_path / "curve.png", embed.figure_width(number))
+        for number in (50, 1500)
+    )
+    assert few.startswith("data:image/svg+xml") and many.startswith("data:image/png")
 
 
 def test_previews_are_small_jpegs(tmp_path):

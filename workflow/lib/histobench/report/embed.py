@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-# Bytes beyond which a figure is stored as pixels instead of lines.
+# Bytes beyond which a figure is stored as pixels instead of lines; fewer where pictures are small for their number.
 LARGEST_SVG = 60_000
 # A PNG larger than this is stored as WebP.
 LARGEST_PNG = 50_000
@@ -44,7 +44,8 @@ def figure_uri(svg: str | Path | None, png: str | Path | None, width: int = _FIG
     vector = Path(svg) if svg else None
     raster = Path(png) if png else None
     pixels = raster is not None and raster.is_file()
-    if vector and vector.is_file() and (vector.stat().st_size <= LARGEST_SVG or not pixels):
+    largest = LARGEST_SVG * width / _FIGURE_PX
+    if vector and vector.is_file() and (vector.stat().st_size <= largest or not pixels):
         # Base64 would be a third longer than the text itself.
         return "data:image/svg+xml," + quote(vector.read_text(encoding="utf-8"), safe=" /:=;,.()-+'!*@[]")
     return _raster_uri(raster, width) if raster and pixels else None

@@ -117,8 +117,7 @@ def method_cell(method: str, settings: Mapping[str, Any]) -> Cell:
         return Cell("measured", "measured")
     look = method_style(method, settings)
     seed = method.removeprefix(base_name(method)).replace(".seed", " seed ")
-    return Cell(method_title(method, settings) + seed, method_title(method, settings), colour=look.colour,
-                hollow=look.hollow)  # fmt: skip
+    return Cell(method_title(method, settings) + seed, method_title(method, settings), look=look)
 
 
 def mark_methods(table: View, settings: Mapping[str, Any]) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from histobench.figures.style import FAMILY_TITLES, method_family, method_order, method_style, method_title
+from histobench.figures.style import (
+    FAMILY_TITLES,
+    MethodStyle,
+    method_family,
+    method_order,
+    method_style,
+    method_title,
+)
 from histobench.report.tables import known
 
 _TEXTS = ("citation", "licence")
@@ -22,8 +29,7 @@ class MethodEntry:
     name: str
     title: str
     family: str
-    colour: str
-    hollow: bool
+    look: MethodStyle
     description: str
     entry: str
     experiments: list[str]
@@ -57,8 +63,7 @@ def _entry(name: str, stored: Mapping[str, Any], experiment: str, settings: Mapp
         name=name,
         title=str(stored.get("title") or method_title(name, settings)),
         family=FAMILY_TITLES.get(family, family),
-        colour=look.colour,
-        hollow=look.hollow,
+        look=look,
         description=" ".join(str(stored.get("description") or "").split()),
         entry=str(stored.get("entry") or ""),
         experiments=[experiment],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histobench.figures.style import FAMILIES, FAMILY_TITLES, method_style
+from histobench.figures.style import FAMILIES, FAMILY_TITLES, QUIET_COLOUR, method_style
 from histobench.files import atomic_path, read_json, read_table
 from histobench.report.across import across_view
 from histobench.report.charts import map_specs, vega_script
@@ -84,7 +84,10 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         cohorts=cohorts,
         methods=method_entries(entries),
         families=[
-            (family, FAMILY_TITLES[family], method_style("", {"families": {"": family}}))
+            (
+                FAMILY_TITLES[family],
+                method_style("", {"families": {"": family}})._replace(colour=QUIET_COLOUR),
+            )
             for family in FAMILIES
         ],
         provenance=provenance,

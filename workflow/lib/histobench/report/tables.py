@@ -13,6 +13,7 @@ from histobench.files import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from histobench.figures.style import MethodStyle
     from histobench.report.embed import Download
 
 MISSING = "–"
@@ -152,8 +153,7 @@ class Cell:
     sort: str = ""
     numeric: bool = False
     css: str = ""
-    colour: str = ""
-    hollow: bool = False
+    look: MethodStyle | None = None
 
 
 @dataclass

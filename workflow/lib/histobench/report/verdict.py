@@ -74,8 +74,7 @@ def _short_board(scored: pd.DataFrame, settings: Mapping[str, Any]) -> list[dict
                 {
                     "title": method_title(row["method"], settings),
                     "family": row["family"],
-                    "colour": look.colour,
-                    "hollow": look.hollow,
+                    "look": look,
                     "r": r3(row["pearson"]),
                     "interval": _interval(row["pearson_low"], row["pearson_high"]),
                     "bar": _bar(row, top),
