@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histobench.figures.parts import method_marker, method_rows, row_bands
+from matplotlib.figure import Figure
+
+from histobench.figures.parts import method_marker, method_rows, require_rows, row_bands
 from histobench.figures.sources import as_list
-from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure
-from histobench.figures.text import signed
+from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
+from histobench.figures.text import count, scores_note, signed
 from histobench.files import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 COLUMNS = ["method", "experiment", "base", "pearson", "pearson_low", "pearson_high", "change"]
 _FILLS = ("white", "#dddddd", "#999999")
@@ -49,10 +50,12 @@ def tidy_contrast(boards: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table[COLUMNS].reset_index(drop=True)
 
 
-def plot_contrast(table: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
+@styled
+def plot_contrast(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw the own score full and the others hollow, with intervals, and print the largest change."""
     from matplotlib.lines import Line2D
 
+    settings = settings or {}
     methods = list(dict.fromkeys(table["method"]))
     base = str(table["base"].iloc[0])
     others = [name for name in dict.fromkeys(table["experiment"]) if name != base]
@@ -95,3 +98,21 @@ def plot_contrast(table: pd.DataFrame, settings: Mapping[str, Any]) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
     return figure
+
+
+def contrast_caption(table: pd.DataFrame, settings: Mapping[str, Any] | None, differ: str) -> str:
+    """Say what is compared; ``differ`` says in what the experiments differ, after "They differ in"."""
+    others = ", ".join(name for name in dict.fromkeys(table["experiment"]) if name != table["base"].iloc[0])
+    patients = (settings or {}).get("n_patients")
+    sample = f" (n = {count(int(patients), 'patient')})" if patients else ""
+    return (
+        f"Mean r of {count(table['method'].nunique(), 'method')} in this experiment (full) and in {others} "
+        f"(hollow or grey), with 95 % bootstrap intervals over patients{sample}; change: the largest. They "
+        f"differ in {differ}. Descriptive; no test." + scores_note(settings)
+    )
+
+
+def draw_contrast(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
+    """Read the leader boards and draw them side by side."""
+    table = require_rows(tidy_contrast(read_boards(inputs)), "the experiments share no scored method.")
+    return plot_contrast(table, settings), table

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-# Bytes beyond which a figure is stored as pixels instead of lines; fewer where pictures are small for their number.
+# Bytes beyond which a figure is stored as pixels instead of lines; fewer where pictures are less sharp, too.
 LARGEST_SVG = 60_000
 # A PNG larger than this is stored as WebP.
 LARGEST_PNG = 50_000
