@@ -106,6 +106,9 @@ def test_labels_stand_beside_the_genes_that_differ_most_between_them():
         labels.label_handles(labels.label_colours(tidy["label"]))
     )
     assert "pathologist" in drawn and "3 of 4 spots labelled" in label_maps.caption(tidy, SETTINGS)
+    simulated = {**SETTINGS, "labels": "simulated"}
+    for text in (words(label_maps.plot_labels(tidy, simulated)), label_maps.caption(tidy, simulated)):
+        assert "simulated" in text and "pathologist" not in text
 
 
 def test_label_colours_are_fixed_and_unlabelled_spots_are_grey():

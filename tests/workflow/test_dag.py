@@ -275,6 +275,14 @@ def test_a_fold_never_trains_on_a_tested_patient(fresh):
             assert f"/{fold}_" not in inputs, block
 
 
+def test_figures_of_one_method_show_the_network_that_the_experiment_compares(fresh):
+    checkout = fresh("leader")
+    target = "results/demo/figures/gene_overlay.svg"
+    text = checkout.snakemake("--dry-run", target, configfile="config/demo.yaml", check=True).stdout
+    drawn = next(block for block in re.split(r"\n *rule ", text) if block.startswith("draw_figure:"))
+    assert "results/demo/predictions/stnet/P1" in re.search(r"input: (.*)", drawn).group(1)
+
+
 def test_the_workflow_passes_snakemakes_own_check(project):
     done = subprocess.run(
         [Path(sys.executable).with_name("snakemake"), "--lint", "--configfile", "config/demo.yaml"],

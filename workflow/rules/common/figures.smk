@@ -36,7 +36,7 @@ def map_methods(experiment):
 
 def shown_first(experiment):
     """The method that an experiment sets against another, or nothing; scores are not known when planning."""
-    return (list(experiment.get("scatter") or ()) + [""])[-1]
+    return ["", *(experiment.get("scatter") or ())][-1]
 
 
 def leading_method(experiment):
@@ -197,6 +197,26 @@ def figure_input(wildcards):
     }
 
 
+@functools.cache
+def label_origin(name):
+    """Whose labels the spots of an experiment have, as captions say it; nothing where that is not declared."""
+    experiment = BENCH.described(name)
+    cohort = BENCH.cohorts[experiment["cohort"]]
+    if cohort["origin"] == "simulation":
+        return "simulated"
+    options = cohort["options"]
+    giver = options.get("label_source") or options.get("labels", {}).get("source")
+    files = [
+        section_raw(experiment["cohort"], section) for section in experiment["sections"]
+    ]
+    words = []
+    if giver or any("labels" in kinds for kinds in files):
+        words.append(f"{giver or 'pathologist'}'s")
+    if any("reference_labels" in kinds and "labels" not in kinds for kinds in files):
+        words.append("transferred")
+    return " or ".join(words)
+
+
 def experiment_facts(name):
     """What captions say of an experiment."""
     experiment = BENCH.described(name)
@@ -210,6 +230,7 @@ def experiment_facts(name):
             for arm, method in sorted(experiment["methods"].items())
         },
         "folds": experiment["folds"]["scheme"],
+        "labels": label_origin(name),
         "mode": experiment["mode"],
         "n_patients": len(set(patients.values())),
         "n_sections": len(patients),

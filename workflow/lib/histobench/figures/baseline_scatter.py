@@ -20,7 +20,7 @@ from histobench.figures.style import (
     new_figure,
     styled,
 )
-from histobench.figures.text import count, scores_note
+from histobench.figures.text import count, label_words, scores_note
 from histobench.files import read_table
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         f"Median over patients of Pearson r per gene, sections of a patient pooled: {method}, the best deep "
         f"network, against the baselines of He et al. 2020 (n = {count(table['gene'].nunique(), 'gene')}); "
         f"the dashed line is equality. Higher: {', '.join(parts)}. The label baseline knows the "
-        "pathologist's label of the test spot. Genes are correlated, so the counts are no "
+        f"{label_words(settings)} label of the test spot. Genes are correlated, so the counts are no "
         "test." + scores_note(settings)
     )
 

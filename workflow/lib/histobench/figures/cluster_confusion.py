@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from histobench.figures.parts import bare, competitors, require_rows, tile_text
 from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
-from histobench.figures.text import count
+from histobench.figures.text import count, label_words
 from histobench.files import read_table
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     spots = int(table[table["source"] == TRUTH]["n_spots"].sum())
     return (
         "k-means with two clusters on measured or predicted expression of each section against the "
-        f"pathologist's tumour label, added over sections (n = {count(spots, 'spot')} with a label, "
-        f"{count(int(table['n_sections'].max()), 'section')} with both kinds): numbers of spots, and shares "
-        "of the spots with that label. The clusters of a section are named so that they agree best with the "
-        "labels, so half the spots agree by chance at least, and more where one label is frequent. "
+        f"{label_words(settings)} tumour label, added over sections (n = {count(spots, 'spot')} with a "
+        f"label, {count(int(table['n_sections'].max()), 'section')} with both kinds): numbers of spots, and "
+        "shares of the spots with that label. The clusters of a section are named so that they agree best "
+        "with the labels, so half the spots agree by chance at least, and more where one label is frequent. "
         f"At most {MOST} trained methods, networks first; the table of domains has all. "
         "Descriptive; no test."
     )

@@ -15,14 +15,14 @@ from histobench.figures.labels import CLUSTER_COLOURS, label_colours, label_hand
 from histobench.figures.parts import require_rows
 from histobench.figures.sources import read_metrics, read_spots
 from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
-from histobench.figures.text import count
+from histobench.figures.text import count, label_words
 from histobench.figures.tissue import draw_spots, extent, size_discs, spot_pitch
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIGURE = {
-    "title": "Domains beside the pathologist's labels",
+    "title": "Domains beside the labels",
     "group": "maps",
     "inputs": {
         "spots": "results/{experiment}/spots/{map_method}",
@@ -30,13 +30,13 @@ FIGURE = {
     },
     "settings": ["section"],
 }
-LABELS, TRUTH = "pathologist", "measured"
+LABELS, TRUTH = "labels", "measured"
 
 
 def tidy_domains(spots: pd.DataFrame, metrics: pd.DataFrame, section: str) -> pd.DataFrame:
     """Return section, source, spot, x, y, domain, ari, n_sections, mean_ari.
 
-    Sources are the pathologist's labels, the clusters of the measurement, and those of every method. The
+    Sources are the labels of the spots, the clusters of the measurement, and those of every method. The
     section is the wanted one if it has domains, else the first that has. ``ari`` is of this section,
     ``mean_ari`` over all sections with labels; clusters are renamed to the label that most of their spots
     have where that is free, so that equal colours mean as much alike as can be.
@@ -138,9 +138,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     spots = int((table["source"] == LABELS).sum())
     sections = int(table["n_sections"].max())
     return (
-        f"Labels of a pathologist in section {table['section'].iloc[0]} (n = {count(spots, 'spot')} with a "
-        "determined label), and k-means clusters of measured and predicted expression with as many clusters "
-        "as there are labels. ARI: adjusted Rand index against the labels in this section, in brackets the "
+        f"The {label_words(settings)} labels in section {table['section'].iloc[0]} "
+        f"(n = {count(spots, 'spot')} with a determined label), and k-means clusters of measured and "
+        "predicted expression with as many clusters as there are labels. ARI: adjusted Rand index "
+        "against the labels in this section, in brackets the "
         f"mean over {count(sections, 'section')} with labels; 0 is chance. A cluster has the colour of the "
         "label that it overlaps most, as far as that is free. Descriptive; no test."
     )

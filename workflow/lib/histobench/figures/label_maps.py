@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from histobench.figures.labels import label_colours, label_handles
 from histobench.figures.sources import Predicted, read_predictions
 from histobench.figures.style import DOUBLE, SEQUENTIAL, NothingToDraw, method_title, new_figure, styled
-from histobench.figures.text import count, transform_text
+from histobench.figures.text import count, label_words, transform_text
 from histobench.figures.tissue import (
     Thumbnail,
     draw_spots,
@@ -93,7 +93,7 @@ def plot_labels(
     first = table[table["gene"] == genes[0]]
     colours = label_colours(first["label"])
     discs = [draw_spots(panels[0], first, box, tissue, c=[colours[label] for label in first["label"]])]
-    panels[0].set_title("pathologist's\nlabels", pad=3, fontsize=7.5)
+    panels[0].set_title(f"{label_words(settings)}\nlabels", pad=3, fontsize=7.5)
     for place, gene in enumerate(genes):
         own = table[table["gene"] == gene]
         values = own[["measured", "predicted"]]
@@ -123,9 +123,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     genes = list(dict.fromkeys(table["gene"]))
     spots = table[table["gene"] == genes[0]]
     labelled = int((spots["label"] != "").sum())
+    whose = label_words(settings)
     return (
-        f"Section {spots['section'].iloc[0]}, held out of training: the pathologist's label of each spot (n "
-        f"= {labelled} of {count(len(spots), 'spot')} labelled), and measured and predicted expression of "
+        f"Section {spots['section'].iloc[0]}, held out of training: the {whose} label of each spot "
+        f"(n = {labelled} of {count(len(spots), 'spot')} labelled), and measured and predicted expression of "
         f"{' and '.join(genes)}, measurement and prediction of a gene on one colour scale from the 2nd to "
         f"the 98th percentile ({transform_text(settings) or 'scale of the targets'}). An illustration; no "
         "test."

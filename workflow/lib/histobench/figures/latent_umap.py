@@ -16,7 +16,7 @@ from histobench.figures.labels import label_colours, label_handles
 from histobench.figures.parts import require_rows
 from histobench.figures.sources import Predicted, as_list, read_predictions
 from histobench.figures.style import DOUBLE, method_title, new_figure, styled
-from histobench.figures.text import count
+from histobench.figures.text import count, label_words
 from histobench.files import read_table
 from histobench.seeds import seed_for
 
@@ -205,10 +205,10 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         f"Latent space of {method_title(table['method'].iloc[0], settings)}: UMAP of each held-out patient "
         f"by itself (n = {count(table['patient'].nunique(), 'patient')}, {count(len(table), 'spot')}, at "
         "most 2,000 per patient and six patients), because each was embedded by a network that did not see "
-        "it; axes have no unit. Colour: the pathologist's label. Rings and squares mark the typical and "
-        "atypical spots of one patient whose patches are shown: nearest to and farthest from the centre of "
-        "tumour or normal spots in latent space, not on the map. Distances between groups on such a map "
-        "mean little. An illustration; no test."
+        f"it; axes have no unit. Colour: the {label_words(settings)} label. Rings and squares mark the "
+        "typical and atypical spots of one patient whose patches are shown: nearest to and farthest from the "
+        "centre of tumour or normal spots in latent space, not on the map. Distances between groups on such "
+        "a map mean little. An illustration; no test."
     )
 
 

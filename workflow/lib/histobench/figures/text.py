@@ -19,6 +19,11 @@ def transform_text(settings: Mapping[str, Any] | None) -> str:
     return TRANSFORMS[name].label if name in TRANSFORMS else name
 
 
+def label_words(settings: Mapping[str, Any] | None) -> str:
+    """Return whose the labels of spots are, before the word "label": "pathologist's", "simulated" ..."""
+    return str((settings or {}).get("labels") or "pathologist's")
+
+
 def scores_note(settings: Mapping[str, Any] | None) -> str:
     """Return the warning that belongs under every score of an experiment that leaks, or nothing."""
     settings = settings or {}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from histobench.figures.parts import method_rows, require_rows, row_bands
 from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
-from histobench.figures.text import count, scores_note
+from histobench.figures.text import count, label_words, scores_note
 from histobench.files import read_table
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def plot_tumour(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say what is averaged, and what chance is."""
     return (
-        "Predicted probability of tumour against the pathologist's label on held-out patients (n = "
-        f"{count(table['patient'].nunique(), 'patient')} with labels): bars, mean over patients; dots, "
+        f"Predicted probability of tumour against the {label_words(settings)} label on held-out patients "
+        f"(n = {count(table['patient'].nunique(), 'patient')} with labels): bars, mean over patients; dots, "
         "patients, spots of a patient's sections pooled. Dashed: chance. AUROC and AUPRC need both kinds of "
         "spots; AUPRC and accuracy of a method that knows nothing depend on the share of tumour, and less "
         "is better for the Brier score. Descriptive; no test." + scores_note(settings)
