@@ -70,7 +70,7 @@ def features(quick: bool, device: str) -> Comparison:
         return np.concatenate(found)
 
     def ours() -> np.ndarray:
-        return describe(frozen, pixels, input_px=None, batch_size=16, precision="auto")
+        return describe(frozen, pixels, input_px=None)
 
     def same(a: object, b: object) -> str:
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)  # type: ignore[operator,call-overload]

@@ -15,10 +15,14 @@ from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.files import atomic_path
 from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
+from histobench.networks.folding import fold_batch_norms
 from histobench.training.data import PatchSource
 from histobench.training.device import has_bfloat16, pick_device
 
 log = logging.getLogger(__name__)
+
+# Patches at a time: on a CPU as many as its caches hold the activations of.
+_BATCH = {"cpu": 16, "cuda": 128}
 
 
 def extract_features(
@@ -29,7 +33,7 @@ def extract_features(
     seed: int = 0,
     input_px: int | None = None,
     device: str = "cpu",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     precision: str = "auto",
 ) -> np.ndarray:
     """Return frozen features of patches.
@@ -43,7 +47,7 @@ def extract_features(
     input_px
         Width to resize patches to; None keeps their width.
     device, batch_size
-        Where, and how many at a time.
+        Where, and how many at a time; None for what suits the device.
     precision
         "float32", "bfloat16" for autocast (cosine similarity to float32 above 0.999), or "auto": the latter
         where the device computes with it.
@@ -61,18 +65,29 @@ def extract_features(
 def frozen_network(
     architecture: str, weights: str, seed: int, width: int, device: torch.device
 ) -> torch.nn.Sequential:
-    """Return the network from uint8 pixels to features, on its device and ready to be applied."""
+    """Return the network from uint8 pixels to features, on its device and ready to be applied.
+
+    Its batch normalisations are part of the convolutions before them: it can be applied, not trained.
+    """
     backbone = make_backbone(architecture, weights=weights, seed=seed, input_px=width)
-    network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module)
+    network = torch.nn.Sequential(
+        PixelNorm(IMAGENET_MEAN, IMAGENET_SD), fold_batch_norms(backbone.module.eval())
+    )
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
 def describe(
-    network: torch.nn.Sequential, patches: Any, *, input_px: int | None, batch_size: int, precision: str
+    network: torch.nn.Sequential,
+    patches: Any,
+    *,
+    input_px: int | None,
+    batch_size: int | None = None,
+    precision: str = "auto",
 ) -> np.ndarray:
     """Return the features of patches by a :func:`frozen_network`; see :func:`extract_features`."""
     where = next(network.parameters()).device
+    batch_size = batch_size or _BATCH.get(where.type, 32)
     reduced = precision == "bfloat16" or (precision == "auto" and has_bfloat16(where))
     source = PatchSource([patches], input_px=input_px or patches.shape[1], device=where, resident=False)
     found = []
@@ -110,7 +125,7 @@ def write_features(
     input_px: int | None = None,
     device: str = "auto",
     threads: int = 1,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     precision: str = "auto",
 ) -> None:
     """Write the frozen features of one section.
