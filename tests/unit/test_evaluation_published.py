@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_flagged_and_has_no_difference(ledger):
         ({"cohorts": ["her2st"]}, "Other cohort: published on hbcis"),
         ({"transform": "log1p_cp10k"}, "Other target: published for stnet, here log1p_cp10k"),
         ({"folds": "leave_one_section_out"}, "here with other sections of the tested patient in training"),
-        ({"n_patients": 8}, "Counted over 23 patients, here over 8"),
+        ({"n_patients": 8}, "Other patients: published for 23, here 8"),
     ],
 )
 def test_another_protocol_makes_numbers_incomparable(ledger, change, words):

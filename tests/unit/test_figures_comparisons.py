@@ -310,11 +310,17 @@ def test_published_numbers_without_ours_are_left_out():
             "section": np.nan,
             "unit": "",
             "published": [102, 0.34, 0.1, 0.0],
-            "ours": [51, 0.17, np.nan, 0.2],
-            "comparison": "yes",
+            "ours": [51, 3.4, np.nan, 0.2],
+            "comparison": ["not comparable", "comparable", "missing", "not comparable"],
         }
     )
     tidy = published_numbers.tidy_published(table)
-    assert tidy["ratio"].tolist()[:2] == [0.5, 0.5] and np.isnan(tidy["ratio"].iloc[2]) and len(tidy) == 3
-    drawn = words(published_numbers.plot_published(tidy))
+    assert tidy["gene"].fillna("").tolist() == ["GNAS", "", "Y"], "what can be compared comes first"
+    assert tidy["ratio"].tolist()[:2] == pytest.approx([10, 0.5]) and np.isnan(tidy["ratio"].iloc[2])
+    figure = published_numbers.plot_published(tidy)
+    drawn = words(figure)
     assert "102 → 51" in drawn and "ST-Net: median r GNAS" in drawn and "nan" not in drawn
+    far, near = (line for line in figure.axes[0].lines if line.get_marker() in ("o", ">") and len(line.get_xdata()) == 1
+                 and np.isfinite(line.get_xdata()[0]))  # fmt: skip
+    assert far.get_marker() == ">" and far.get_markerfacecolor() != "white"  # ten times, beyond the axis
+    assert near.get_marker() == "o" and near.get_markerfacecolor() == "white" and near.get_xdata()[0] == 0.5

@@ -74,13 +74,17 @@ def table_files(name):
 def published_facts(wildcards):
     """What decides whether a published number can be compared with one of this experiment."""
     experiment = experiment_of(wildcards)
-    patients = patients_of(experiment, experiment["sections"])
+    tested = [
+        section
+        for fold in experiment["folds"]["made"].values()
+        for section in fold.test
+    ]
     cohort = experiment["cohort"]
     return {
         "cohorts": sorted({cohort, BENCH.cohorts[cohort]["source"]}),
         "folds": experiment["folds"]["scheme"],
         "methods": list(experiment["methods"]),
-        "n_patients": len(set(patients.values())),
+        "n_patients": len(set(patients_of(experiment, tested).values())),
         "transform": experiment["transform"],
     }
 

@@ -36,11 +36,6 @@ COMPARABLE, NOT_COMPARABLE, MISSING = "comparable", "not comparable", "missing"
 # A row with this method is about the cohort and read from whichever method comes first.
 ANY_METHOD = "*"
 LEAKING = "leave_one_section_out"
-# Statistics that count patients mean nothing for another number of them.
-_COUNTS_PATIENTS = (
-    "n_consistent_holm", "n_consistent_holm_tumour", "n_consistent_holm_normal", "genes_in_at_least",
-    "gene_n_positive",
-)  # fmt: skip
 # Statistics that do not depend on folds, target or spots in training.
 _OF_COHORT = ("n_spots", "n_genes")
 
@@ -191,11 +186,15 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
         Ledger row.
     facts
         ``cohorts`` (names under which the experiment's data are known), ``folds``, ``transform``,
-        ``n_patients``.
+        ``n_patients`` (those that are tested).
     """
     found = []
     if row["cohort"] not in facts["cohorts"]:
         found.append(f"Other cohort: published on {row['cohort']}.")
+    # a number of one section is that section's, whoever else was tested; genes are chosen once for all
+    whole = row["n_patients"] and not row["section"] and row["statistic"] != "n_genes"
+    if whole and int(row["n_patients"]) != facts["n_patients"]:
+        found.append(f"Other patients: published for {row['n_patients']}, here {facts['n_patients']}.")
     if row["statistic"] in _OF_COHORT:
         return found
     if row["transform"] and row["transform"] != facts["transform"]:
@@ -205,9 +204,6 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
         found.append(
             f"Other folds: {leaking} with other sections of the tested patient in training, {fair} without."
         )
-    counted = row["statistic"] in _COUNTS_PATIENTS and row["n_patients"]
-    if counted and int(row["n_patients"]) != facts["n_patients"]:
-        found.append(f"Counted over {row['n_patients']} patients, here over {facts['n_patients']}.")
     return found
 
 

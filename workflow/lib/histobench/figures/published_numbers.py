@@ -5,11 +5,13 @@ Inputs: ``published`` (published.tsv: paper, method, quantity, gene, published, 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from histobench.evaluation.published import COMPARABLE
 from histobench.figures.parts import require_rows, row_bands
 from histobench.figures.style import DOUBLE, REFERENCE_COLOUR, method_style, new_figure, styled
 from histobench.figures.text import count, scores_note
@@ -25,6 +27,8 @@ FIGURE = {
     "when": ["paper"],
 }
 MOST = 30
+# Shares beyond are drawn at the edge: of a published number near zero, ours can be any multiple.
+_LOW, _HIGH = -1.0, 3.0
 COLUMNS = [
     "paper",
     "method",
@@ -40,10 +44,14 @@ COLUMNS = [
 
 
 def tidy_published(published: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with both numbers, with ours as a share of the published one (NaN where that is 0)."""
+    """Return the rows with both numbers, with ours as a share of the published one (NaN where that is 0).
+
+    Those that can be compared come first.
+    """
     import numpy as np
 
     known = published[published["published"].notna() & published["ours"].notna()]
+    known = known.sort_values("comparison", key=lambda names: names != COMPARABLE, kind="stable")
     paper = known["published"].astype(float).to_numpy()
     ratio = np.divide(known["ours"].astype(float), paper, out=np.full(len(paper), np.nan), where=paper != 0)
     return known.assign(ratio=ratio)[COLUMNS].head(MOST).reset_index(drop=True)
@@ -52,38 +60,59 @@ def tidy_published(published: pd.DataFrame) -> pd.DataFrame:
 @styled
 def plot_published(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw ours as a share of the published number, one row per number, with both values."""
+    from matplotlib.lines import Line2D
+
     settings = settings or {}
-    figure = new_figure(DOUBLE, 0.8 + 0.21 * len(table))
+    figure = new_figure(DOUBLE, 1.05 + 0.22 * len(table))
     axes = figure.subplots()
     axes.axvline(1, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
     names = []
     entry: Any
     for row, (_, entry) in enumerate(table.iterrows()):
         colour = method_style(str(entry["method"]), settings).colour
-        axes.plot(entry["ratio"], row, "o", ms=5, color=colour)
-        text = f"{float(entry['published']):g} → {float(entry['ours']):.3g}"
-        axes.annotate(text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0), fontsize=6.5,
+        fill = colour if entry["comparison"] == COMPARABLE else "white"
+        share = float(entry["ratio"])
+        marker = "<" if share < _LOW else ">" if share > _HIGH else "o"
+        axes.plot(min(max(share, _LOW), _HIGH), row, marker, ms=5, color=colour, mfc=fill, clip_on=False)
+        text = f"{_short(entry['published'])} → {_short(entry['ours'])}"
+        axes.annotate(text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(8, 0), fontsize=6.5,
                       textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
         what = " ".join(
             str(entry[name]) for name in ("quantity", "gene", "section") if entry[name] == entry[name]
         )
-        names.append(f"{entry['paper']}: {what}"[:64])
+        names.append(textwrap.fill(f"{entry['paper']}: {what}", 50))
+    axes.set_xlim(_LOW, _HIGH)
     axes.set_yticks(range(len(table)), names, fontsize=6)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("ours, as a share of the published number")
     axes.grid(axis="x")
     row_bands(axes, len(table))
+    looks = (
+        ("o", "#444444", "can be compared"),
+        ("o", "white", "protocols differ"),
+        (">", "white", "beyond the axis"),
+    )
+    handles = [
+        Line2D([], [], marker=marker, ls="none", ms=5, color="#444444", mfc=fill, label=label)
+        for marker, fill, label in looks
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _short(value: float) -> str:
+    """Return a number to three digits, or whole from a hundred on."""
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say what is beside what, and where reasons stand."""
     return (
         f"{count(len(table), 'published number')} that this experiment has a number for, at most {MOST}: "
-        "ours as a share of the published one, and both (published → ours). Which of them can be compared, "
-        "and the known reason of a difference, is in the table of published numbers. Descriptive; no "
-        "test." + scores_note(settings)
+        "ours as a share of the published one, and both (published → ours). Full: the two can be compared; "
+        "hollow: cohort, target, folds or panel differ, as the table of published numbers says for each. "
+        "Arrow heads lie beyond the axis. Descriptive; no test." + scores_note(settings)
     )
 
 
