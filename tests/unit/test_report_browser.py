@@ -286,20 +286,29 @@ def test_a_table_is_downloaded_as_it_was_written(page, report, tmp_path):
     ).read_bytes()
 
 
-def test_the_overview_of_a_phone_needs_no_sideways_scrolling(page):
-    page.set_viewport_size(dict(zip(("width", "height"), SIZES["phone"], strict=True)))
-    box = page.locator("#overview .scroll").first
-    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
-
-
-def test_names_with_slashes_lead_to_their_own_page_and_maps(browser, report):
+@pytest.fixture(scope="module")
+def branch(report):
+    """Address of a report with a second experiment, whose name has slashes."""
     manifest = result_tables.manifest(report)
     home = manifest["experiments"]["harmonised"]
     settings = {**home["settings"], "title": "Tested abroad"}
     manifest["experiments"]["harmonised/external/abroad"] = {**home, "settings": settings, "figures": {}}
     write_report(manifest, report / "branch.html")
-    page = browser.new_page()
-    page.goto((report / "branch.html").as_uri())
+    return (report / "branch.html").as_uri()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_overview_needs_no_sideways_scrolling(page, branch, size):
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
+    page.goto(branch)
+    boxes = page.locator("#overview .scroll").all()
+    assert len(boxes) == 2
+    for box in boxes:
+        assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+def test_names_with_slashes_lead_to_their_own_page_and_maps(page, branch):
+    page.goto(branch)
     page.locator("header summary", has_text="Experiments").click()
     page.locator("header a", has_text="Tested abroad").click()
     name = "experiment-harmonised/external/abroad"
@@ -310,7 +319,6 @@ def test_names_with_slashes_lead_to_their_own_page_and_maps(browser, report):
     chosen = page.locator("#maps-experiment").input_value
     name = "harmonised/external/abroad"
     assert eventually(page, chosen, lambda value: value == name) == name
-    page.close()
 
 
 @pytest.mark.parametrize("size", SIZES)
