@@ -6,6 +6,7 @@ their results are the tumour metrics.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from histobench.methods.store import (
 from histobench.training.groups import inner_groups
 
 
-class TumourClassifier:
+class TumourClassifier(ABC):
     """Base of classifiers on one row of numbers per spot.
 
     A subclass says how to learn from rows with both labels, and how to score rows. Without any label there
@@ -39,23 +40,23 @@ class TumourClassifier:
         """Return what :meth:`describe` gives of each training section; a place to learn it first."""
         return [self.describe(section) for section in train]
 
+    @abstractmethod
     def learn(
         self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
     ) -> TrainingLog:
         """Learn from rows of both labels. ``groups`` must not be torn apart in inner validation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, rows: np.ndarray) -> np.ndarray:
         """Return the probability of tumour, (spots,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was learnt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take over what :meth:`arrays` returned."""
-        raise NotImplementedError
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
