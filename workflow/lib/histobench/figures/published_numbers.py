@@ -90,7 +90,7 @@ def plot_published(table: pd.DataFrame, settings: Mapping[str, Any] | None = Non
     row_bands(axes, len(table))
     looks = (
         ("o", "#444444", "can be compared"),
-        ("o", "white", "protocols differ"),
+        ("o", "white", "cannot be compared"),
         (">", "white", "beyond the axis"),
     )
     handles = [
@@ -111,8 +111,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"{count(len(table), 'published number')} that this experiment has a number for, at most {MOST}: "
         "ours as a share of the published one, and both (published → ours). Full: the two can be compared; "
-        "hollow: cohort, target, folds or panel differ, as the table of published numbers says for each. "
-        "Arrow heads lie beyond the axis. Descriptive; no test." + scores_note(settings)
+        "hollow: they cannot, for the reason that the table of published numbers gives. Arrow heads lie "
+        "beyond the axis. Descriptive; no test." + scores_note(settings)
     )
 
 
