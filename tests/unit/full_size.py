@@ -7,7 +7,6 @@ python -m unit.full_size thitogene/as_released, with `tests` and `workflow/lib` 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 
 import numpy as np
@@ -18,6 +17,7 @@ from unit import described
 from histobench.expression.transforms import transform_counts
 from histobench.methods.contract import Context, SectionData
 from histobench.methods.entry import build_method
+from histobench.methods.record import peak_memory
 
 SPOTS, GENES = 712, 785
 
@@ -55,7 +55,7 @@ def measure(name: str, threads: int = 2) -> dict[str, float]:
     told = method.fit([given], [], Context(genes, genes, device="cpu", weights="none", threads=threads))
     assert np.isfinite(method.predict(given.without_truth()).expression).all()
     return {
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / 1e3),
+        "peak_mb": round(peak_memory()["peak_memory_mb"] * 1.048576),
         "seconds": round(min(float(row["seconds"]) for row in told.history), 1),
     }
 
