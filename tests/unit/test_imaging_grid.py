@@ -1,0 +1,161 @@
+"""Kinds of grid and their neighbours, against distances between all pairs of spots."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from histobench.errors import UserError
+from histobench.imaging.grid import GRIDS, cells, grid_named, neighbour_pairs, places, spacing
+
+# First rows of section P9_rep1 of the cutaneous carcinoma cohort: index positions and pixels (public facts).
+CSCC = """
+10x52,10975.4,3855.2 11x43,9181.7,4035.4 11x51,10778.7,4046.3 11x53,11182.9,4034.3 11x55,11572.9,4023.3
+12x30,6571.9,4210.7 12x32,6969.2,4215.6 12x42,8972.1,4210.4 12x50,10574.1,4216.7 12x52,10974.7,4214.8
+12x54,11370.2,4208.8 12x56,11767.0,4208.4 13x25,5557.4,4401.9 13x27,5951.4,4404.7 13x29,6365.9,4393.9
+13x31,6763.2,4397.3 13x33,7166.2,4400.1 13x41,8770.3,4396.4 13x43,9178.2,4394.9 13x49,10376.3,4402.2
+13x51,10777.9,4398.4 13x53,11176.7,4398.7 13x55,11554.7,4387.6
+"""
+
+
+def array(kind, rows=9, columns=9):
+    """Index positions of a full array, (spots, 2)."""
+    y, x = (axis.ravel() for axis in np.mgrid[:rows, :columns])
+    return (2 * x + y % 2, y) if kind in ("hexagonal", "diamond") else (x, y)
+
+
+def brute(kind, x, y, reach):
+    """Neighbours of each spot by all distances, in pitches; other spots at the same place count."""
+    at = places(kind, x, y)
+    near = np.hypot(*(at[:, None] - at).transpose(2, 0, 1)) <= reach
+    np.fill_diagonal(near, False)
+    return {(int(i), int(j)) for i, j in np.argwhere(near)}
+
+
+def pairs(kind, x, y, **options):
+    return set(zip(*(side.tolist() for side in neighbour_pairs(kind, x, y, **options)), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("square", (1, 1)),
+        ("hexagonal", (0.5, math.sqrt(3) / 2)),
+        ("diamond", (100 / math.hypot(100, 110), 110 / math.hypot(100, 110))),
+        ("irregular", (1, 1)),
+    ],
+)
+def test_steps_are_fractions_of_the_pitch(kind, steps):
+    assert GRIDS[kind].steps == pytest.approx(steps, rel=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["square", "hexagonal", "diamond"])
+def test_declared_offsets_are_those_at_one_pitch(kind):
+    grid = GRIDS[kind]
+    for offsets, low, high in ((grid.nearest, 1, 1), (grid.corners, 1.3, 1.5)):
+        for dx, dy in offsets:
+            assert low - 1e-12 <= math.hypot(dx * grid.steps[0], dy * grid.steps[1]) <= high + 1e-12
+
+
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("kind", ["square", "hexagonal", "diamond"])
+def test_neighbours_are_those_at_that_distance_also_with_holes_and_two_spots_at_one_place(kind, block):
+    chosen = np.random.default_rng(4).permutation(81)[:60]
+    x, y = (axis[np.append(chosen, chosen[:2])] for axis in array(kind))
+    expected = brute(kind, x, y, 1.5 if block and kind != "hexagonal" else 1.2)
+    assert pairs(kind, x, y, block=block) == expected
+    assert len(expected) > 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "ring", "block"), [("square", 4, 8), ("hexagonal", 6, 6), ("diamond", 4, 8)]
+)
+def test_an_inner_spot_has_the_neighbours_of_its_grid(kind, ring, block):
+    x, y = array(kind)
+    for number, options in ((ring, {}), (block, {"block": True})):
+        spot, _ = neighbour_pairs(kind, x, y, **options)
+        assert np.bincount(spot)[40] == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "ring", "block"), [("square", 4, 8), ("hexagonal", 6, 6), ("diamond", 4, 8)]
+)
+@pytest.mark.parametrize("unit", [1.0, 287.3])
+def test_a_regular_grid_without_array_columns_has_the_same_neighbours(kind, ring, block, unit):
+    at = places(kind, *array(kind)) * unit
+    at = at + np.random.default_rng(0).normal(0, 0.002 * unit, at.shape)
+    for number, options in ((ring, {}), (block, {"block": True})):
+        spot, _ = neighbour_pairs("irregular", *at.T, **options)
+        assert np.bincount(spot)[40] == number
+
+
+def test_spots_strewn_at_random_have_about_as_many_neighbours_and_none_is_alone():
+    at = np.random.default_rng(1).uniform(0, 60, (3600, 2))
+    for options, low, high in (({}, 4.5, 6), ({"block": True}, 7.5, 9)):
+        number = np.bincount(neighbour_pairs("irregular", *at.T, **options)[0], minlength=3600)
+        assert low < number.mean() < high
+        assert (number == 0).mean() < 0.02
+
+
+def test_crowded_spots_of_an_irregular_section_keep_to_the_nearest():
+    rng = np.random.default_rng(2)
+    at = np.concatenate(
+        [rng.uniform(0, 100, (3000, 2)), rng.normal(50, 0.01, (1000, 2)), np.full((500, 2), 7.0)]
+    )
+    number = np.bincount(neighbour_pairs("irregular", *at.T, block=True)[0])
+    assert 32 <= number.max() <= 33  # 33 where a spot is not among its own nearest
+
+
+def test_irregular_neighbours_are_those_within_the_radius():
+    at = np.random.default_rng(3).uniform(0, 10, (80, 2))
+    for options, factor in (({}, 1.2), ({"block": True}, 1.5)):
+        assert pairs("irregular", *at.T, **options) == brute("irregular", *at.T, factor * spacing(at))
+
+
+@pytest.mark.parametrize("kind", list(GRIDS))
+def test_few_spots_have_the_neighbours_that_there_are(kind):
+    assert [len(side) for side in neighbour_pairs(kind, [], [])] == [0, 0]
+    assert [len(side) for side in neighbour_pairs(kind, [5], [7])] == [0, 0]
+    x, y = ([5, 6], [7, 8]) if GRIDS[kind].staggered else ([5, 6], [7, 7])
+    assert pairs(kind, x, y) == {(0, 1), (1, 0)}
+    assert pairs(kind, [5, 5], [7, 7]) == {(0, 1), (1, 0)}
+
+
+def test_diamond_neighbours_of_real_spots_are_those_nearest_in_the_image():
+    rows = [entry.split(",") for entry in CSCC.split()]
+    x, y = np.array([row[0].split("x") for row in rows], dtype=int).T
+    pixel = np.array([row[1:] for row in rows], dtype=float)
+    distance = np.hypot(*(pixel[:, None] - pixel).transpose(2, 0, 1)) * 0.549
+    np.fill_diagonal(distance, np.inf)
+    assert pairs("diamond", x, y) == {(int(i), int(j)) for i, j in np.argwhere(distance < 165)}
+    assert pairs("diamond", x, y, block=True) == {(int(i), int(j)) for i, j in np.argwhere(distance < 240)}
+    assert len(pairs("diamond", x, y)) == 44
+
+
+def test_adjusted_positions_belong_to_a_cell_that_a_staggered_array_has():
+    x, y = array("diamond", 12, 12)
+    rng = np.random.default_rng(5)
+    jitter = rng.uniform(-0.7, 0.7, (2, len(x)))  # a third rounds to a position that the array lacks
+    jitter *= 0.95 / np.maximum(np.abs(jitter).sum(axis=0), 0.95)  # still nearest to its own cell
+    for kind in ("diamond", "hexagonal"):
+        assert cells(kind, x + jitter[0], y + jitter[1]).tolist() == np.column_stack([x, y]).tolist()
+        shifted = cells(kind, x + 1 + jitter[0], y + jitter[1])  # the other parity
+        assert shifted.tolist() == np.column_stack([x + 1, y]).tolist()
+    assert cells("square", [1.4, 2.6], [0.6, 7.0]).tolist() == [[1, 1], [3, 7]]
+
+
+@pytest.mark.parametrize("kind", ["square", "hexagonal", "diamond"])
+def test_rows_do_not_run_into_each_other(kind):
+    step = 2 if GRIDS[kind].staggered else 1
+    assert pairs(kind, [0, 10 * step], [0, 1 if step == 1 else 2], block=True) == set()
+    beside = set() if kind == "diamond" else {(0, 1), (1, 0)}
+    assert pairs(kind, np.array([0, step]) - 10**6, [-4, -4]) == beside
+
+
+def test_an_unknown_grid_is_named_with_what_there_is():
+    with pytest.raises(
+        UserError, match=r"section A1: the grid is 'round', expected one of square, hexagonal"
+    ):
+        grid_named("round", "section A1")
