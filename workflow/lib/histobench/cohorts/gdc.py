@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.cohorts.lock import LockedFile
+from histobench.encoding import read_utf8
 from histobench.errors import UserError
 
 COLUMNS = ("id", "filename", "md5", "size", "state", "patient", "sample_type")
@@ -158,10 +159,10 @@ def read_manifest(path: str | Path) -> list[GdcFile]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_utf8(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; correct the path under `table`.") from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line and line[0] != "#"]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line and line[0] != "#"]
     if not lines or tuple(lines[0][1].split("\t")) != COLUMNS:
         raise UserError(f"{path}: the header must be {', '.join(COLUMNS)}, separated by tabs.")
     files: list[GdcFile] = []

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from histobench.encoding import read_utf8
 from histobench.errors import UserError
 
 REQUIRED = ("section", "patient", "image", "counts", "positions")
@@ -139,14 +140,17 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
 def _rows(path: Path, sheet: Sheet) -> list[tuple[int, list[str]]]:
     """Return the lines of the table with their numbers, split at tabs."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_utf8(path)
     except FileNotFoundError:
         sheet.problems.append(Finding(str(path), "", "no such table; correct the key `table`."))
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        sheet.problems.append(Finding(str(path), "", f"cannot be read as text ({error}); save it as UTF-8."))
+    except OSError as error:
+        sheet.problems.append(Finding(str(path), "", f"cannot be read ({error.strerror}); correct it."))
         return []
-    rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    except UserError as error:
+        sheet.problems.append(Finding(str(path), "", str(error).removeprefix(f"{path}: ")))
+        return []
+    rows = csv.reader(text.split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     numbered = [(n, row) for n, row in enumerate(rows, start=1) if any(field.strip() for field in row)]
     numbered = [(n, row) for n, row in numbered if not row[0].startswith("#")]
     if not numbered:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.encoding import as_utf8
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def read_text(path: str | Path) -> bytes:
-    """Return a text file's bytes, gunzipped if it is gzip, with Unix line ends and no byte-order mark.
+    """Return a text file as UTF-8, gunzipped if it is gzip, with Unix line ends and no byte-order mark.
 
     Raises
     ------
     UserError
-        The file is missing, empty, unreadable or a damaged gzip file.
+        The file is missing, empty, unreadable, a damaged gzip file, or in an encoding that cannot be told.
     """
     try:
         data = Path(path).read_bytes()
@@ -39,9 +40,7 @@ def read_text(path: str | Path) -> bytes:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); check the path and its permissions."
         ) from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\r" in data:  # old Macintosh line ends occur in published files
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = as_utf8(data, path)
     if not data.strip():
         raise UserError(f"{path}: the file is empty; fetch it again or leave the section out.")
     return data
@@ -107,7 +106,7 @@ def text_table(
             names=None if names is None else list(names),
             skiprows=skip,
         )
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except pd.errors.ParserError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: is not a table with one separator throughout ({reason}); correct it."
@@ -160,8 +159,19 @@ def field_columns(
 def require_columns(table: pd.DataFrame, names: Sequence[str], path: str | Path) -> None:
     """Stop unless all columns are there."""
     missing = [name for name in names if name not in table]
+    if missing and len(table.columns) == 1 and (sign := _other_separator(str(table.columns[0]))):
+        raise UserError(
+            f"{path}: column {missing[0]} is missing, because the header looks separated by {sign}; separate "
+            f"{', '.join(names)} by tabs, in every line."
+        )
     if missing:
         raise UserError(
             f"{path}: column {missing[0]} is missing, expected {', '.join(names)} "
             f"but the header says {', '.join(map(str, table.columns))}; correct the header."
         )
+
+
+def _other_separator(header: str) -> str:
+    """Name what separates the words of a header that should have been split, or nothing."""
+    signs = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "blanks"}
+    return next((name for sign, name in signs.items() if sign in header.strip()), "")

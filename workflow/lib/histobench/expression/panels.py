@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.encoding import read_utf8
 from histobench.errors import UserError
 from histobench.expression.qc import detected_genes, keep_genes, read_spots
 from histobench.files import write_table
@@ -96,7 +97,7 @@ def read_gene_file(path: str | Path) -> list[str]:
     """Read a published list: one gene per line, in order; empty lines and lines with # are comments."""
     if not Path(path).is_file():
         raise UserError(f"{path}: the gene list does not exist; correct panel.file.")
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = read_utf8(path).split("\n")
     genes = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if repeated := {gene for gene in genes if genes.count(gene) > 1}:
         raise UserError(f"{path}: gene {min(repeated)} is listed twice; keep one of the lines.")
