@@ -81,7 +81,7 @@ def read_utf8(path: str | Path) -> str:
 
 
 def _without_mark(data: bytes, path: str | Path) -> str:
-    """Tell UTF-16 by its zero bytes: Latin letters, digits and tabs have one each, always on the same side."""
+    """Tell UTF-16 by its zero bytes: Latin letters, digits and tabs have one each, on the same side."""
     if b"\0" not in data:
         return "utf-8"
     sample = data[:_SAMPLE]
@@ -105,18 +105,19 @@ def _check_utf8(data: bytes, path: str | Path) -> None:
     separator = next((sign for sign in (b"\t", b";", b",") if sign in before[start:]), b"")
     column = before.count(separator, start) + 1 if separator else len(before) - start + 1
     shown = _word(data, place).decode("cp1252", "replace")
+    where = f"line {line}, {'column' if separator else 'character'} {column}"
     raise UserError(
-        f'{path}: line {line}, {"column" if separator else "character"} {column}: "{shown}" is not written in '
-        f"UTF-8 (byte 0x{data[place]:02X}; the word is shown as Windows-1252 reads it); save the file as UTF-8, "
-        "for instance with `iconv -f WINDOWS-1252 -t UTF-8`, and look at that word."
+        f'{path}: {where}: "{shown}" is not written in UTF-8 (byte 0x{data[place]:02X}; the word is shown as '
+        "Windows-1252 reads it); save the file as UTF-8, for instance with `iconv -f WINDOWS-1252 -t UTF-8`, "
+        "and look at that word."
     )
 
 
 def _word(data: bytes, place: int) -> bytes:
     """Return what stands around a byte, up to the next separators, at most some letters."""
     begin, end = place, place + 1
-    while begin > max(0, place - 20) and data[begin - 1] not in b"\t\r\n;,\" ":
+    while begin > max(0, place - 20) and data[begin - 1] not in b'\t\r\n;," ':
         begin -= 1
-    while end < min(len(data), place + 20) and data[end] not in b"\t\r\n;,\" ":
+    while end < min(len(data), place + 20) and data[end] not in b'\t\r\n;," ':
         end += 1
     return data[begin:end]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from histobench.figures.parts import log_axis
 from histobench.figures.style import DOUBLE, empty_figure, new_figure, styled
 from histobench.figures.text import count
 from histobench.files import read_table
@@ -58,6 +59,7 @@ def plot_cohort(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
         if len(positive) and positive.max() / positive.min() > 10:
             axes.set_yscale("log")
             axes.set_ylim(positive.min() / 2, positive.max() * 1.6)
+            log_axis(axes.yaxis)
             label += "\n(log scale)"
         axes.bar(range(len(table)), values, color=colours, width=0.8)
         axes.set_ylabel(label)

@@ -67,24 +67,26 @@ def plot_consistent(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     chance = table[table["method"] == CHANCE]
     for axes, (family, methods) in zip(panels, groups.items(), strict=True):
-        axes.step(
-            chance["rank"], chance["n_positive"], where="mid", color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)),
-            label="chance",
+        (line,) = axes.step(
+            chance["rank"], chance["n_positive"], where="mid", color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2))
         )  # fmt: skip
+        lines = [line]
         for place, method in enumerate(methods):
             own, style = table[table["method"] == method], method_style(method, settings)
             # Counts are whole numbers: lines are set apart a little so that none hides another.
             shift = 0.09 * (place - (len(methods) - 1) / 2)
-            axes.step(
+            (line,) = axes.step(
                 own["rank"],
                 own["n_positive"] + shift,
                 where="mid",
                 color=style.colour,
                 ls=style.dashes,
-                label=method_title(method, settings),
             )
+            lines.append(line)
         axes.set_title(FAMILY_TITLES[family].split(" (")[0], loc="left")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32), handlelength=2.2)
+        # told by hand: on its own a legend leaves out names that start with _
+        names = ["chance", *(method_title(method, settings) for method in methods)]
+        axes.legend(lines, names, loc="upper center", bbox_to_anchor=(0.5, -0.32), handlelength=2.2)
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("gene, by falling count")

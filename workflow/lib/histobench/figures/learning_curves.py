@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from histobench.figures.parts import log_axis
 from histobench.figures.style import (
     DOUBLE,
     QUIET_COLOUR,
@@ -145,6 +146,7 @@ def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
     error = part["quantity"].iloc[0] != "pearson"
     if error and part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
         axes.set_yscale("log")
+        log_axis(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axes.grid(axis="y")
 

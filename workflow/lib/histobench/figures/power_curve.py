@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.parts import require_rows
+from histobench.figures.parts import log_axis, require_rows
 from histobench.figures.style import DOUBLE, QUIET_COLOUR, REFERENCE_COLOUR, new_figure, styled
 from histobench.figures.text import count
 from histobench.files import read_table
@@ -86,6 +86,7 @@ def plot_power(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
         axes.plot(here["n_patients"], here["smallest_p_holm"], "o", ms=9, mfc="none", mec="#D55E00", mew=1.5,
                   label="this experiment")  # fmt: skip
         axes.set_yscale("log")
+        log_axis(axes.yaxis)
         axes.set_xlabel("patients")
         axes.set_title(textwrap.fill(test.split(" (")[0], 44), loc="left", fontsize=7.5)
         axes.legend(loc="lower left")

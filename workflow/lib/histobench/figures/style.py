@@ -54,6 +54,8 @@ RC: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
+    # a gene, a label or a title may hold $, \\ or _: it is text, never a formula
+    "text.parse_math": False,
     "svg.hashsalt": "histobench",  # else element ids change with every run
     "path.simplify": False,
 }
@@ -239,12 +241,17 @@ def new_figure(width: float = DOUBLE, height: float = 3.0) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+@styled
 def empty_figure(message: str, width: float = DOUBLE) -> Figure:
     """Return a figure that says why there is nothing to draw."""
+    from textwrap import fill
+
     figure = new_figure(width, 1.1)
     axes = figure.subplots()
     axes.axis("off")
-    axes.text(0.5, 0.5, message, ha="center", va="center", wrap=True, color=QUIET_COLOUR)
+    # Matplotlib's own wrapping measures words that hold $ as formulas.
+    lines = "\n".join(fill(line, int(18 * width)) for line in message.split("\n"))
+    axes.text(0.5, 0.5, lines, ha="center", va="center", color=QUIET_COLOUR)
     return figure
 
 

@@ -56,13 +56,13 @@ def plot_ten(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> 
     entry: Any
     for entry in table.itertuples():
         column, dark = methods.index(entry.method), entry.median_pearson > low + 0.62 * (high - low)
-        text = f"$\\it{{{entry.gene}}}$ {signed(entry.median_pearson)}" if entry.gene.isalnum() else (
-            f"{entry.gene} {signed(entry.median_pearson)}"
-        )  # fmt: skip
+        plain = entry.gene.isascii() and entry.gene.isalnum()  # only then it means nothing in a formula
+        gene = f"$\\it{{{entry.gene}}}$" if plain else entry.gene
         axes.text(
             column,
             entry.rank - 1,
-            text,
+            f"{gene} {signed(entry.median_pearson)}",
+            parse_math=plain,
             ha="center",
             va="center",
             fontsize=6.3 if len(methods) < 7 else 5.4,

@@ -60,6 +60,7 @@ def plot_curves(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
     methods = method_order(table["method"], settings)
     figure = new_figure(DOUBLE, 2.9)
     panels = figure.subplots(1, len(AXES))
+    lines = {}  # told by hand: on its own a legend leaves out names that start with _
     for axes, (name, (x, y)) in zip(panels, AXES.items(), strict=True):
         if name == "precision_recall":
             axes.axhline(float(table["share_tumour"].mean()), color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
@@ -70,7 +71,7 @@ def plot_curves(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
                 table[(table["method"] == method) & (table["curve"] == name)],
                 method_style(method, settings),
             )
-            axes.plot(
+            (lines[method],) = axes.plot(
                 own["x"],
                 own["y"],
                 color=style.colour,
@@ -78,12 +79,14 @@ def plot_curves(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) 
                 lw=1.2,
                 ms=2.5,
                 marker="o" if name == "calibration" else "",
-                label=method_title(method, settings),
             )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=x, ylabel=y)
         axes.grid()
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(methods))
+        list(lines.values()),
+        [method_title(method, settings) for method in lines],
+        loc="outside lower center",
+        ncols=min(4, len(methods)),
     )
     return figure
 
