@@ -11,12 +11,13 @@ from torchvision.ops import StochasticDepth
 from histobench.errors import UserError
 from histobench.expression.transforms import TRANSFORMS, transform_counts
 from histobench.methods.auxiliary import auxiliary_targets
-from histobench.methods.brstnet import BACKBONES, BrSTNet, author_settings, patch_statistics
+from histobench.methods.brstnet import BACKBONES, BrSTNet, patch_statistics, released_epochs
 from histobench.methods.conformance import make_study
 from histobench.methods.contract import Context
 from histobench.methods.patchwise import gather
-from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
+from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
+from histobench.networks.released import NATIVE_PX, PaddedConv2d, as_released, same_padding
 from histobench.training.data import PatchSource
 
 ENTRY = "histobench.methods.brstnet:BrSTNet"
@@ -39,7 +40,8 @@ PUBLISHED = {
 
 def built(name, auxiliary=0):
     with torch.device("meta"):  # counts need no memory
-        backbone = author_settings(make_backbone(name, input_px=224), name)
+        backbone = make_backbone(name, input_px=224)
+        as_released(backbone.module, name)
         return backbone, MultiHead(PixelNorm(), backbone, genes=250, auxiliary=auxiliary)
 
 
@@ -93,10 +95,12 @@ def test_efficientnets_drop_whole_blocks_more_often_the_deeper_they_are(size) ->
     np.testing.assert_allclose(rates, 0.2 * np.arange(len(rates)) / len(rates))
 
 
-def test_vision_transformers_have_dropout_and_197_or_50_tokens() -> None:
+def test_vision_transformers_drop_attention_and_both_halves_of_a_block_and_nothing_else() -> None:
     for name, tokens in (("vit_b_16", 197), ("vit_b_32", 50)):
         network = built(name)[0].module
-        assert {m.p for m in network.modules() if isinstance(m, nn.Dropout)} == {0.1}
+        rates = {at: m.p for at, m in network.named_modules() if isinstance(m, nn.Dropout) and m.p}
+        layers = [f"encoder.layers.encoder_layer_{n}" for n in range(12)]
+        assert rates == {f"{layer}.{place}": 0.1 for layer in layers for place in ("dropout", "mlp.4")}
         assert {m.dropout for m in network.modules() if isinstance(m, nn.MultiheadAttention)} == {0.1}
         assert network.encoder.pos_embedding.shape == (1, tokens, 768)
         assert len(network.encoder.layers) == 12
@@ -116,8 +120,140 @@ def test_pixel_scale_is_the_mean_of_each_patchs_mean_and_sd() -> None:
     mean, sd = patch_statistics(PatchSource([patches]), np.array([0, 2, 3, 5]), batch_size=3)
     values = patches[[0, 2, 3, 5]] / 255.0
     np.testing.assert_allclose(mean, values.mean(axis=(1, 2)).mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(sd, values.std(axis=(1, 2)).mean(axis=0), rtol=1e-12)
-    assert not np.allclose(sd, values.std(axis=(0, 1, 2)), rtol=0.01)
+    np.testing.assert_allclose(sd, values.std(axis=(1, 2), ddof=1).mean(axis=0), rtol=1e-12)
+    assert not np.allclose(sd, values.std(axis=(0, 1, 2), ddof=1), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "expected"),
+    # (7, 3, 2): 4 outputs reach over 3 * 2 + 3 = 9 numbers, so 2 zeros; (8, 3, 2): 9 - 8 = 1 zero, behind
+    [
+        (7, 3, 2, (1, 1)),
+        (8, 3, 2, (0, 1)),
+        (8, 5, 2, (1, 2)),
+        (7, 5, 2, (2, 2)),
+        (9, 5, 1, (2, 2)),
+        (4, 1, 2, (0, 0)),
+    ],
+)
+def test_zeros_around_an_axis_leave_as_many_outputs_as_steps(size, kernel, stride, expected) -> None:
+    assert same_padding(size, kernel, stride) == expected
+    layer = PaddedConv2d(nn.Conv2d(1, 1, kernel, stride=stride), expected)
+    assert layer(torch.zeros(1, 1, size, size)).shape[2] == -(-size // stride)
+
+
+def test_a_padded_convolution_is_zeros_around_and_a_plain_one() -> None:
+    plain = nn.Conv2d(4, 6, 3, stride=2, groups=2)
+    x = torch.randn(2, 4, 8, 8)
+    expected = plain(nn.functional.pad(x, (0, 1, 0, 1)))
+    padded = PaddedConv2d(plain, (0, 1))
+    torch.testing.assert_close(padded(x), expected, rtol=0, atol=0)
+    assert padded.weight is plain.weight
+
+
+@pytest.mark.parametrize(("size", "even"), [(0, 5), (1, 4), (2, 2), (3, 3), (4, 4), (5, 3)])
+def test_efficientnets_pad_for_the_width_that_each_was_designed_for(size, even) -> None:
+    """Strided convolutions see the native width halved, rounded up, five times; even widths pad behind only."""
+    name = f"efficientnet_b{size}"
+    widths = [NATIVE_PX[name]]
+    for _ in range(4):
+        widths.append(-(-widths[-1] // 2))
+    assert sum(width % 2 == 0 for width in widths) == even
+    strided = [m for m in built(name)[0].module.modules() if isinstance(m, nn.Conv2d) and m.stride[0] == 2]
+    assert [isinstance(layer, PaddedConv2d) for layer in strided] == [width % 2 == 0 for width in widths]
+
+
+def test_torchvisions_padding_and_start_are_kept_where_they_are_asked_for() -> None:
+    with seeded(3):
+        plain = make_backbone("efficientnet_b0", seed=1).module
+    kept = as_released(
+        make_backbone("efficientnet_b0", seed=1).module, "efficientnet_b0", implementation="torchvision"
+    )
+    pretrained = as_released(make_backbone("efficientnet_b0", seed=1).module, "efficientnet_b0", start=False)
+    x = torch.rand(2, 3, 64, 64)
+    for network in (plain, kept, pretrained):
+        network.eval()
+        assert not any(isinstance(m, PaddedConv2d) for m in network.modules())
+    torch.testing.assert_close(
+        pretrained(x), plain(x), rtol=0, atol=0
+    )  # weights that are there keep their network
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), plain.parameters(), strict=True))
+    assert {m.eps for m in kept.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+
+
+def test_released_networks_start_as_the_authors_libraries_do() -> None:
+    """PyTorch draws uniformly within 1 / sqrt(fan-in); Xavier within sqrt(6 / (fan-in + fan-out))."""
+    network = as_released(make_backbone("efficientnet_b0").module, "efficientnet_b0")
+    stem, expand = network.features[0][0], network.features[2][0].block[0][0]
+    for layer, fan in ((stem, 27), (expand, 16)):
+        assert layer.weight.abs().max() <= fan**-0.5
+        assert layer.weight.std().item() == pytest.approx((3 * fan) ** -0.5, rel=0.1)
+    vit = as_released(make_backbone("vit_b_32").module, "vit_b_32")
+    block = vit.encoder.layers[0]
+    for weight, fans in (
+        *((part, 1536) for part in block.self_attention.in_proj_weight.chunk(3)),
+        (block.self_attention.out_proj.weight, 1536),
+        (block.mlp[0].weight, 3840),
+    ):
+        assert weight.std().item() == pytest.approx((2 / fans) ** 0.5, rel=0.01)
+    assert vit.class_token.abs().max() == 0
+    assert block.self_attention.in_proj_bias.std().item() == pytest.approx(1e-6, rel=0.1)
+
+
+def epochs(*values):
+    """Histories of two inner folds from (mse, mae, rmse, r) of each epoch, the second fold a little worse."""
+    names = ("valid_mse", "valid_mae", "valid_rmse", "valid_pearson")
+    return [[dict(zip(names, np.add(row, 0.01 * fold), strict=True)) for row in values] for fold in range(2)]
+
+
+def test_the_epoch_of_retraining_is_the_mean_of_four_counted_from_zero_and_rounded_up() -> None:
+    falling = [(9 - n, 9 - n, 9 - n, n) for n in range(10)]
+    assert released_epochs(epochs(*falling)) == 9  # the tenth epoch has number nine
+    falling[6] = (-1, 2.5, 2.5, 0.5)  # best by one criterion: (6 + 9 + 9 + 9) / 4 = 8.25
+    assert released_epochs(epochs(*falling)) == 9
+    falling[2] = (1, -1, -1, 0.5)  # (6 + 2 + 2 + 9) / 4 = 4.75
+    assert released_epochs(epochs(*falling)) == 5
+    assert released_epochs(epochs(*falling[:2])) == 3  # never fewer
+    # criteria are averaged over folds before the best epoch is looked for
+    first, second = epochs((1, 1, 1, 1), (2, 2, 2, 0), (2, 2, 2, 0), (2, 2, 2, 0), (1.5, 1.5, 1.5, 0.5))
+    for name in ("valid_mse", "valid_mae", "valid_rmse"):
+        second[0][name] = 9.0
+    second[0]["valid_pearson"] = -9.0
+    assert released_epochs([first, second]) == 4
+
+
+def test_retraining_learns_from_all_training_patients_after_the_inner_folds() -> None:
+    train, test = make_study()
+    params = {**TINY, "epochs": 5, "selection": "retrained", "schedule": "cosine", "valid_folds": 5}
+    method = BrSTNet(**params)
+    told = method.fit(train, [], CONTEXT)
+    stages = [row["stage"] for row in told.history]
+    patients = sorted({section.patient for section in train})
+    assert list(dict.fromkeys(stages)) == [*(f"inner{n}" for n in range(len(patients))), "final"]
+    inner = [[row for row in told.history if row["stage"] == f"inner{n}"] for n in range(len(patients))]
+    assert {len(rows) for rows in inner} == {5}  # nothing stops early
+    assert stages.count("final") == told.facts["epochs"] == released_epochs(inner)
+    assert told.facts["selection_unit"] == "patient"
+    everything = np.concatenate([s.targets for s in sorted(train, key=lambda s: s.section)]).astype(
+        np.float64
+    )
+    np.testing.assert_allclose(method._network.target_mean, everything.mean(axis=0), rtol=1e-6)
+    row = inner[0][0]
+    assert row["valid_rmse"] ** 2 <= row["valid_mse"] + 1e-9  # a mean over genes of roots
+    assert row["valid_mae"] ** 2 <= row["valid_mse"]
+    assert method.predict(test).expression.shape == (len(test), 5)
+
+
+def test_retraining_ignores_the_validation_patients_of_the_experiment() -> None:
+    train, test = make_study()
+    params = {**TINY, "epochs": 3, "selection": "retrained", "schedule": "cosine"}
+    alone, beside = BrSTNet(**params), BrSTNet(**params)
+    alone.fit(train, [], CONTEXT)
+    beside.fit(train, [test], CONTEXT)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(alone._network.parameters(), beside._network.parameters(), strict=True)
+    )
 
 
 def test_targets_are_standardised_by_the_spots_learnt_from_and_restored() -> None:
@@ -223,8 +359,8 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path) -> None:
         pass
 
     class Killed(BrSTNet):
-        def _loop(self, *given):
-            loop = super()._loop(*given)
+        def _loop(self, *given, **more):
+            loop = super()._loop(*given, **more)
             inner, loop.steps = loop.step, 0
 
             def step(batch, rng):
@@ -249,7 +385,15 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"schedule": "steps"}, {"initialisation": "imagenet"}, {"backbone": "vgg"}]
+    "wrong",
+    [
+        {"schedule": "steps"},
+        {"initialisation": "imagenet"},
+        {"backbone": "vgg"},
+        {"implementation": "keras"},
+        {"selection": "best"},
+        {"selection": "retrained"},  # with its plateau, which nobody would be held out for
+    ],
 )
 def test_wrong_settings_are_refused_with_one_sentence(wrong) -> None:
     train, _ = make_study()

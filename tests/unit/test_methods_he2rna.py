@@ -72,3 +72,48 @@ def test_an_unknown_head_is_refused() -> None:
     train, _ = make_study()
     with pytest.raises(UserError, match="deep"):
         HE2RNA(head="deep").fit(train, [], CONTEXT)
+
+
+TRAINED = {**TINY, "encoder": "small_cnn", "input_px": 32, "batch_size": 8}
+
+
+def test_a_trained_encoder_learns_with_the_head_and_a_frozen_one_has_none() -> None:
+    train, test = make_study()
+    untrained, trained = HE2RNA(**{**TRAINED, "epochs": 0}), HE2RNA(**TRAINED)
+    untrained.fit(train, [], CONTEXT)
+    told = trained.fit(train, [], CONTEXT)
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(untrained._network.parameters(), trained._network.parameters(), strict=True)
+    ]
+    assert all(moved)
+    head = count_parameters(he2rna_head("adapted", 128, np.zeros(5), 16))
+    assert told.facts["parameters"] == 97_680 + head
+    assert trained.predict(test).embedding.shape == (len(test), 128)
+    frozen = HE2RNA(**TINY)
+    assert frozen.fit(train, [], CONTEXT).facts["parameters"] == count_parameters(frozen._network)
+
+
+def test_a_trained_encoder_is_stored_and_restored(tmp_path) -> None:
+    train, test = make_study()
+    method = HE2RNA(**TRAINED)
+    method.fit(train, [], CONTEXT)
+    method.save(tmp_path)
+    again = HE2RNA(**TRAINED)
+    again.load(tmp_path)
+    np.testing.assert_array_equal(again.predict(test).expression, method.predict(test).expression)
+
+
+def test_its_steps_shrink_as_those_of_he2gene() -> None:
+    train, _ = make_study()
+    method = HE2RNA(**{**TRAINED, "epochs": 5, "decay_every": 2, "decay_factor": 0.5})
+    rates = [row["learning_rate"] for row in method.fit(train, [], CONTEXT).history]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.005, 0.005, 0.0025])
+    plain = HE2RNA(**{**TINY, "epochs": 3})
+    assert {row["learning_rate"] for row in plain.fit(train, [], CONTEXT).history} == {0.01}
+
+
+def test_an_unknown_encoder_is_refused() -> None:
+    train, _ = make_study()
+    with pytest.raises(UserError, match="resnet51"):
+        HE2RNA(**{**TRAINED, "encoder": "resnet51"}).fit(train, [], CONTEXT)

@@ -36,6 +36,13 @@ def brstnet(method, genes, auxiliary):
     return total(MultiHead(PixelNorm(), backbone, genes=genes, auxiliary=auxiliary))
 
 
+def he2rna(method, genes, _):
+    head = he2rna_head(method.head, 2048, np.zeros(genes), method.hidden)
+    if method.encoder is None:
+        return total(head)
+    return total(Regressor(PixelNorm(), make_backbone(method.encoder), head))
+
+
 def whole_section(method, genes, _):
     return total(method._network(method.input_px, genes))
 
@@ -44,7 +51,7 @@ SIZES = {
     "brstnet": brstnet,
     "he2gene": image_network,
     "tumour_network": image_network,
-    "he2rna": lambda method, genes, _: total(he2rna_head(method.head, 2048, np.zeros(genes), method.hidden)),
+    "he2rna": he2rna,
     "hist2st": whole_section,
     "histogene": whole_section,
     "thitogene": whole_section,

@@ -155,3 +155,13 @@ def test_more_values_take_their_own_statistics():
     x = torch.randn(4, 3, 2, 2)
     assert torch.equal(ours(x), theirs(x))
     assert torch.equal(ours.running_var, theirs.running_var)
+
+
+def test_the_four_convolutions_start_as_released() -> None:
+    """Normal with variance 2 / fan-in, 2.4 times as wide as PyTorch's own start, which the last one keeps."""
+    capsules = PrimaryCapsules((16, 32, 64, 64, 128), 28, 8)
+    layers = [layer for layer in capsules.layers if isinstance(layer, torch.nn.Conv2d)]
+    spread = [layer.weight.std().item() for layer in layers]
+    assert spread == pytest.approx([(2 / fan) ** 0.5 for fan in (400, 288, 576, 576)], rel=0.05)
+    assert max(layer.weight.abs().max() for layer in layers) > 0.2  # no bound, as a uniform draw would have
+    assert capsules.collapse.weight.abs().max() <= 1 / 9

@@ -90,6 +90,19 @@ def test_published_protocols(project):
     assert (len(stnet["folds"]["made"]), stnet["transform"], stnet["panel"]["scope"]) == (23, "stnet", "all")
     (fold,) = brstnet["folds"]["made"].values()
     assert len(fold.test) == 3 and len(fold.train) == 65 and all(s.startswith("BC23903") for s in fold.test)
+    released = experiments["hbcis_brstnet_released"]
+    (fold,) = released["folds"]["made"].values()
+    assert {section.split("_")[0] for section in fold.test} == {"BC23450", "BC23903"}
+    assert released["patches"] == {**brstnet["patches"], "width_px": 299}
+    params = released["methods"]["brstnet_released"]["params"]
+    script = {
+        "backbone": "efficientnet_b4",
+        "epochs": 50,
+        "auxiliary_weight": 1,
+        "selection": "retrained",
+        "valid_folds": 5,
+    }
+    assert script.items() <= params.items()
     networks = [m for m in brstnet["methods"].values() if m["method"].removeprefix("brstnet_").removesuffix("_aux") in
                 {"b0", "b1", "b2", "b3", "b4", "b5", "resnet101", "inception_v3", "vit_b_16", "vit_b_32"}]  # fmt: skip
     assert len(networks) == 20

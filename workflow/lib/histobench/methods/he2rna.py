@@ -1,4 +1,4 @@
-"""HE2RNA on spots: a small network on frozen features of one tile per spot.
+"""HE2RNA on spots: a small network on features of one tile per spot, frozen or trained with it.
 
 Schmauch B, Romagnoni A, Pronier E, et al. A deep learning model to predict RNA-Seq expression of tumours from
 whole slide images. Nature Communications 11, 3877 (2020); as a baseline of Chen et al. 2024 (HE2Gene).
@@ -9,8 +9,9 @@ and nothing is left to aggregate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,33 +19,55 @@ from torch.nn import functional
 
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import gather, read_weights, store_weights, training_loop
+from histobench.methods.patchwise import (
+    Study,
+    gather,
+    read_weights,
+    stepped_adam,
+    store_weights,
+    training_loop,
+)
 from histobench.methods.store import column_means, require
-from histobench.networks.backbones import count_parameters, seeded
+from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
+from histobench.networks.heads import Regressor
 from histobench.seeds import seed_for
+from histobench.training.augment import augment
 from histobench.training.correlation import mean_gene_pearson
-from histobench.training.device import on_device, pick_device
+from histobench.training.data import PatchSource
+from histobench.training.device import on_device, pick_device, usable_device
+from histobench.training.inference import predict_patches
 from histobench.training.loop import Row
+
+Prepared = tuple[torch.nn.Module, Callable[[np.ndarray, np.random.Generator], torch.Tensor], dict[str, Any]]
 
 
 class HE2RNA:
-    """Layers on frozen features, mean squared error, Adam, stopped by correlation on held-out patients.
+    """Layers on features, mean squared error, Adam, stopped by correlation on held-out patients.
 
     Parameters
     ----------
     head
         "adapted" or "original"; see :func:`histobench.networks.he2rna.he2rna_head`.
+    encoder
+        None for frozen features, or an image network that is trained with the head from patches; see
+        :mod:`histobench.networks.backbones`.
     hidden
         Width of the hidden layers.
     rectify
         Replace negative predictions by 0, where the training targets are never negative.
-    epochs, batch_size, learning_rate
-        Of Adam, without weight decay.
+    epochs, batch_size, learning_rate, weight_decay, clip_norm
+        Of Adam; weight decay is its L2 penalty, the norm that of the gradient (None does not clip).
+    decay_every, decay_factor
+        The learning rate is multiplied by the factor after so many epochs; None never does so.
     patience
         Epochs without improvement before stopping; the best epoch's weights are kept.
     valid_folds
         Without validation patients in the experiment, one in so many training patients is held out.
+    input_px, pixel_mean, pixel_sd, augmentation, views, autocast
+        Of a trained encoder: width that it takes; mean and sd of each channel on the scale 0 to 1; whether
+        one of the eight symmetries is drawn for each patch; symmetries averaged in prediction; bfloat16
+        autocast.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -53,6 +76,7 @@ class HE2RNA:
         self,
         *,
         head: str = "adapted",
+        encoder: str | None = None,
         hidden: int = 1024,
         rectify: bool = False,
         epochs: int = 200,
@@ -60,9 +84,20 @@ class HE2RNA:
         learning_rate: float = 3e-4,
         patience: int = 50,
         valid_folds: int = 10,
+        weight_decay: float = 0.0,
+        decay_every: int | None = None,
+        decay_factor: float = 0.5,
+        clip_norm: float | None = None,
+        input_px: int = 224,
+        pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
+        pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
+        augmentation: bool = True,
+        views: int = 8,
+        autocast: bool = False,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         self.head = head
+        self.encoder = encoder
         self.hidden = hidden
         self.rectify = rectify
         self.epochs = epochs
@@ -70,6 +105,16 @@ class HE2RNA:
         self.learning_rate = learning_rate
         self.patience = patience
         self.valid_folds = valid_folds
+        self.weight_decay = weight_decay
+        self.decay_every = decay_every
+        self.decay_factor = decay_factor
+        self.clip_norm = clip_norm
+        self.input_px = input_px
+        self.pixel_mean = pixel_mean
+        self.pixel_sd = pixel_sd
+        self.augmentation = augmentation
+        self.views = views
+        self.autocast = autocast
         self.checkpoint_seconds = checkpoint_seconds
 
     def fit(
@@ -87,21 +132,18 @@ class HE2RNA:
         torch.set_num_threads(context.threads)
         device = pick_device(context.device)
         study = gather(train, valid, folds=self.valid_folds)
-        features = torch.from_numpy(study.stacked("features").astype(np.float32)).to(device)
         wanted = torch.from_numpy(study.targets).to(device)
         learnt = study.targets[study.learn]
         self._floor = 0.0 if self.rectify and learnt.min() >= 0 else -np.inf
-        with seeded(seed_for(context.seed, "head")):
-            network = he2rna_head(self.head, features.shape[1], column_means(learnt), self.hidden).to(device)
-        self._network, self._device = network, device
+        self._device = device
+        network, forward, more = self._prepare(study, context)
+        self._network = network
 
-        def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-            chosen = on_device(batch, device)
-            return functional.mse_loss(network(features[chosen]), wanted[chosen])
+        def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+            return functional.mse_loss(forward(batch, rng).float(), wanted[on_device(batch, device)])
 
         def score(_: int) -> Row:
-            with torch.inference_mode():
-                raw = network(features[on_device(study.held, device)]).cpu().numpy()
+            raw = self._evaluate(study)
             predicted, observed = np.maximum(raw, self._floor), study.targets[study.held]
             r = mean_gene_pearson(predicted, observed, study.groups[study.held])
             mse = float(((predicted.astype(np.float64) - observed) ** 2).mean())
@@ -111,13 +153,14 @@ class HE2RNA:
         loop = training_loop(
             __name__, self, study, context,
             network=network,
-            optimiser=torch.optim.Adam(network.parameters(), lr=self.learning_rate),
             step=step,
             device=device,
             after_epoch=score,
             keep_best="valid_distance",
+            **more,
         )  # fmt: skip
         history = loop.run()
+        del self._seen
         return TrainingLog(
             list(history),
             {
@@ -130,29 +173,91 @@ class HE2RNA:
             },
         )
 
-    @torch.inference_mode()
+    def _prepare(self, study: Study, context: Context) -> Prepared:
+        """Return the network, what runs it on numbered spots, and what else the training loop takes."""
+        means = column_means(study.targets[study.learn])
+        seed = seed_for(context.seed, "head")
+        if self.encoder is None:
+            features = torch.from_numpy(study.stacked("features").astype(np.float32)).to(self._device)
+            self._seen: torch.Tensor | PatchSource = features
+            with seeded(seed):
+                head = he2rna_head(self.head, features.shape[1], means, self.hidden).to(self._device)
+
+            def forward(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
+                out: torch.Tensor = head(features[on_device(batch, self._device)])
+                return out
+
+            return head, forward, self._optimiser(head)
+        source = PatchSource(study.patches(), input_px=self.input_px, device=self._device)
+        self._seen = source
+        backbone = make_backbone(
+            self.encoder, weights=context.weights, seed=context.seed, input_px=self.input_px
+        )
+        with seeded(seed):
+            head = he2rna_head(self.head, backbone.dimension, means, self.hidden)
+        norm = PixelNorm(list(self.pixel_mean), list(self.pixel_sd))
+        whole = Regressor(norm, backbone, head).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def forward_patches(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+            pixels = source.batch(batch)
+            out: torch.Tensor = whole(augment(pixels, rng) if self.augmentation else pixels)[0]
+            return out
+
+        return whole, forward_patches, {**self._optimiser(whole), "prefetch": source.prefetch}
+
+    def _optimiser(self, network: torch.nn.Module) -> dict[str, Any]:
+        """Return Adam, and its schedule where there is one."""
+        if self.decay_every is not None:
+            return stepped_adam(self, network)
+        parameters = network.parameters()
+        adam = torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return {"optimiser": adam}
+
+    def _evaluate(self, study: Study) -> np.ndarray:
+        """Predict the held spots while training, from one view each."""
+        if isinstance(self._seen, PatchSource):
+            return predict_patches(self._network, self._seen, study.held)[0]
+        with torch.inference_mode():
+            out: np.ndarray = self._network(self._seen[on_device(study.held, self._device)]).cpu().numpy()
+        return out
+
     def predict(self, section: SectionData) -> Prediction:
-        """Apply the layers."""
+        """Apply the layers; of a trained encoder, the embedding is what the head sees."""
+        floor = np.float32(self._floor)
+        if self.encoder is not None:
+            patches = [require(section, "patches")]
+            source = PatchSource(patches, input_px=self.input_px, device=self._device, resident=False)
+            rows = np.arange(len(source))
+            expression, seen = predict_patches(self._network, source, rows, views=self.views)
+            return Prediction(np.maximum(expression, floor), embedding=seen)
         features = torch.from_numpy(require(section, "features").astype(np.float32))
-        raw = self._network.eval()(features.to(self._device)).float().cpu().numpy()
-        return Prediction(np.maximum(raw, np.float32(self._floor)))
+        with torch.inference_mode():
+            raw = self._network.eval()(features.to(self._device)).float().cpu().numpy()
+        return Prediction(np.maximum(raw, floor))
 
     def save(self, folder: Path) -> None:
         """Write the layers."""
-        first, last = self._network[0], self._network[-1]
+        head: Any = self._network if self.encoder is None else self._network.head
         store_weights(
             folder,
             {
                 "network": dict(self._network.state_dict()),
-                "dimension": first.in_features,
-                "n_genes": last.out_features,
+                "dimension": head[0].in_features,
+                "n_genes": head[-1].out_features,
                 "floor": float(self._floor),
+                "device": "cpu" if self.encoder is None else str(self._device),
             },
         )
 
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; a network this small predicts on the CPU."""
+        """Read what :meth:`save` wrote; a head alone predicts on the CPU."""
         stored = read_weights(folder)
-        network = he2rna_head(self.head, stored["dimension"], np.zeros(stored["n_genes"]), self.hidden)
+        self._device, self._floor = usable_device(stored["device"]), stored["floor"]
+        network: torch.nn.Module = he2rna_head(
+            self.head, stored["dimension"], np.zeros(stored["n_genes"]), self.hidden
+        )
+        if self.encoder is not None:
+            backbone = make_backbone(self.encoder, input_px=self.input_px)
+            network = Regressor(PixelNorm(), backbone, network)
         network.load_state_dict(stored["network"])
-        self._network, self._device, self._floor = network, torch.device("cpu"), stored["floor"]
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]

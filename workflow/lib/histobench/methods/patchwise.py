@@ -185,7 +185,10 @@ def training_loop(
         "autocast": getattr(method, "autocast", False),
         "seed": seed_for(context.seed, "training"),
         "checkpoint": Checkpoint(
-            context.checkpoints, "final", identity(module, method, study, context), method.checkpoint_seconds
+            context.checkpoints,
+            given.get("stage", "final"),
+            identity(module, method, study, context),
+            method.checkpoint_seconds,
         ),
     }
     return Loop(network=network, **{**settings, **given})

@@ -79,7 +79,7 @@ class RandomNetwork:
 
     def save(self, folder: Path) -> None:
         """Write the weights."""
-        head: torch.nn.Linear = self._network.head
+        head: torch.nn.Linear = self._network.head  # type: ignore[assignment]
         with atomic_path(Path(folder) / WEIGHTS) as temporary:
             torch.save(
                 {

@@ -51,7 +51,9 @@ class PrimaryCapsules(nn.Module):
         for (before, after), kernel, stride in zip(
             itertools.pairwise(channels), KERNELS, STRIDES, strict=True
         ):
-            layers += [nn.Conv2d(before, after, kernel, stride=stride), BatchNorm2d(after), nn.ReLU()]
+            convolution = nn.Conv2d(before, after, kernel, stride=stride)
+            nn.init.kaiming_normal_(convolution.weight)  # as released; the collapsing one starts as PyTorch's
+            layers += [convolution, BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         last = channels[-1]
         # as wide as the map: one number per channel remains

@@ -33,10 +33,10 @@ class Regressor(nn.Module):
     backbone
         Network from pixels to features.
     head
-        Layer from features to genes.
+        Layer, or layers, from features to genes.
     """
 
-    def __init__(self, norm: PixelNorm, backbone: Backbone, head: nn.Linear) -> None:
+    def __init__(self, norm: PixelNorm, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
         self.norm = norm
         self.backbone = backbone.module
