@@ -8,7 +8,13 @@ import shutil
 
 import pytest
 
-from histobench import codehash
+from histobench import codehash, software
+
+
+def forget():
+    for cached in vars(codehash).values():
+        if hasattr(cached, "cache_clear") and cached.__module__ == codehash.__name__:
+            cached.cache_clear()
 
 
 @pytest.fixture
@@ -20,16 +26,13 @@ def library(tmp_path, project, monkeypatch):
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     monkeypatch.setattr(codehash, "_ROOT", tmp_path)
-    for cached in (codehash._direct_imports, codehash.closure, codehash.code_hash):
-        cached.cache_clear()
+    forget()
     yield tmp_path / "histobench"
-    for cached in (codehash._direct_imports, codehash.closure, codehash.code_hash):
-        cached.cache_clear()
+    forget()
 
 
 def hashes(*modules):
-    for cached in (codehash._direct_imports, codehash.closure, codehash.code_hash):
-        cached.cache_clear()
+    forget()
     return {module: codehash.code_hash(module) for module in modules}
 
 
@@ -43,13 +46,13 @@ def test_an_edit_changes_exactly_the_hashes_that_import_the_module(library):
     )
     before = hashes(*watched)
     with (library / "methods/colour_ridge.py").open("a") as stream:
-        stream.write("# edited\n")
+        stream.write("EDITED = 1\n")
     after = hashes(*watched)
     assert {module for module in watched if before[module] != after[module]} == {
         "histobench.methods.colour_ridge"
     }
     with (library / "files.py").open("a") as stream:
-        stream.write("# edited\n")
+        stream.write("EDITED = 1\n")
     last = hashes(*watched)
     assert all(after[module] != last[module] for module in watched)
 
@@ -87,32 +90,85 @@ def test_a_users_own_module_counts_with_what_it_imports_of_its_package(tmp_path,
     assert hashes("my_lab.probe") != before
 
 
-def test_every_rule_hashes_what_its_script_imports(project):
-    """A rule whose hash misses a module would not notice that module's edits."""
+def test_every_rule_hashes_the_script_that_it_runs(project):
+    """A rule whose hash misses its script would not notice edits of the modules behind it."""
     rules = "\n".join(file.read_text() for file in sorted((project / "workflow/rules").rglob("*.smk")))
     blocks = re.split(r"\nrule ", rules)
     seen = 0
     for script in sorted((project / "workflow/scripts").glob("*.py")):
-        imported = {
-            node.module
-            for node in ast.walk(ast.parse(script.read_text()))
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("histobench")
-        } - {"histobench.runtime", "histobench.files", "histobench.errors"}
-        users = [block for block in blocks if f"scripts/{script.name}" in block]
+        users = [block for block in blocks if f"scripts/{script.name}" in block.partition("script:")[2]]
         assert users, f"no rule runs {script.name}"
         for block in users:
             found = re.search(r"code=(.*?)\n    script:", block, re.S)
             assert found, f"{script.name}: its rule has no code hash"
-            named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', found.group(1)))
-            if not named:  # a function of the wildcards, in the folder common
-                function = re.search(
-                    rf"def {found.group(1).strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S
-                )
-                named = set(re.findall(r'"(histobench[a-z0-9_.]+)"', function.group(0)))
-            covered = set().union(*(codehash.closure(module) for module in named))
-            assert imported <= covered, f"{script.name} imports {imported - covered} behind its rule's back"
+            said = found.group(1)
+            if re.fullmatch(r"\w+,?", said.strip()):  # a function of the wildcards, in the folder common
+                said = re.search(rf"def {said.strip().rstrip(',')}\(.*?(?=\ndef |\Z)", rules, re.S).group(0)
+            assert f'"scripts/{script.name}"' in said or f'method_code("{script.stem}")' in said, script.name
             seen += 1
     assert seen >= 10
+    assert all(
+        "histobench.runtime" not in codehash.closure(f"scripts/{name}.py") for name in ("train_method",)
+    )
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "# A comment.\n" + text,
+        lambda text: text.replace('"""', '"""Other words. ', 1),
+        lambda text: re.sub(r"(?m)^( +)return ", r"\1# why\n\1return ", text),
+        lambda text: text + '\n\n"""Words at the end."""\n',
+        lambda text: ast.unparse(ast.parse(text)),
+    ],
+    ids=["comment", "docstring", "comment inside", "loose string", "all formatted anew"],
+)
+def test_what_means_nothing_changes_nothing(library, edit):
+    watched = ("histobench.methods.colour_ridge", "histobench.figures.per_patient")
+    before = hashes(*watched)
+    for file in ("files.py", "methods/colour_ridge.py"):
+        path = library / file
+        path.write_text(edit(path.read_text()))
+    assert hashes(*watched) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1.0", "1.5"),
+        ("self.alphas", "self.alphas_"),
+        ("True", "False"),
+        ("import numpy as np\n", "import numpy\n"),
+    ],
+)
+def test_what_means_something_changes_the_hash(library, old, new):
+    path = library / "networks_probe.py"
+    path.write_text("import numpy as np\n\nWIDE = True\n\n\ndef f(self):\n    return 1.0 * self.alphas\n")
+    before = hashes("histobench.networks_probe")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert hashes("histobench.networks_probe") != before
+
+
+def test_versions_count_for_code_that_computes_with_the_package(library):
+    (library / "one.py").write_text("def f():\n    import torch.nn as nn\n    return nn\n")
+    (library / "two.py").write_text("from histobench import one\n")
+    (library / "three.py").write_text("import json\n")
+    old, new = frozenset({("torch", "2.12.1")}), frozenset({("torch", "2.13.0")})
+    for module, counts in (("one", True), ("two", True), ("three", False)):
+        name = f"histobench.{module}"
+        changed = codehash.code_hash(name, versions=old) != codehash.code_hash(name, versions=new)
+        assert changed == counts, module
+
+
+def test_the_environments_pin_every_package_that_their_rules_compute_with(project):
+    """Otherwise two environments could compute different numbers, and the plan would not know."""
+    pinned = software.pinned_versions(sorted((project / "envs").glob("*.yaml")))
+    for script in sorted((project / "workflow/scripts").glob("*.py")):
+        for package in codehash.computes_with(f"scripts/{script.name}"):
+            assert pinned[package] not in ("", "not installed"), f"{script.name}: {package}"
+            assert " or " not in pinned[package], package
+    assert software.installed_versions()["numpy"] == pinned["numpy"]
 
 
 def test_a_template_counts_as_code_of_its_package(library):

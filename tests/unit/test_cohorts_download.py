@@ -383,10 +383,9 @@ def test_mirror_comes_first(server: Server, tmp_path: Path) -> None:
         "urls": [server.url],
         "sha256": SHA256,
         "size": len(CONTENT),
-        "mirrors": [str(tmp_path / "absent"), str(tmp_path / "mirror")],
     }
     target = tmp_path / "raw" / NAME
-    download_file(settings, target)
+    download_file(settings, target, mirrors=[tmp_path / "absent", tmp_path / "mirror"])
     assert_only_whole(target)
     assert server.requests == []
     assert not target.is_symlink() and target.stat().st_mode & 0o200  # an own, writable copy

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 
 import pytest
 
 pytestmark = pytest.mark.slow
+
+# A change that means something: one more name in the module.
+EDITED = ("from __future__ import annotations\n", "from __future__ import annotations\n\nEDITED = 1\n")
 
 TRAINING = {"train_method", "predict_fold", "score_method"}
 AFTERWARDS = {
@@ -39,7 +44,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_methods_module_retrains_that_method_alone(finished):
     module = "workflow/lib/histobench/methods/colour_ridge.py"
-    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+    with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert methods(jobs) == {"colour_ridge"}
     assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
@@ -64,7 +69,7 @@ def test_a_comment_in_a_methods_yaml_retrains_nothing(finished):
 
 def test_the_statistics_module_retrains_nothing(finished):
     module = "workflow/lib/histobench/evaluation/statistics.py"
-    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+    with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert "tabulate_results" in rules(jobs)
     assert rules(jobs) <= AFTERWARDS
@@ -72,7 +77,7 @@ def test_the_statistics_module_retrains_nothing(finished):
 
 def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
     module = "workflow/lib/histobench/evaluation/metrics.py"
-    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+    with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert "score_method" in rules(jobs)
     assert not rules(jobs) & {"train_method", "predict_fold", "cut_patches"}
@@ -80,12 +85,69 @@ def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
 
 def test_one_figure_is_drawn_again(finished):
     module = "workflow/lib/histobench/figures/per_patient.py"
-    with finished.edit(module, "from __future__", "# edited\nfrom __future__"):
+    with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert {wildcards for rule, wildcards in jobs if rule == "draw_figure"} == {
         "experiment=tiny, figure=per_patient"
     }
     assert rules(jobs) <= {"draw_figure", "write_report"}
+
+
+def test_comments_docstrings_and_formatting_mean_nothing(finished):
+    """In a module that every job runs, in a script, in a method and in a figure."""
+    ruled = "# A comment.\nfrom __future__ import annotations\n\n\n"
+    library = "workflow/lib/histobench"
+    with (
+        finished.edit(f"{library}/files.py", "from __future__ import annotations\n", ruled),
+        finished.edit(f"{library}/methods/colour_ridge.py", '"""', '"""Said otherwise. '),
+        finished.edit(f"{library}/figures/per_patient.py", "from __future__ import annotations\n", ruled),
+        finished.edit("workflow/scripts/train_method.py", "from histobench", "# A comment.\nfrom histobench"),
+        finished.edit("workflow/rules/training.smk", "rule train_method", "# A comment.\nrule train_method"),
+    ):
+        assert finished.jobs() == set()
+
+
+def test_a_script_counts_by_what_it_says(finished):
+    script = "workflow/scripts/score_method.py"
+    for file in (finished.folder / "workflow/scripts").glob("*.py"):
+        os.utime(file)
+    assert finished.jobs() == set()
+    with finished.edit(script, "with job_log", "EDITED = 1\n\nwith job_log"):
+        assert {"score_method"} <= rules(finished.jobs()) <= AFTERWARDS | {"score_method"}
+
+
+def test_results_in_a_fresh_clone_are_results(finished, fresh):
+    """Every file of the clone is newer than the results, and lies elsewhere."""
+    clone = fresh("clone")
+    for folder in ("results", ".snakemake"):
+        subprocess.run(["cp", "-a", str(finished.folder / folder), str(clone.folder / folder)], check=True)
+    assert clone.jobs() == set()
+
+
+def test_where_it_is_computed_and_with_how_many_cores_is_no_reason(finished):
+    with finished.edit("tiny.yaml", "device: cpu", "device: auto\nmirrors: {simulated: [elsewhere]}"):
+        assert finished.jobs() == set()
+    assert finished.planned(finished.snakemake("--dry-run", cores=1, check=True).stdout) == set()
+
+
+def test_another_version_of_a_package_runs_again_what_computes_with_it(finished, tmp_path):
+    """As an upgrade leaves it: the metadata of another version is what Python finds first."""
+    installed = tmp_path / "statsmodels-99.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: statsmodels\nVersion: 99.0\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    jobs = finished.jobs(extra={"PYTHONPATH": path})
+    assert "tabulate_results" in rules(jobs)
+    assert rules(jobs) <= AFTERWARDS
+
+
+def test_a_list_of_genes_that_is_edited_chooses_again(finished):
+    """Its content counts, not only its name."""
+    listed = finished.folder / "mine.txt"
+    listed.write_text("TUMOUR-01\nTUMOUR-02\nTUMOUR-03\n")
+    with finished.edit("tiny.yaml", "panel: {size: 30}", "panel: {rule: file, file: mine.txt, size: 3}"):
+        text = finished.snakemake("--dry-run", check=True).stdout
+    assert re.search(r"rule select_panel:\n    input: [^\n]*mine.txt", text)
 
 
 def test_touching_a_readme_does_nothing(finished):

@@ -1,13 +1,14 @@
 """What the rules ask the configuration: names, files and parameters; by subject in the folder common. No rules here."""
 
 import functools
+import os
 import re
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from histobench.branches import AS
-from histobench.codehash import code_hash
+from histobench.codehash import code_hash as library_code_hash
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
@@ -19,6 +20,7 @@ from histobench.expression.qc import PROFILES
 from histobench.runtime import prefer_this_library
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_writable
+from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD
 
@@ -37,6 +39,24 @@ try:
     GPU_JOBS = len(visible_devices()) * jobs_per_device()
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+# How and where a run computes and fetches, which is no part of its results: jobs find it in `snakemake.config`, where a
+# change runs nothing again.
+WAYS = ("device", "mirrors")
+config.update({key: BENCH.config[key] for key in WAYS})
+
+# What a job computes with: an environment of its own, or the one that Snakemake runs in.
+CONDA = "conda" in {
+    str(method) for method in workflow.deployment_settings.deployment_method
+}
+VERSIONS = frozenset(
+    (
+        pinned_versions(sorted((PROJECT / "envs").glob("*.yaml")))
+        if CONDA
+        else installed_versions()
+    ).items()
+)
+code_hash = functools.partial(library_code_hash, versions=VERSIONS)
 
 # Stain and whose is the target; scale, or whose training sections set it; width.
 VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
@@ -99,6 +119,11 @@ def check_outputs(dag):
         check_writable(file for job in dag.needrun_jobs() for file in job.output)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def shipped(file):
+    """A file of this repository as seen from the working folder, so that both can be moved together."""
+    return os.path.relpath(PROJECT / file)
 
 
 def growing(amount):

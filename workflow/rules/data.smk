@@ -18,7 +18,7 @@ rule download_file:
         "../../envs/data.yaml"
     params:
         settings=download_settings,
-        code=code_hash("histobench.cohorts.download"),
+        code=code_hash("scripts/download_file.py"),
     script:
         "../scripts/download_file.py"
 
@@ -69,7 +69,7 @@ rule cut_photos:
         runtime=growing(30),
     params:
         settings=photo_settings,
-        code=code_hash("histobench.cohorts.photos"),
+        code=code_hash("scripts/cut_photos.py"),
     script:
         "../scripts/cut_photos.py"
 
@@ -94,7 +94,7 @@ rule simulate_section:
         settings=lambda wildcards: dict(
             sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
         ),
-        code=code_hash("histobench.cohorts.simulate"),
+        code=code_hash("scripts/simulate_section.py"),
     script:
         "../scripts/simulate_section.py"
 
@@ -116,7 +116,7 @@ rule simulate_truth:
         settings=lambda wildcards: dict(
             sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
         ),
-        code=code_hash("histobench.cohorts.simulate"),
+        code=code_hash("scripts/simulate_truth.py"),
     script:
         "../scripts/simulate_truth.py"
 
@@ -162,7 +162,7 @@ rule tabulate_cohort:
         mem_mb=growing(3000),
         runtime=growing(15),
     params:
-        code=code_hash("histobench.cohorts.table"),
+        code=code_hash("scripts/tabulate_cohort.py"),
     script:
         "../scripts/tabulate_cohort.py"
 
@@ -181,7 +181,7 @@ rule check_spots:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        code=code_hash("histobench.expression.qc"),
+        code=code_hash("scripts/check_spots.py"),
     script:
         "../scripts/check_spots.py"
 
@@ -202,7 +202,7 @@ rule summarise_qc:
         mem_mb=growing(1500),
         runtime=growing(10),
     params:
-        code=code_hash("histobench.expression.qc"),
+        code=code_hash("scripts/summarise_qc.py"),
     script:
         "../scripts/summarise_qc.py"
 

@@ -1,6 +1,7 @@
-"""What Snakemake does slowly with thousands of jobs, done faster and alike. No rules here.
+"""Where this workflow and Snakemake part. No rules here.
 
-Each replaces a part of Snakemake by something with the same result; without them plans are the same, only later.
+Two parts of Snakemake that are slow with thousands of jobs are replaced by something with the same result; without them
+plans are the same, only later. And one of its reasons to run a job again is left out.
 """
 
 import gc
@@ -9,6 +10,8 @@ from collections import defaultdict
 
 from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
+from snakemake.settings.enums import RerunTrigger
+from snakemake.workflow import Workflow
 
 # A plan is millions of objects that stay; looking through them for garbage again and again finds next to none.
 gc.set_threshold(200_000, 50, 50)
@@ -41,3 +44,12 @@ def check_groups(dag, thorough=DAG._check_groups):
 
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
+
+
+# Snakemake compares the time of a script with that of its results, so that a clone, a switch of branches or a `touch` would
+# compute everything again. Every rule has the meaning of its script among its parameters instead, see `code_hash`. Here
+# and not in a profile: a profile is left out as soon as the user names another. Settings come after this file is read.
+Workflow.rerun_triggers = property(
+    lambda workflow: frozenset(workflow.dag_settings.rerun_triggers)
+    - {RerunTrigger.CODE}
+)

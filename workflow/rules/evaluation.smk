@@ -19,7 +19,7 @@ rule score_method:
         mem_mb=growing(3000),
         runtime=growing(30),
     params:
-        code=code_hash("histobench.evaluation.score"),
+        code=code_hash("scripts/score_method.py"),
     script:
         "../scripts/score_method.py"
 
@@ -41,7 +41,7 @@ rule estimate_ceiling:
         runtime=growing(60),
     params:
         settings=ceiling_settings,
-        code=code_hash("histobench.evaluation.ceiling"),
+        code=code_hash("scripts/estimate_ceiling.py"),
     script:
         "../scripts/estimate_ceiling.py"
 
@@ -62,7 +62,7 @@ rule tabulate_results:
         runtime=growing(60),
     params:
         settings=table_settings,
-        code=code_hash("histobench.evaluation.tables"),
+        code=code_hash("scripts/tabulate_results.py"),
     script:
         "../scripts/tabulate_results.py"
 
@@ -70,7 +70,7 @@ rule tabulate_results:
 rule compare_published:
     """Set what the papers report beside our own numbers, for an experiment that repeats a paper's protocol."""
     input:
-        ledger=PROJECT / "resources" / "published.tsv",
+        ledger=shipped("resources/published.tsv"),
         tables=expand("results/{{experiment}}/tables/{name}.tsv", name=PUBLISHED_TABLES),
     output:
         "results/{experiment}/tables/published.tsv",
@@ -81,7 +81,7 @@ rule compare_published:
         "../../envs/data.yaml"
     params:
         facts=published_facts,
-        code=code_hash("histobench.evaluation.published"),
+        code=code_hash("scripts/compare_published.py"),
     script:
         "../scripts/compare_published.py"
 
@@ -107,7 +107,7 @@ rule compare_experiments:
             "pairs": contrasts(),
             "tested": transfers(),
         },
-        code=code_hash("histobench.evaluation.across"),
+        code=code_hash("scripts/compare_experiments.py"),
     script:
         "../scripts/compare_experiments.py"
 

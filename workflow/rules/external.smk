@@ -16,7 +16,7 @@ rule training_scale:
         "../../envs/data.yaml"
     params:
         sections=lambda wildcards: experiment_of(wildcards)["sections"],
-        code=code_hash("histobench.methods.external"),
+        code=code_hash("scripts/training_scale.py"),
     script:
         "../scripts/training_scale.py"
 
@@ -42,7 +42,7 @@ rule match_panel:
         "../../envs/data.yaml"
     params:
         cohort=lambda wildcards: experiment_of(wildcards)["cohort"],
-        code=code_hash("histobench.methods.external"),
+        code=code_hash("scripts/match_panel.py"),
     script:
         "../scripts/match_panel.py"
 
@@ -62,7 +62,7 @@ rule describe_external:
         "../../envs/data.yaml"
     params:
         settings=external_summary_settings,
-        code=code_hash("histobench.methods.external"),
+        code=code_hash("scripts/describe_external.py"),
     script:
         "../scripts/describe_external.py"
 
@@ -85,15 +85,13 @@ rule predict_tiles:
         experiment="|".join(BENCH.experiments),
     conda:
         "../../envs/torch.yaml"
-    threads: 2
+    threads: SLIDE_THREADS
     resources:
         mem_mb=4000,
         gpu=method_gpu,
     params:
         settings=tile_settings,
-        code=lambda wildcards: code_hash(
-            "histobench.methods.tiles", *method_modules(wildcards)
-        ),
+        code=method_code("predict_tiles"),
     script:
         "../scripts/predict_tiles.py"
 
@@ -115,7 +113,7 @@ rule compare_pseudobulk:
         "../../envs/data.yaml"
     params:
         settings=pseudobulk_settings,
-        code=code_hash("histobench.evaluation.pseudobulk"),
+        code=code_hash("scripts/compare_pseudobulk.py"),
     script:
         "../scripts/compare_pseudobulk.py"
 
@@ -136,9 +134,7 @@ rule tabulate_slides:
     conda:
         "../../envs/data.yaml"
     params:
-        code=code_hash(
-            "histobench.evaluation.gather", "histobench.evaluation.slide_tables"
-        ),
+        code=code_hash("scripts/tabulate_slides.py"),
     script:
         "../scripts/tabulate_slides.py"
 
@@ -169,13 +165,13 @@ rule predict_slide:
         slide="|".join(BENCH.config["slides"]) or "none",
     conda:
         "../../envs/torch.yaml"
-    threads: 2
+    threads: SLIDE_THREADS
     resources:
         mem_mb=4000,
         gpu=0 if BENCH.config["device"] == "cpu" else 1,
     params:
         settings=lambda wildcards: {
-            "device": BENCH.config["device"],
+            "threads": SLIDE_THREADS,
             "pitch_um": BENCH.config["slides"][wildcards.slide]["pitch_um"],
             "um_per_px": BENCH.config["slides"][wildcards.slide]["um_per_px"],
         },

@@ -28,7 +28,7 @@ rule draw_figure:
     params:
         settings=figure_settings,
         code=lambda wildcards: code_hash(
-            "histobench.figures.draw", f"histobench.figures.{wildcards.figure}"
+            "scripts/draw_figure.py", f"histobench.figures.{wildcards.figure}"
         ),
     script:
         "../scripts/draw_figure.py"

@@ -18,7 +18,7 @@ rule fit_stain:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        code=code_hash("histobench.imaging.stain"),
+        code=code_hash("scripts/fit_stain.py"),
     script:
         "../scripts/fit_stain.py"
 
@@ -37,7 +37,7 @@ rule hash_image:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        code=code_hash("histobench.imaging.phash"),
+        code=code_hash("scripts/hash_image.py"),
     script:
         "../scripts/hash_image.py"
 
@@ -63,7 +63,7 @@ rule cut_patches:
         runtime=growing(20),
     params:
         settings=patch_settings,
-        code=code_hash("histobench.imaging.patches"),
+        code=code_hash("scripts/cut_patches.py"),
     script:
         "../scripts/cut_patches.py"
 
@@ -93,9 +93,8 @@ rule extract_features:
     params:
         settings=lambda wildcards: {
             "architecture": wildcards.backbone.split(".")[0],
-            "device": BENCH.config["device"],
             "weights": wildcards.backbone.split(".")[1],
         },
-        code=code_hash("histobench.networks.features"),
+        code=code_hash("scripts/extract_features.py"),
     script:
         "../scripts/extract_features.py"

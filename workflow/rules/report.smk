@@ -16,12 +16,9 @@ rule write_provenance:
     params:
         settings={
             "cohorts": read_cohorts(),
-            "configuration": BENCH.plain(),
-            "data_lock": str(PROJECT / "resources" / "data_lock.tsv"),
-            "environment_lock": str(PROJECT / "requirements.lock"),
-            "project": str(PROJECT),
+            "configuration": recorded_configuration(),
         },
-        code=code_hash("histobench.report.provenance"),
+        code=code_hash("scripts/write_provenance.py"),
     script:
         "../scripts/write_provenance.py"
 
@@ -40,7 +37,7 @@ rule collect_maps:
         mem_mb=8000,
     params:
         settings=maps_settings,
-        code=code_hash("histobench.report.maps"),
+        code=code_hash("scripts/collect_maps.py"),
     script:
         "../scripts/collect_maps.py"
 
@@ -65,6 +62,6 @@ rule write_report:
         runtime=growing(20),
     params:
         settings=report_manifest(),
-        code=code_hash("histobench.report.page"),
+        code=code_hash("scripts/write_report.py"),
     script:
         "../scripts/write_report.py"

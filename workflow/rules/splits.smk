@@ -12,7 +12,7 @@ rule make_folds:
         "../../envs/data.yaml"
     params:
         settings=fold_settings,
-        code=code_hash("histobench.splits.folds"),
+        code=code_hash("scripts/make_folds.py"),
     script:
         "../scripts/make_folds.py"
 
@@ -39,7 +39,7 @@ rule select_panel:
     params:
         settings=panel_settings,
         training=lambda wildcards: fold_sections(wildcards, "train", "valid"),
-        code=code_hash("histobench.expression.panels", "histobench.splits.training"),
+        code=code_hash("scripts/select_panel.py"),
     script:
         "../scripts/select_panel.py"
 
@@ -58,7 +58,7 @@ rule audit_plan:
         "../../envs/data.yaml"
     params:
         settings=audit_settings,
-        code=code_hash("histobench.splits.audit"),
+        code=code_hash("scripts/audit_leakage.py"),
     script:
         "../scripts/audit_leakage.py"
 
@@ -81,7 +81,7 @@ rule compare_cohorts:
     conda:
         "../../envs/data.yaml"
     params:
-        code=code_hash("histobench.cohorts.identity"),
+        code=code_hash("scripts/compare_cohorts.py"),
     script:
         "../scripts/compare_cohorts.py"
 
@@ -106,6 +106,6 @@ rule audit_leakage:
             fold.name for fold in trained_folds(experiment_of(wildcards))
         ],
         settings=audit_settings,
-        code=code_hash("histobench.splits.audit"),
+        code=code_hash("scripts/audit_leakage.py"),
     script:
         "../scripts/audit_leakage.py"

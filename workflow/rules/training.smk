@@ -33,7 +33,7 @@ rule train_method:
         gpu=method_gpu,
     params:
         settings=method_settings,
-        code=method_code,
+        code=method_code("train_method"),
     script:
         "../scripts/train_method.py"
 
@@ -59,6 +59,6 @@ rule predict_fold:
         gpu=method_gpu,
     params:
         settings=prediction_settings,
-        code=method_code,
+        code=method_code("predict_fold"),
     script:
         "../scripts/predict_fold.py"

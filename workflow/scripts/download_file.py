@@ -4,4 +4,8 @@ from histobench.cohorts.download import download_file
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
-    download_file(snakemake.params.settings, snakemake.output[0])
+    download_file(
+        snakemake.params.settings,
+        snakemake.output[0],
+        mirrors=snakemake.config["mirrors"].get(snakemake.wildcards.source, ()),
+    )

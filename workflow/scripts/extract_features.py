@@ -4,4 +4,9 @@ from histobench.networks.features import write_features
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
-    write_features(snakemake.input.patches, snakemake.output[0], **snakemake.params.settings)
+    write_features(
+        snakemake.input.patches,
+        snakemake.output[0],
+        device=snakemake.config["device"],
+        **snakemake.params.settings,
+    )

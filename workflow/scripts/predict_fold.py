@@ -11,7 +11,7 @@ with job_log(snakemake.log[0]):
         sections=section_files(snakemake.input, settings.pop("sections")),
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
-        threads=snakemake.threads,
+        device=snakemake.config["device"],
         model_folder=Path(snakemake.input.weights).parent,
         output_folder=snakemake.output[0],
         measured_tsv=snakemake.input.get("measured"),

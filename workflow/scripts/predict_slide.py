@@ -11,6 +11,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.image,
         snakemake.output.h5ad,
         snakemake.output.preview,
-        threads=snakemake.threads,
+        device=snakemake.config["device"],
         **snakemake.params.settings,
     )

@@ -10,6 +10,6 @@ with job_log(snakemake.log[0]):
         Path(snakemake.input.weights).parent,
         snakemake.input.slide,
         snakemake.output[0],
-        threads=snakemake.threads,
+        device=snakemake.config["device"],
         **snakemake.params.settings,
     )

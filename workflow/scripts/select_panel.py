@@ -12,6 +12,7 @@ with job_log(snakemake.log[0]):
         output_universe=snakemake.output.genes,
         output_dropped=snakemake.output.dropped,
         output_sections=snakemake.output.sections,
+        file=snakemake.input.get("listed"),
         **snakemake.params.settings,
     )
     counts = (snakemake.input.h5ad, snakemake.input.qc)

@@ -11,7 +11,7 @@ with job_log(snakemake.log[0]):
         start_weights=snakemake.input.get("start"),
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
-        threads=snakemake.threads,
+        device=snakemake.config["device"],
         output_weights=snakemake.output.weights,
         output_history=snakemake.output.history,
         output_run=snakemake.output.run,

@@ -1,8 +1,10 @@
-"""A hash of exactly the library code that a job runs.
+"""A hash of exactly the code that a job runs: its script, the library and the packages behind it.
 
-Snakemake notices an edited script but not an edited module behind it. Every rule therefore carries
-``code=code_hash("histobench.some.module")`` among its parameters: the hash changes when that module, or
-anything it imports inside this package, changes, and with nothing else.
+Snakemake compares the times of scripts, which a clone or a switch of branches changes, and does not see the
+modules behind them. Every rule therefore carries ``code=code_hash("scripts/NAME.py")`` among its parameters,
+and what Snakemake itself thinks of scripts is left out of its triggers. The hash changes when the meaning of
+the script changes, or that of a module that it imports inside this package, or the version of a package that
+one of them computes with; comments, docstrings, formatting and times mean nothing.
 """
 
 from __future__ import annotations
@@ -11,21 +13,36 @@ import ast
 import functools
 import hashlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from histobench.software import COMPUTING, installed_versions
 
 _PACKAGE = "histobench"
 _NOT_DATA = {".py", ".pyc", ".nbi", ".nbc"}
 _ROOT = Path(__file__).resolve().parent.parent
 
+#: Around every job, part of no result: a better message must not train anything again.
+_FRAME = frozenset({"histobench.runtime"})
+
+_SCRIPTS = "scripts/"
+
 
 def module_file(module: str) -> Path:
     """Return the file of a module of this package, or of a user's own on the path that Python searches.
+
+    ``scripts/NAME.py`` stands for a script of the workflow, which lies beside the library.
 
     Raises
     ------
     ValueError
         There is no such module: a misspelt name must not become a hash that never changes.
     """
+    if module.startswith(_SCRIPTS):
+        script = _ROOT.parent / module
+        if script.is_file():
+            return script
+        raise ValueError(f"no script {script}")
     own = module.split(".")[0] == _PACKAGE
     for root in [_ROOT] if own else [_ROOT, *map(Path, filter(None, sys.path))]:
         base = root.joinpath(*module.split("."))
@@ -44,13 +61,17 @@ def _exists(module: str) -> bool:
 
 
 @functools.cache
-def _direct_imports(module: str) -> frozenset[str]:
-    """Modules of this package, and of its own, that ``module`` imports anywhere, also inside functions."""
+def _tree(module: str) -> ast.Module:
     path = module_file(module)
-    packages = {_PACKAGE, module.split(".")[0]}
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@functools.cache
+def _imported(module: str) -> frozenset[str]:
+    """Every dotted name that ``module`` imports anywhere, also inside functions; none is relative."""
+    package = module if module_file(module).name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -62,7 +83,18 @@ def _direct_imports(module: str) -> frozenset[str]:
             found.add(source)
             # "from package import module" names a module in the last place
             found |= {f"{source}.{alias.name}" for alias in node.names}
-    return frozenset(name for name in found if name.split(".")[0] in packages and _exists(name))
+    return frozenset(found)
+
+
+@functools.cache
+def _direct_imports(module: str) -> frozenset[str]:
+    """Modules of this package, and of its own, that ``module`` imports anywhere, also inside functions."""
+    packages = {_PACKAGE, module.split(".")[0]}
+    return frozenset(
+        name
+        for name in _imported(module)
+        if name.split(".")[0] in packages and name not in _FRAME and _exists(name)
+    )
 
 
 @functools.cache
@@ -77,7 +109,7 @@ def closure(module: str) -> frozenset[str]:
         if name in seen:
             continue
         seen.add(name)
-        parts = name.split(".")
+        parts = [] if name.startswith(_SCRIPTS) else name.split(".")
         parents = [".".join(parts[:depth]) for depth in range(1, len(parts))]
         todo += [parent for parent in parents if _exists(parent)]  # a user's folder needs no __init__.py
         todo += _direct_imports(name)
@@ -97,18 +129,65 @@ def _data_files(package: Path) -> list[Path]:
     return found
 
 
+def _meaning(node: object, words: list[str]) -> None:
+    """Append the syntax tree as words; without places, docstrings and other statements that do nothing.
+
+    Fields that are empty are left out, so that a new version of Python, which may add some, means the same.
+    """
+    if isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is not None and value != []:
+                words.append(field)
+                _meaning(value, words)
+    elif isinstance(node, list):
+        words.append("[")
+        for entry in node:
+            if not (isinstance(entry, ast.Expr) and isinstance(entry.value, ast.Constant)):
+                _meaning(entry, words)
+        words.append("]")
+    else:
+        words.append(repr(node))
+
+
 @functools.cache
-def code_hash(*modules: str) -> str:
+def _module_hash(module: str) -> bytes:
+    """Hash of what one module says, and of the data files beside it where it is a package."""
+    path = module_file(module)
+    words: list[str] = []
+    _meaning(_tree(module), words)
+    digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass"))
+    for file in _data_files(path.parent) if path.name == "__init__.py" else []:
+        digest.update(f"{file.relative_to(path.parent)}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def computes_with(*modules: str) -> frozenset[str]:
+    """Return the installed packages that ``modules``, and all that they import, compute with."""
+    names = set().union(*(_imported(name) for module in modules for name in closure(module)))
+    return frozenset(COMPUTING[top] for top in {name.split(".")[0] for name in names} if top in COMPUTING)
+
+
+@functools.cache
+def code_hash(*modules: str, versions: Iterable[tuple[str, str]] | None = None) -> str:
     """Return 16 hexadecimal digits that identify the code of ``modules`` and of all they import.
 
     Data files beside a module (templates, style sheets) count as part of it.
+
+    Parameters
+    ----------
+    modules
+        Modules by dotted name, scripts of the workflow as ``scripts/NAME.py``.
+    versions
+        Pairs of package and version that the job will find (hashable); by default those installed here.
+        Those that the code computes with count.
     """
-    names = sorted(set().union(*(closure(module) for module in modules)))
+    known = installed_versions() if versions is None else dict(versions)
     digest = hashlib.sha256()
-    for name in names:
-        path = module_file(name)
-        companions = _data_files(path.parent) if path.name == "__init__.py" else []
-        for file in [path, *companions]:
-            digest.update(f"{name}\0{file.relative_to(path.parent)}\0".encode())
-            digest.update(file.read_bytes())
+    for name in sorted(set().union(*(closure(module) for module in modules))):
+        digest.update(f"{name}\0".encode() + _module_hash(name))
+    for package in sorted(computes_with(*modules)):
+        digest.update(f"{package}=={known.get(package, '')}\0".encode())
     return digest.hexdigest()[:16]

@@ -90,7 +90,7 @@ def raw_input(wildcards):
     resources = BENCH.cohorts[wildcards.cohort]["resources"]
     return {
         **section_raw(wildcards.cohort, wildcards.section),
-        **{kind: str(PROJECT / file) for kind, file in resources.items()},
+        **{kind: shipped(file) for kind, file in resources.items()},
     }
 
 
@@ -159,7 +159,7 @@ def section_settings(wildcards):
 
 def reader_code(wildcards):
     return code_hash(
-        "histobench.cohorts.section",
+        "scripts/read_section.py",
         BENCH.cohorts[wildcards.cohort]["reader"].split(":")[0],
     )
 
@@ -168,7 +168,6 @@ def download_settings(wildcards):
     row = locked(wildcards.source, wildcards.file)
     return {
         "file": wildcards.file,
-        "mirrors": list(BENCH.config["mirrors"].get(wildcards.source, [])),
         "sha256": row.checksum,
         "size": row.size,
         "source": wildcards.source,
@@ -206,7 +205,7 @@ def unpack_settings(wildcards):
 def unpack_code(wildcards):
     locate = unpack_settings(wildcards)["locate"]
     return code_hash(
-        "histobench.cohorts.archives", *([locate.split(":")[0]] if locate else [])
+        "scripts/unpack_file.py", *([locate.split(":")[0]] if locate else [])
     )
 
 

@@ -160,15 +160,19 @@ def panel_sections(wildcards):
 
 
 def panel_input(wildcards):
-    return section_counts(wildcards, panel_sections(wildcards))
+    files = section_counts(wildcards, panel_sections(wildcards))
+    listed = experiment_of(wildcards)["panel"]["file"]
+    return {**files, "listed": shipped(listed)} if listed else files
 
 
 def panel_settings(wildcards):
     experiment = experiment_of(wildcards)
-    settings = dict(sorted(experiment["panel"].items()))
-    if settings["file"]:
-        settings["file"] = str(PROJECT / settings["file"])
-    return {**settings, "qc": experiment["qc"]}
+    chosen = {
+        key: value
+        for key, value in sorted(experiment["panel"].items())
+        if key != "file"
+    }
+    return {**chosen, "qc": experiment["qc"]}
 
 
 def training_roles(fold):
@@ -185,7 +189,6 @@ def method_settings(wildcards):
     method, seed = arm_of(wildcards)
     fold = fold_of(wildcards)
     return {
-        "device": BENCH.config["device"],
         "entry": method["entry"],
         "experiment": wildcards.experiment,
         "fold": wildcards.fold,
@@ -196,6 +199,8 @@ def method_settings(wildcards):
         "patch_um_per_px": patch_scale(experiment),
         "roles": training_roles(fold),
         "seed": seed,
+        # those of the method's file, however many cores there are: results differ between numbers of threads
+        "threads": method_threads(wildcards),
         "transform": experiment["transform"],
         "weights": experiment["weights"],
         "window": method["window"],
@@ -226,12 +231,13 @@ def prediction_settings(wildcards):
     return {**settings, "sections": fold_sections(wildcards, "test")}
 
 
-def method_code(wildcards):
-    method, _ = arm_of(wildcards)
-    entries = [method["entry"], *method["uses"]]
-    return code_hash(
-        "histobench.methods.run", *(entry.split(":")[0] for entry in entries)
-    )
+def method_code(script):
+    """The code of a script that runs a method, and of the method."""
+
+    def code(wildcards):
+        return code_hash(f"scripts/{script}.py", *method_modules(wildcards))
+
+    return code
 
 
 def method_threads(wildcards):

@@ -65,6 +65,13 @@ def cohort_stains(cohort):
     return [section for section in used_sections(cohort) if section in with_images]
 
 
+def recorded_configuration():
+    """The configuration behind results: without what only says where they are computed and from where files come."""
+    plain = BENCH.plain()
+    kept = {key: value for key, value in plain["config"].items() if key not in WAYS}
+    return {**plain, "config": kept}
+
+
 # Extrapolated hours of training, if somebody has measured them (`make bench`).
 HOURS = Path("results/bench/hours.tsv")
 

@@ -1,5 +1,8 @@
 """Slides and other cohorts that models predict without training on them; the user's own slides. No rules here."""
 
+# However many cores there are: the last digits of predictions depend on it.
+SLIDE_THREADS = 2
+
 
 def slide_model(wildcards):
     """Folder of the model that predicts a slide of the user's own."""
@@ -12,7 +15,7 @@ def slide_code(wildcards):
     arm, _ = BENCH.arms(slide["experiment"])[slide["method"]]
     method = BENCH.experiments[slide["experiment"]]["methods"][arm]
     entries = [method["entry"], *method["uses"]]
-    return code_hash("histobench.newslide", *(e.split(":")[0] for e in entries))
+    return code_hash("scripts/predict_slide.py", *(e.split(":")[0] for e in entries))
 
 
 def external_summary_input(wildcards):
@@ -45,7 +48,7 @@ def tile_settings(wildcards):
     """How a cohort of slides is cut into tiles."""
     options = BENCH.cohorts[wildcards.cohort]["options"]
     named = {key: options[key] for key in ("max_white", "um_per_px", "width_px")}
-    return {**named, "device": BENCH.config["device"]}
+    return {**named, "threads": SLIDE_THREADS}
 
 
 def method_modules(wildcards):

@@ -17,23 +17,26 @@ from histobench.files import atomic_path, explain_storage_error, sha256
 log = logging.getLogger(__name__)
 
 
-def download_file(settings: Mapping[str, Any], output: str | Path) -> None:
+def download_file(
+    settings: Mapping[str, Any], output: str | Path, mirrors: Sequence[str | Path] = ()
+) -> None:
     """Fetch one file of the data lock; the workflow's entry.
 
     Parameters
     ----------
     settings
-        ``source``, ``file``, ``urls``, ``sha256`` (any checksum of the data lock), ``size`` and ``mirrors``
-        (folders that may hold ``file`` in its published layout).
+        ``source``, ``file``, ``urls``, ``sha256`` (any checksum of the data lock) and ``size``.
     output
         Where the file belongs.
+    mirrors
+        Folders that may hold ``file`` in its published layout.
     """
     download(
         output,
         urls=settings["urls"],
         checksum=settings["sha256"],
         size=settings["size"],
-        mirrors=[Path(folder) / settings["file"] for folder in settings["mirrors"]],
+        mirrors=[Path(folder) / settings["file"] for folder in mirrors],
         source=settings["source"],
     )
 

@@ -9,46 +9,12 @@ import platform
 import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from histobench.files import read_table, sha256, write_json
 from histobench.methods.record import hardware
-
-# The packages that change numbers or pictures.
-STACK = (
-    "anndata",
-    "imagecodecs",
-    "lightgbm",
-    "matplotlib",
-    "numba",
-    "numpy",
-    "opencv-python-headless",
-    "openslide-bin",
-    "pandas",
-    "pillow",
-    "pyarrow",
-    "scikit-image",
-    "scikit-learn",
-    "scipy",
-    "snakemake",
-    "statsmodels",
-    "tifffile",
-    "torch",
-    "torchvision",
-)
-
-
-def package_versions(names: Sequence[str] = STACK) -> dict[str, str]:
-    """Return the installed version of each package, or "not installed"."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+from histobench.software import installed_version, installed_versions
 
 
 def code_version(project: str | Path) -> dict[str, str]:
@@ -68,7 +34,7 @@ def _own_version(project: Path) -> str:
         return str(
             tomllib.loads(declared.read_text(encoding="utf-8")).get("project", {}).get("version", "unknown")
         )
-    return package_versions(["histobench"])["histobench"]
+    return installed_version("histobench")
 
 
 def _git(project: str | Path, *arguments: str) -> str:
@@ -167,7 +133,7 @@ def write_provenance(
         "data": data_hashes(sections, data_lock),
         "environment": {
             "python": platform.python_version(),
-            "packages": package_versions(),
+            "packages": {**installed_versions(), "snakemake": installed_version("snakemake")},
             "lock_sha256": sha256(lock) if lock and lock.is_file() else "no lock file",
         },
         "hardware": {"report": machine(), "training": training_hardware(runs)},
