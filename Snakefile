@@ -37,6 +37,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    begin_writing()
     # Snakemake itself would end with a traceback where it cannot make a folder.
     check_outputs(workflow.dag)
     # By default Snakemake starts at most 100 jobs a second, and to do so plans anew every second, once more for every job

@@ -114,3 +114,93 @@ def test_tables_come_back_as_they_were(tmp_path):
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_text("abc")
     assert files.sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+WRITER = """
+import sys, time
+from histobench.files import atomic_folder, atomic_path
+with atomic_path(sys.argv[1]) as file, atomic_folder(sys.argv[2]) as folder:
+    file.write_bytes(bytes(10)), (folder / "part").write_bytes(bytes(10))
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_writer(folder: Path) -> subprocess.Popen:
+    """Start a process that is in the midst of writing a file and a folder."""
+    command = [sys.executable, "-c", WRITER, folder / "deep/P1_1.npy", folder / "deep/P1"]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None and writer.stdout.readline() == "writing\n"
+    return writer
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_running_one_writes_stays(tmp_path):
+    killed, running = start_writer(tmp_path / "killed"), start_writer(tmp_path / "running")
+    try:
+        killed.kill()
+        killed.wait()
+        theirs = leftovers(tmp_path / "running/deep")
+        assert len(theirs) == 2 == len(leftovers(tmp_path / "killed/deep"))
+        removed = files.remove_leftovers(tmp_path)
+        assert sorted(path.parent for path in removed) == [tmp_path / "killed/deep"] * 2
+        assert leftovers(tmp_path / "killed/deep") == []
+        assert leftovers(tmp_path / "running/deep") == theirs
+        running.kill()  # dead, but nobody has waited for it: a zombie writes nothing
+        while files.process_start(running.pid) is not None:
+            pass
+        files.remove_leftovers(tmp_path)
+        assert leftovers(tmp_path / "running/deep") == []
+    finally:
+        for writer in (killed, running):
+            writer.kill()
+            writer.communicate()
+
+
+def test_a_process_number_that_is_used_again_protects_nobody(tmp_path, monkeypatch):
+    """This process has the number of the dead writer, but began at another time."""
+    monkeypatch.setattr(files, "process_start", lambda _pid: 1)
+    with pytest.raises(KeyError), files.atomic_path(tmp_path / "a.npy") as temporary:
+        monkeypatch.undo()
+        kept = temporary.rename(tmp_path / f"{temporary.name}.kept")
+        raise KeyError
+    assert files.remove_leftovers(tmp_path) == [kept]
+
+
+def test_a_temporary_of_another_machine_goes_when_it_is_old(tmp_path, monkeypatch):
+    """A job of a cluster may be writing it; its processes cannot be seen from here."""
+    monkeypatch.setattr(files, "_place", lambda: "0123456789ab")
+    with files.atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "part").write_text("1")
+        foreign = temporary.rename(tmp_path / f"{temporary.name}.kept")
+        temporary.mkdir()
+    monkeypatch.undo()
+    assert files.remove_leftovers(tmp_path) == []
+    for path in (foreign / "part", foreign):
+        os.utime(path, (1e9, 1e9))
+    assert files.remove_leftovers(tmp_path) == [foreign]
+    assert leftovers(tmp_path) == ["out"]
+
+
+def test_only_temporaries_of_this_library_are_removed(tmp_path):
+    (tmp_path / "target").write_text("kept")
+    for name in (
+        ".P1_1.abcd1234.npy",
+        ".a.writing-now.txt",
+        "a.writing-0123456789ab-1-1.x",
+        ".gitkeep",
+        ".part",
+    ):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / f".link.writing-{files._place()}-1-0.x").symlink_to(tmp_path / "target")
+    before = leftovers(tmp_path)
+    removed = files.remove_leftovers(tmp_path)
+    assert [path.name for path in removed] == [name for name in before if name.startswith(".link")]
+    assert (tmp_path / "target").read_text() == "kept"
+    assert files.remove_leftovers(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize("name", ["a" * 240 + ".tsv", "ü" * 120 + ".tsv", "切" * 80 + ".npy"])
+def test_long_names_can_be_written(tmp_path, name):
+    with files.atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    assert leftovers(tmp_path) == [name]

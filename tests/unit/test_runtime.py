@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from histobench import runtime
+from histobench.errors import UserError
 
 
 def run(code, tmp_path):
@@ -92,3 +95,105 @@ def test_jobs_import_this_library_before_an_installed_one(monkeypatch, tmp_path)
     )
     assert Path(done.stdout.strip()) == Path(runtime.__file__).resolve()
     assert os.environ["PYTHONPATH"].split(os.pathsep)[1:] == [str(other.parent)]
+
+
+def test_an_interrupted_job_leaves_no_traceback(tmp_path):
+    done = run(
+        "import os, signal\n"
+        "from histobench.runtime import job_log\n"
+        "with job_log('a.log'):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n",
+        tmp_path,
+    )
+    assert done.returncode == 130
+    assert done.stdout == done.stderr == ""
+    text = (tmp_path / "a.log").read_text()
+    assert "the job was interrupted" in text and "Traceback" not in text
+
+
+HOLD = (
+    "import sys, time\n"
+    "from histobench.runtime import begin_run\n"
+    "held = begin_run('results')\n"
+    "print('held', flush=True)\n"
+    "sys.stdin.readline()\n"
+)
+
+
+def hold(folder):
+    library = Path(runtime.__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(library)!r})\n{HOLD}"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.fixture
+def two_ways(tmp_path):
+    """Two folders to run in whose results are one: a folder, and a link to it."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "first/results").mkdir()
+    (tmp_path / "second/results").symlink_to(tmp_path / "first/results")
+    return tmp_path / "first", tmp_path / "second"
+
+
+def test_a_second_run_on_the_same_results_is_refused_until_the_first_has_ended(two_ways):
+    first, second = two_ways
+    process = hold(first)
+    with pytest.raises(UserError) as caught:
+        runtime.begin_run(second / "results")
+    for part in (
+        "another run",
+        f"process {process.pid}",
+        platform.node(),
+        str(first),
+        "since 20",
+        "wait until",
+    ):
+        assert part in str(caught.value)
+    process.communicate("\n")
+    assert not list((first / "results").iterdir()), "a run that ended leaves no lock"
+    held = runtime.begin_run(second / "results")
+    assert held is not None
+    runtime._release(second / "results" / runtime.LOCK, held, os.getpid())
+
+
+def test_the_lock_of_a_killed_run_is_taken_over(two_ways):
+    first, second = two_ways
+    process = hold(first)
+    process.kill()
+    process.communicate()
+    assert (first / "results" / runtime.LOCK).exists()
+    again = hold(second)
+    again.communicate("\n")
+    assert again.returncode == 0
+
+
+def test_children_of_a_run_hold_nothing(two_ways):
+    """A job that outlives a killed run does not keep the next run from beginning."""
+    first, second = two_ways
+    code = HOLD.replace("sys.stdin", "import subprocess; subprocess.Popen(['sleep', '30']); sys.stdin")
+    library = Path(runtime.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(library)!r})\n{code}\nimport os; os._exit(9)"],
+        cwd=first, input="\n", text=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 9
+    hold(second).communicate("\n")
+
+
+def test_results_that_cannot_be_written_or_locked_stop_nobody(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert runtime.begin_run(tmp_path / "file") is None
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(runtime.fcntl, "flock", no_locks)
+    assert runtime.begin_run(tmp_path / "results") is None

@@ -6,6 +6,7 @@ import re
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from histobench.branches import AS
 from histobench.codehash import code_hash as library_code_hash
@@ -17,7 +18,7 @@ from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.expression.qc import PROFILES
-from histobench.runtime import prefer_this_library
+from histobench.runtime import begin_run, prefer_this_library
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_writable
 from histobench.software import installed_versions, pinned_versions
@@ -111,6 +112,18 @@ wildcard_constraints:
     profile=r"[a-z0-9]+",
     variant=VARIANT,
     backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
+
+
+def begin_writing():
+    """Refuse to write where another run does, and clear away what killed runs left; jobs started by a run do neither."""
+    if (
+        workflow.exec_mode == ExecMode.DEFAULT
+        and workflow.execution_settings.lock  # not so with --nolock
+    ):
+        try:
+            begin_run("results")
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
 
 
 def check_outputs(dag):

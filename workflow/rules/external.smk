@@ -74,6 +74,7 @@ rule predict_tiles:
             "slide"
         ],
         weights="results/{experiment}/models/{method}/all/weights.pt",
+        checksum="results/{experiment}/models/{method}/all/weights.pt.sha256",
         run="results/{experiment}/models/{method}/all/run.json",
         # a gate: a cohort that shares a patient with the training is refused
         audit=ancient("results/{experiment}/audit/leakage.tsv"),
@@ -155,6 +156,7 @@ rule predict_slide:
     input:
         image=lambda wildcards: BENCH.config["slides"][wildcards.slide]["image"],
         weights=lambda wildcards: f"{slide_model(wildcards)}/weights.pt",
+        checksum=lambda wildcards: f"{slide_model(wildcards)}/weights.pt.sha256",
         run=lambda wildcards: f"{slide_model(wildcards)}/run.json",
     output:
         h5ad="results/slides/{slide}.h5ad",

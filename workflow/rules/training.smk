@@ -13,6 +13,7 @@ rule train_method:
         genes="results/{experiment}/panels/{fold}.universe.tsv",
     output:
         weights="results/{experiment}/models/{method}/{fold}/weights.pt",
+        checksum="results/{experiment}/models/{method}/{fold}/weights.pt.sha256",
         history="results/{experiment}/models/{method}/{fold}/history.tsv",
         run="results/{experiment}/models/{method}/{fold}/run.json",
     log:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +69,96 @@ def check_writable(paths: Iterable[str | Path]) -> None:
             raise explain_storage_error(OSError(errno.EACCES, ""), folder)
 
 
+# Name of a temporary: `.STEM.writing-PLACE-PID-START.RANDOM.SUFFIX`, so that the next run knows whose it is.
+_TEMPORARY = re.compile(r"\..*\.writing-([0-9a-f]{12})-(\d+)-(\d+)\.")
+_STEM_BYTES = 120  # of 255 that a name may have
+FOREIGN_AGE_S = 86_400.0
+"""Age in seconds from which a temporary of another machine, whose processes are not seen, is left behind."""
+
+
+def _place() -> str:
+    """Name the machine since its last start, and the namespace: where a process number means something."""
+    told = [platform.node()]
+    with contextlib.suppress(OSError):  # absent where it is not Linux
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
+        told.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("|".join(told).encode()).hexdigest()[:12]
+
+
+def process_start(pid: int) -> int | None:
+    """Return when a process of this machine began (clock ticks; 0 where unknown), or None if there is none.
+
+    Process numbers are used again; number and start together are one process. A process that has ended, but
+    that nobody has waited for, writes nothing any more and is none.
+    """
+    try:
+        told = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+        return None if told[0] in ("Z", "X") else int(told[19])
+    except (OSError, IndexError, ValueError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return 0
+    return 0
+
+
+def _prefix(name: str) -> str:
+    """Return how the temporary of a file begins that this process is about to write."""
+    stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
+    pid = os.getpid()
+    return f".{stem}.writing-{_place()}-{pid}-{process_start(pid) or 0}."
+
+
+def _left_behind(name: str, path: Path) -> bool:
+    """Whether a file or folder is the temporary of a writer that is no more."""
+    told = _TEMPORARY.match(name)
+    if told is None:
+        return False
+    place, pid, start = told[1], int(told[2]), int(told[3])
+    if place == _place():
+        return process_start(pid) != start
+    paths = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    newest = max((file.lstat().st_mtime for file in paths), default=0.0)
+    return time.time() - newest > FOREIGN_AGE_S
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove what killed writers left below a folder: hidden temporaries of this module.
+
+    The name of a temporary tells its writer. Of a writer on this machine it is known whether it still runs;
+    of one elsewhere (a job of a cluster) the temporary must not have changed for :data:`FOREIGN_AGE_S`.
+    Whatever is not named like a temporary stays, and so does what may not be removed.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was removed.
+    """
+    removed: list[Path] = []
+    for where, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            if ".writing-" not in name:
+                continue
+            path = Path(where, name)
+            try:
+                if not _left_behind(name, path):
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            except OSError:  # gone meanwhile, or somebody else's
+                continue
+            removed.append(path)
+        folders[:] = [name for name in folders if not _TEMPORARY.match(name)]
+    return removed
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` only if the block succeeds.
@@ -83,7 +177,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path.stem), suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -107,7 +201,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path.name), dir=path.parent))
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -158,3 +252,52 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+SEAL = ".sha256"
+"""Suffix of the file beside a stored model that holds its checksum, as ``sha256sum --check`` reads it."""
+
+
+def seal(path: str | Path) -> Path:
+    """Write the SHA-256 of a file beside it, and return where."""
+    path = Path(path)
+    beside = path.with_name(path.name + SEAL)
+    with atomic_path(beside) as temporary:
+        temporary.write_text(f"{sha256(path)}  {path.name}\n", encoding="utf-8")
+    return beside
+
+
+REMAKE = "delete its folder and run again, so that rule train_method makes the model anew"
+"""What to do about a damaged model."""
+
+
+def check_seal(path: str | Path, *, required: bool = True) -> None:
+    """Refuse a stored model whose content is not what was sealed.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`seal` was called for.
+    required
+        Whether a file without a seal is refused too.
+
+    Raises
+    ------
+    UserError
+        The file or its seal is missing, or they do not fit together.
+    """
+    path = Path(path)
+    beside = path.with_name(path.name + SEAL)
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; {REMAKE}.")
+    if not beside.is_file():
+        if required:
+            raise UserError(
+                f"{path}: cannot be verified, as its checksum {beside.name} is missing; {REMAKE}."
+            )
+        return
+    told = beside.read_bytes().decode("ascii", "replace").split()
+    if told[:1] != [sha256(path)]:
+        raise UserError(
+            f"{path}: is damaged, its content does not have the checksum in {beside.name}; {REMAKE}."
+        )

@@ -121,6 +121,7 @@ def training_input(wildcards):
     start = experiment_of(wildcards)["start_from"]
     if start and method["family"] == "deep":
         files["start"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
+        files["start_checksum"] = f"{files['start']}.sha256"
     if method["needs"]["photos"]:
         tiles = photo_tiles(experiment_of(wildcards), method)
         files["photos"] = [f"{tiles}.npy", f"{tiles}.tsv"]
@@ -137,6 +138,7 @@ def prediction_input(wildcards):
         "genes": f"results/{home}/panels/{wildcards.fold}.universe.tsv",
         "panel": f"results/{home}/panels/{wildcards.fold}.tsv",
         "weights": f"results/{home}/models/{wildcards.method}/{wildcards.fold}/weights.pt",
+        "checksum": f"results/{home}/models/{wildcards.method}/{wildcards.fold}/weights.pt.sha256",
     }
     if home == wildcards.experiment:
         return files

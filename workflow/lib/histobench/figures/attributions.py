@@ -144,13 +144,12 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     import pandas as pd
     import torch
 
-    from histobench.methods.entry import build_method
+    from histobench.methods.entry import load_method
     from histobench.training.data import resize
 
     torch.set_num_threads(1)
     record = read_json(inputs["run"])
-    method: Any = build_method(record["entry"], record["params"])
-    method.load(Path(inputs["weights"]).parent)
+    method: Any = load_method(record["entry"], record["params"], Path(inputs["weights"]).parent)
     network = getattr(method, "_network", None)
     sections = read_predictions(inputs["prediction"], [settings["section"]])
     if network is None or not sections:

@@ -115,12 +115,11 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     """Load the autoencoder and reconstruct the patches of one section."""
     import torch
 
-    from histobench.methods.entry import build_method
+    from histobench.methods.entry import load_method
 
     torch.set_num_threads(1)
     record = read_json(inputs["run"])
-    method: Any = build_method(record["entry"], record["params"])
-    method.load(Path(inputs["weights"]).parent)
+    method: Any = load_method(record["entry"], record["params"], Path(inputs["weights"]).parent)
     sections = read_predictions(inputs["prediction"], [settings["section"]])
     if not sections or getattr(method, "_autoencoder", None) is None:
         raise NothingToDraw("the decoder, or a spot that is predicted, is not there.")

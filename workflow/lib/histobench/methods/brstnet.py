@@ -24,15 +24,8 @@ from torch.nn import functional
 from histobench.errors import UserError
 from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import (
-    Study,
-    gather,
-    predict_heads,
-    read_weights,
-    store_weights,
-    training_loop,
-)
-from histobench.methods.store import require
+from histobench.methods.patchwise import Study, gather, predict_heads, training_loop
+from histobench.methods.store import read_weights, require, store_weights
 from histobench.networks.backbones import Backbone, PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import IMPLEMENTATIONS, as_released

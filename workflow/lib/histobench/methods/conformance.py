@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from histobench.files import SEAL
 from histobench.methods.contract import Context, Method, Prediction, SectionData, TrainingLog
 from histobench.methods.entry import build_method, method_class
 from histobench.methods.run import check_prediction
@@ -241,7 +242,7 @@ def check_saved(case: Case) -> None:
         folder = Path(name)
         with _expecting("In save"):
             case.method.save(folder)
-        found = sorted(path.name for path in folder.iterdir())
+        found = sorted(path.name for path in folder.iterdir() if path.name != WEIGHTS + SEAL)
         if found != [WEIGHTS]:
             raise ConformanceError(f"save must write {WEIGHTS} and nothing else, but wrote {found}.")
         fresh = case.make()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.errors import UserError
+from histobench.methods.store import check_model
 
 if TYPE_CHECKING:
     from histobench.methods.contract import Method
@@ -64,4 +66,18 @@ def build_method(entry: str, params: Mapping[str, Any]) -> Method:
     if missing:
         raise UserError(f"params of {entry}: {', '.join(map(repr, missing))} must be given.")
     method: Method = cls(**params)
+    return method
+
+
+def load_method(entry: str, params: Mapping[str, Any], folder: str | Path) -> Method:
+    """Build a method and restore what its training stored in ``folder``.
+
+    Raises
+    ------
+    UserError
+        As in :func:`build_method`, or the stored model is missing or damaged.
+    """
+    method = build_method(entry, params)
+    check_model(folder)
+    method.load(Path(folder))
     return method

@@ -19,15 +19,8 @@ from torch.nn import functional
 
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import (
-    Study,
-    gather,
-    read_weights,
-    stepped_adam,
-    store_weights,
-    training_loop,
-)
-from histobench.methods.store import column_means, require
+from histobench.methods.patchwise import Study, gather, stepped_adam, training_loop
+from histobench.methods.store import column_means, read_weights, require, store_weights
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.networks.heads import Regressor

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import Study, gather, identity, read_weights, store_weights
-from histobench.methods.store import column_means, require
+from histobench.methods.patchwise import Study, gather, identity
+from histobench.methods.store import column_means, read_weights, require, store_weights
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.networks.histospace import REDUCTION, Autoencoder, Encoder, Predictor
 from histobench.seeds import seed_for

@@ -13,9 +13,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from histobench.files import atomic_path
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import WEIGHTS, column_means, in_order, require, training_targets
+from histobench.methods.store import (
+    column_means,
+    in_order,
+    read_weights,
+    require,
+    store_weights,
+    training_targets,
+)
 from histobench.networks.heads import mean_head
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint, fingerprint
@@ -150,19 +156,18 @@ class LinearProbe:
 
     def save(self, folder: Path) -> None:
         """Write the layer and the scaling of the features."""
-        with atomic_path(Path(folder) / WEIGHTS) as temporary:
-            torch.save(
-                {
-                    "weight": self._weight,
-                    "bias": self._bias,
-                    "mean": torch.from_numpy(self._mean),
-                    "sd": torch.from_numpy(self._sd),
-                },
-                temporary,
-            )
+        store_weights(
+            folder,
+            {
+                "weight": self._weight,
+                "bias": self._bias,
+                "mean": torch.from_numpy(self._mean),
+                "sd": torch.from_numpy(self._sd),
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote."""
-        stored = torch.load(Path(folder) / WEIGHTS, map_location="cpu", weights_only=True)
+        stored = read_weights(folder)
         self._weight, self._bias = stored["weight"], stored["bias"]
         self._mean, self._sd = stored["mean"].numpy(), stored["sd"].numpy()

@@ -18,9 +18,8 @@ import torch
 
 from histobench.expression.transforms import check_transform
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.patchwise import read_weights, store_weights
 from histobench.methods.stnet import STNet
-from histobench.methods.store import in_order, require, training_targets
+from histobench.methods.store import in_order, read_weights, require, store_weights, training_targets
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:

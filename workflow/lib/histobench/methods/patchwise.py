@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from histobench.errors import UserError
-from histobench.files import atomic_path
 from histobench.methods.contract import Context, SectionData
-from histobench.methods.store import WEIGHTS, in_order, require, training_targets
+from histobench.methods.store import in_order, require, training_targets
+from histobench.methods.store import read_weights as read_weights
+from histobench.methods.store import store_weights as store_weights
 from histobench.seeds import seed_for
 from histobench.training.augment import apply_symmetry
 from histobench.training.checkpoint import Checkpoint, fingerprint
@@ -268,18 +268,3 @@ def predict_heads(
         np.concatenate(tumour) if tumour else None,
         np.concatenate(embedding),
     )
-
-
-def store_weights(folder: str | Path, stored: dict[str, Any]) -> None:
-    """Write tensors and plain values to ``weights.pt``, whole or not at all."""
-    with atomic_path(Path(folder) / WEIGHTS) as temporary:
-        torch.save(stored, temporary)
-
-
-def read_weights(folder: str | Path) -> dict[str, Any]:
-    """Read what :func:`store_weights` wrote, tensors on the CPU."""
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        raise UserError(f"{path}: there are no weights; train the method first.")
-    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return stored

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histobench.errors import UserError
-from histobench.files import atomic_path
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import WEIGHTS, require
+from histobench.methods.store import read_weights, require, store_weights
 from histobench.networks.backbones import (
     IMAGENET_MEAN,
     IMAGENET_SD,
@@ -80,22 +78,18 @@ class RandomNetwork:
     def save(self, folder: Path) -> None:
         """Write the weights."""
         head: torch.nn.Linear = self._network.head  # type: ignore[assignment]
-        with atomic_path(Path(folder) / WEIGHTS) as temporary:
-            torch.save(
-                {
-                    "network": self._network.state_dict(),
-                    "n_genes": head.out_features,
-                    "device": str(self._device),
-                },
-                temporary,
-            )
+        store_weights(
+            folder,
+            {
+                "network": self._network.state_dict(),
+                "n_genes": head.out_features,
+                "device": str(self._device),
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Read the weights."""
-        path = Path(folder) / WEIGHTS
-        if not path.is_file():
-            raise UserError(f"{path}: there are no weights; train the method first.")
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = read_weights(folder)
         self._device = usable_device(stored["device"])
         backbone = make_backbone(self.architecture, input_px=self.input_px)
         network = Regressor(PixelNorm(), backbone, torch.nn.Linear(backbone.dimension, stored["n_genes"]))

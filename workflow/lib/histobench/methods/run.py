@@ -19,9 +19,9 @@ import numpy as np
 
 from histobench.devices import claim_device
 from histobench.errors import UserError
-from histobench.files import atomic_folder, read_json, write_json, write_table
+from histobench.files import atomic_folder, check_seal, read_json, seal, write_json, write_table
 from histobench.methods.contract import Context, Prediction
-from histobench.methods.entry import build_method
+from histobench.methods.entry import build_method, load_method
 from histobench.methods.load import LoadedSection, load_sections, read_genes, read_photos
 from histobench.methods.record import hardware, json_ready, peak_memory, versions
 from histobench.methods.store import WEIGHTS
@@ -243,6 +243,7 @@ def train(
     _write_history(told.history, output_history)
     write_json(json_ready(facts), output_run)
     model.save(output_weights.parent)
+    seal(output_weights)  # also where the method wrote the file by other means than this library's
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
 
@@ -260,6 +261,7 @@ def _checked_start(weights: Path, model: Method, transform: str) -> Path:
             f"{weights}: was trained on the target {told['transform']}, not {transform}; use the same "
             "`transform` in both experiments."
         )
+    check_seal(weights)
     return weights
 
 
@@ -356,8 +358,7 @@ def predict(
     measured = read_genes(measured_tsv) if measured_tsv is not None else panel
     if scale_json is not None:
         patch_um_per_px = read_json(scale_json)["um_per_px"]
-    model = build_method(entry, params)
-    model.load(Path(model_folder))
+    model = load_method(entry, params, model_folder)
     seconds, n_spots = 0.0, 0
     with atomic_folder(output_folder) as folder:
         for name in sorted(sections):  # one at a time: memory is that of the largest section

@@ -26,7 +26,7 @@ from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.slides import Slide, open_slide
 from histobench.imaging.thumbnail import thumbnail
 from histobench.methods.contract import Prediction, SectionData
-from histobench.methods.entry import build_method
+from histobench.methods.entry import load_method
 from histobench.methods.run import check_prediction, limit_threads
 from histobench.methods.store import WEIGHTS
 
@@ -360,8 +360,7 @@ def _predict(
     run: TrainedRun, spots: pd.DataFrame, patches: np.ndarray, image: Path, device: str, progress: bool
 ) -> Prediction:
     """Run the model over chunks of patches, or over all at once where it sees whole sections."""
-    model: Any = build_method(run.entry, run.params)
-    model.load(run.folder)
+    model: Any = load_method(run.entry, run.params, run.folder)
     look = run.image
     size = window_pixels(dict(run.window) if run.window else None, look["um_per_px"], look["width_px"], image)
     whole = getattr(model, "sees_whole_section", False)

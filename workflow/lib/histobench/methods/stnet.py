@@ -11,7 +11,6 @@ number of epochs comes from inner folds over training patients, evaluated with t
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,15 @@ import numpy as np
 import torch
 
 from histobench.errors import UserError
-from histobench.files import atomic_path
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import WEIGHTS, column_means, in_order, require, training_targets
+from histobench.methods.store import (
+    column_means,
+    in_order,
+    read_weights,
+    require,
+    store_weights,
+    training_targets,
+)
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.heads import Regressor, mean_head
 from histobench.seeds import seed_for
@@ -295,20 +300,16 @@ class STNet:
         """Write weights, pixel statistics and what is needed to build the network again."""
         head: torch.nn.Linear = self._network.head  # type: ignore[assignment]
         stored = {
-            "network": copy.copy(self._network.state_dict()),
+            "network": self._network.state_dict(),
             "n_genes": head.out_features,
             "input_px": self._input_width,
             "device": str(self._device),
         }
-        with atomic_path(Path(folder) / WEIGHTS) as temporary:
-            torch.save(stored, temporary)
+        store_weights(folder, stored)
 
     def load(self, folder: Path) -> None:
         """Build the network and restore its weights."""
-        path = Path(folder) / WEIGHTS
-        if not path.is_file():
-            raise UserError(f"{path}: there are no weights; train the method first.")
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = read_weights(folder)
         self._device = usable_device(stored["device"])
         self._input_width = stored["input_px"]
         backbone = make_backbone(self.architecture, input_px=stored["input_px"])

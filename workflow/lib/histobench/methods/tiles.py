@@ -18,7 +18,7 @@ from histobench.files import write_table
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.slides import open_slide
 from histobench.methods.contract import SectionData
-from histobench.methods.entry import build_method
+from histobench.methods.entry import load_method, method_class
 from histobench.methods.run import check_prediction, limit_threads
 from histobench.methods.slide import TrainedRun, read_run, stain_function
 
@@ -107,10 +107,9 @@ def predict_tiles(
 
     limit_threads(threads)
     run = read_run(model_folder)
-    model: Any = build_method(run.entry, run.params)
-    if getattr(model, "sees_whole_section", False):
+    if getattr(method_class(run.entry), "sees_whole_section", False):
         raise UserError(f"{run.folder}: the method sees whole sections, not single tiles; name another one.")
-    model.load(run.folder)
+    model: Any = load_method(run.entry, run.params, run.folder)
     with open_slide(slide) as opened:
         stain = stain_function(opened, run)
     parts: list[pd.DataFrame] = []

@@ -14,12 +14,10 @@ from histobench.methods.patchwise import (
     central_window,
     gather,
     predict_heads,
-    read_weights,
     stepped_adam,
-    store_weights,
     training_loop,
 )
-from histobench.methods.store import column_means, constant, require
+from histobench.methods.store import column_means, constant, read_weights, require, store_weights
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for

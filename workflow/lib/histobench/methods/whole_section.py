@@ -6,7 +6,6 @@ over sections, prediction and storage are here.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ from torch.nn import functional
 
 from histobench.codehash import code_hash
 from histobench.errors import UserError
-from histobench.files import atomic_path
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import WEIGHTS, in_order, require, training_targets
+from histobench.methods.store import in_order, read_weights, require, store_weights, training_targets
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint, fingerprint
@@ -301,22 +299,18 @@ class WholeSectionMethod:
     def save(self, folder: Path) -> None:
         """Write weights and what is needed to build the network again."""
         stored = {
-            "network": copy.copy(self._trained.state_dict()),
+            "network": self._trained.state_dict(),
             "centre": self._centre,
             "scale": self._scale,
             "n_genes": self._genes,
             "input_px": self._input_width,
             "device": str(self._device),
         }
-        with atomic_path(Path(folder) / WEIGHTS) as temporary:
-            torch.save(stored, temporary)
+        store_weights(folder, stored)
 
     def load(self, folder: Path) -> None:
         """Build the network and restore its weights."""
-        path = Path(folder) / WEIGHTS
-        if not path.is_file():
-            raise UserError(f"{path}: there are no weights; train the method first.")
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = read_weights(folder)
         self._device = usable_device(stored["device"])
         self._input_width, self._genes = stored["input_px"], stored["n_genes"]
         self._centre, self._scale = (stored[name].to(self._device) for name in ("centre", "scale"))

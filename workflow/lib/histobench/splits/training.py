@@ -2,7 +2,7 @@
 
 Trainings of all methods of a fold read the counts of the same sections. If each declared every one of these
 files, planning would cost more than all the rest: 28 methods x 23 folds x 65 sections x 2 files. They declare
-this list instead; it says when each file was last written, so that it changes with any of them.
+this list instead; it holds the checksum of each file, so that it changes with the content of any of them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from histobench.files import read_table, write_table
+from histobench.files import read_table, sha256, write_table
 
 
 def write_training_list(
     sections: Iterable[str], h5ads: Sequence[str | Path], qc_tables: Sequence[str | Path], output: str | Path
 ) -> None:
-    """Write section, h5ad, qc and when the two were written (ns since the epoch).
+    """Write section, h5ad, qc and the SHA-256 of the two.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ def write_training_list(
 
     stored, kept = ({Path(path).stem: str(path) for path in paths} for paths in (h5ads, qc_tables))
     rows = [
-        (name, stored[name], kept[name], *(Path(file[name]).stat().st_mtime_ns for file in (stored, kept)))
+        (name, stored[name], kept[name], *(sha256(file[name]) for file in (stored, kept)))
         for name in sorted(sections)
     ]
-    write_table(pd.DataFrame(rows, columns=["section", "h5ad", "qc", "h5ad_written", "qc_written"]), output)
+    write_table(pd.DataFrame(rows, columns=["section", "h5ad", "qc", "h5ad_sha256", "qc_sha256"]), output)
 
 
 def read_training_list(path: str | Path) -> dict[str, dict[str, str]]:

@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from histobench.files import atomic_path, read_json
+from histobench.training.weights import read_state
 
 log = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 65  # at the end of a checkpoint: 64 hexadecimal digits and a line end
+_CHUNK = 1 << 20
+
+
+class _Hashing:
+    """A stream to write to that knows the SHA-256 of all that went through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _intact(stream: BinaryIO) -> bool:
+    """Whether a stream ends with the SHA-256 of all before it; it is left at its beginning."""
+    left = stream.seek(0, os.SEEK_END) - _DIGEST_BYTES
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while left > 0:
+        chunk = stream.read(min(left, _CHUNK))
+        if not chunk:
+            return False
+        digest.update(chunk)
+        left -= len(chunk)
+    told = stream.read()
+    stream.seek(0)
+    return left == 0 and told == digest.hexdigest().encode() + b"\n"
 
 
 def fingerprint(*parts: Any) -> str:
@@ -52,7 +88,7 @@ def start_from(
     """
     if weights is None:
         return
-    stored = torch.load(weights, map_location="cpu", weights_only=True)["network"]
+    stored = read_state(weights)["network"]
     place = {gene: row for row, gene in enumerate(read_json(weights.parent / "run.json")["genes"])}
     known = [row for row, gene in enumerate(genes) if gene in place]
     other = [place[genes[row]] for row in known]
@@ -100,8 +136,11 @@ class Checkpoint:
         """Replace the checkpoint; a kill while writing leaves the previous one."""
         if self.path is None:
             return
-        with atomic_path(self.path) as temporary:
-            torch.save({"identity": self.identity, "state": state}, temporary)
+        with atomic_path(self.path) as temporary, temporary.open("wb") as stream:
+            # in the file and not beside it: two files would not be replaced at one moment
+            hashing = _Hashing(stream)
+            torch.save({"identity": self.identity, "state": state}, hashing)
+            stream.write(hashing.digest.hexdigest().encode() + b"\n")
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
@@ -109,12 +148,16 @@ class Checkpoint:
         if self.path is None or not self.path.is_file():
             return None
         try:
-            stored = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-            log.warning("%s cannot be read (%s); training starts anew", self.path, error)
+            with self.path.open("rb") as stream:
+                if not _intact(stream):
+                    log.warning("%s is damaged; training starts anew", self.path)
+                    return None
+                stored = torch.load(stream, map_location="cpu", weights_only=True)
+            identity, state = stored["identity"], dict(stored["state"])
+        except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, UnpicklingError) as e:
+            log.warning("%s cannot be read (%s); training starts anew", self.path, type(e).__name__)
             return None
-        if stored.get("identity") != self.identity:
+        if identity != self.identity:
             log.info("%s belongs to another training; training starts anew", self.path)
             return None
-        state: dict[str, Any] = stored["state"]
         return state
