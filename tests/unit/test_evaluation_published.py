@@ -14,7 +14,7 @@ from histobench.files import read_table, write_table
 FACTS = {
     "cohorts": ["hbcis"],
     "folds": "leave_one_patient_out",
-    "methods": ["stnet", "nmf_composition", "histospace", "brstnet_b0_aux"],
+    "methods": ["stnet", "nmf_composition", "histospace_photos", "brstnet_b0_aux"],
     "n_patients": 23,
     "transform": "stnet",
 }
@@ -37,7 +37,7 @@ def result_tables():
             "n_positive": [22, 20, 4, 0, 0, 0],
         }
     )
-    methods = ["stnet", "nmf_composition", "histospace"]
+    methods = ["stnet", "nmf_composition", "histospace_photos"]
     confusion = [(0, "tumour", 10), (0, "normal", 70), (1, "tumour", 60), (1, "normal", 5)]
     return {
         "genes": genes,
@@ -46,19 +46,22 @@ def result_tables():
              "train_seconds": 60.0}
         ),
         "metrics": pd.DataFrame(
-            {"method": ["stnet", "histospace"], "metric": ["rmse", "pearson_per_spot"], "value": [0.33, 0.6]}
+            {"method": ["stnet", "histospace_photos"], "metric": ["rmse", "pearson_per_spot"], "value": [0.33, 0.6]}
         ),
         "patients": pd.DataFrame({"method": "stnet", "patient": ["A", "B"], "pearson_pooled": [0.1, 0.2]}),
         "sections": pd.DataFrame({"method": ["stnet"] * 2, "section": ["B1", "B2"], "pearson": [0.2, 0.3],
                                   "n_spots": [300, 400]}),
         "consistency_curve": pd.DataFrame({"method": "stnet", "k": range(24), "n_genes": range(250, 226, -1)}),
         "consistency_summary": pd.DataFrame(
-            {"method": "stnet", "spots": ["all", "tumour"], "n_consistent_holm": [99, 61],
+            {"method": "stnet", "spots": ["all", "tumour"], "n_consistent_holm": [99, 12],
              "n_positive_median": [243, 200]}
         ),
+        "consistency": pd.DataFrame({"method": "stnet", "spots": "tumour", "n_positive": [20] * 61 + [19] * 189}),
+        "section_genes": pd.DataFrame(columns=["method", "section", "gene", "value", "n_spots"]),
+        "histories": pd.DataFrame(columns=["method", "training"]),
         "domains": pd.DataFrame({"method": ["stnet"], "section": ["B1"], "values": ["predicted"], "ari": [0.3]}),
         "confusion": pd.DataFrame(confusion, columns=["cluster", "label", "n_spots"]).assign(
-            method="histospace", section="B1", kind="two_clusters", values="predicted"
+            method="histospace_photos", section="B1", kind="two_clusters", values="predicted"
         ),
     }  # fmt: skip
 
@@ -126,7 +129,7 @@ def test_what_cannot_be_compared_is_flagged_and_has_no_difference(ledger):
     table = published.compare(ledger, result_tables(), FACTS)
     flagged = table[table["comparison"] != "comparable"]
     assert flagged["difference"].isna().all() and (flagged["reason"] != "").all()
-    assert "Other target" in find(table, method="histospace", unit="Pearson r over genes")["reason"]
+    assert "Other target" in find(table, method="histospace_photos", unit="Pearson r over genes")["reason"]
     tcga = table[table["published_protocol"].str.startswith("tcga_brca")]
     assert len(tcga) and (tcga["comparison"] == "not comparable").all()
     assert find(table, gene="ACTG1", quantity="median r", paper="ST-Net")["comparison"] == "missing"
@@ -154,7 +157,7 @@ def test_another_protocol_makes_numbers_incomparable(ledger, change, words):
 
 def test_per_spot_scores_are_compared_with_per_spot_scores_and_say_so(ledger):
     table = published.compare(ledger, result_tables(), {**FACTS, "transform": "log10_cp10k"})
-    row = find(table, method="histospace", unit="Pearson r over genes")
+    row = find(table, method="histospace_photos", unit="Pearson r over genes")
     assert row["difference"] == pytest.approx(0.04) and "mean profile" in row["reason"]
 
 

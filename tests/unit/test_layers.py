@@ -22,6 +22,7 @@ LAYERS = [
         "configdoc",
         "methodsdoc",
         "methodcheck",
+        "plan",
         "runtime",
         "cohortcheck",
         "cluster",

@@ -42,4 +42,19 @@ def test_the_arms_of_the_papers_are_all_there() -> None:
         }
         assert found == {True, False}
     assert {"prim", "aux", "tmr", "spat_only", "base", "spat"} <= set(described.method("he2gene")["arms"])
-    assert {"ae1", "ae2", "ae3", "huber", "as_released"} <= set(described.method("histospace")["arms"])
+    assert {"ae1", "ae2", "photos_ae1", "photos_ae2", "huber", "as_released"} <= set(
+        described.method("histospace")["arms"]
+    )
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in ARMS}))
+def test_an_arm_differs_from_its_method_so_that_one_method_has_one_name(name) -> None:
+    keys = ("params", "needs", "window")
+    plain = {key: described.method(name).get(key) for key in keys}
+    same = [
+        arm
+        for each, arm in described.arms(name)
+        if {k: described.method(each, arm).get(k) for k in keys} == plain
+    ]
+    # two papers give every variant a name: the defaults are one of them, and experiments of these papers call it so
+    assert same == {"he2gene": ["base"], "brstnet": ["b0_aux"]}.get(name, [])

@@ -337,3 +337,24 @@ def test_training_under_bfloat16_autocast_stays_finite() -> None:
     method = HE2Gene(**{**TINY, "autocast": True, "spatial": "pairwise"})
     method.fit(train, [], CONTEXT)
     assert np.isfinite(method.predict(test).expression).all()
+
+
+def test_a_frozen_encoder_keeps_its_weights_and_a_random_start_asks_for_none(monkeypatch) -> None:
+    train, _ = make_study()
+    asked = []
+
+    def noted(architecture, *, weights="none", **others):
+        asked.append(weights)
+        return make_backbone(architecture, weights="none", **others)
+
+    monkeypatch.setattr("histobench.methods.he2gene.make_backbone", noted)
+    networks = []
+    for changes in ({"learning_rate": 1e-30}, {}, {"pretrained": False}):
+        method = HE2Gene(**{**TINY, "trained_layers": "heads", **changes})
+        method.fit(train, [], replace(CONTEXT, weights="imagenet"))
+        networks.append({name: value.clone() for name, value in method._network.named_parameters()})
+    moved = {name for name in networks[0] if not torch.equal(networks[0][name], networks[1][name])}
+    assert moved and not any(name.startswith("backbone") for name in moved)
+    assert asked == ["imagenet", "imagenet", "none"]
+    with pytest.raises(UserError, match="trained_layers 'some': choose one of all, heads"):
+        HE2Gene(**TINY, trained_layers="some").fit(train, [], CONTEXT)

@@ -253,3 +253,40 @@ def test_a_damaged_imagenet_file_is_refused(tmp_path: Path, monkeypatch: pytest.
     file.write_bytes(b"half a download")
     with pytest.raises(UserError, match="densenet121"):
         make_backbone("densenet121", weights="imagenet")
+
+
+def weights_before_and_after(**changes):
+    """Weights of the convolutions at the start (learning rate 0) and after a training."""
+    fitted = []
+    for rate in (0.0, 1e-2):
+        method = STNet(**{**TINY, "learning_rate": rate}, epochs=1, selection="fixed", **changes)
+        method.fit(TRAIN, [], CONTEXT)
+        fitted.append(method._network)
+    return [{name: value.clone() for name, value in network.named_parameters()} for network in fitted]
+
+
+def test_with_the_head_alone_trained_every_other_weight_stays_as_it_started() -> None:
+    before, after = weights_before_and_after(trained_layers="head")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"head.weight", "head.bias"}
+    before, after = weights_before_and_after()
+    assert sum(not torch.equal(before[name], after[name]) for name in before) > 8
+
+
+def test_a_random_start_asks_for_no_weights_whatever_the_experiment_says(monkeypatch) -> None:
+    asked = []
+
+    def noted(architecture, *, weights, **others):
+        asked.append(weights)
+        return make_backbone(architecture, weights="none", **others)
+
+    monkeypatch.setattr("histobench.methods.stnet.make_backbone", noted)
+    for pretrained in (True, False):
+        method = STNet(**TINY, epochs=1, selection="fixed", pretrained=pretrained)
+        method.fit(TRAIN, [], replace(CONTEXT, weights="imagenet"))
+    assert asked == ["imagenet", "none"]
+
+
+def test_an_unknown_choice_of_layers_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="trained_layers 'tail': choose one of all, head"):
+        STNet(**TINY, trained_layers="tail").fit(TRAIN, [], CONTEXT)

@@ -16,11 +16,14 @@ from histobench.cohorts.lock import load_lock, missing
 from histobench.config import Benchmark
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
+from histobench.evaluation.published import HISTORIES, SECTION_GENES
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
+from histobench.evaluation.published import asked, read_ledger
 from histobench.expression.qc import PROFILES
 from histobench.runtime import begin_run, prefer_this_library
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_writable
+from histobench.plan.ledger import published_facts
 from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD

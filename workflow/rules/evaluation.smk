@@ -70,6 +70,7 @@ rule tabulate_results:
 rule compare_published:
     """Set what the papers report beside our own numbers, for an experiment that repeats a paper's protocol."""
     input:
+        unpack(published_input),
         ledger=shipped("resources/published.tsv"),
         tables=expand("results/{{experiment}}/tables/{name}.tsv", name=PUBLISHED_TABLES),
     output:
@@ -80,7 +81,7 @@ rule compare_published:
     conda:
         "../../envs/data.yaml"
     params:
-        facts=published_facts,
+        facts=lambda wildcards: published_facts(BENCH, wildcards.experiment),
         code=code_hash("scripts/compare_published.py"),
     script:
         "../scripts/compare_published.py"

@@ -7,6 +7,8 @@ with job_log(snakemake.log[0]):
     write_published(
         ledger_tsv=snakemake.input.ledger,
         tables=snakemake.input.tables,
+        metrics=snakemake.input.metrics,
+        histories=snakemake.input.histories,
         output=snakemake.output[0],
         facts=snakemake.params.facts,
     )

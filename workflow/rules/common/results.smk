@@ -71,21 +71,32 @@ def table_files(name):
     )
 
 
-def published_facts(wildcards):
-    """What decides whether a published number can be compared with one of this experiment."""
+@functools.cache
+def published_ledger():
+    return read_ledger(shipped("resources/published.tsv"))
+
+
+def published_input(wildcards):
+    """Scores of single sections and learning histories of the methods of which the ledger asks for them."""
     experiment = experiment_of(wildcards)
-    tested = [
-        section
-        for fold in experiment["folds"]["made"].values()
-        for section in fold.test
-    ]
-    cohort = experiment["cohort"]
+    wanted = asked(published_ledger(), list(experiment["methods"]))
+    runs = BENCH.arms(wildcards.experiment)
+
+    def of(kind):
+        return [run for run, (arm, _) in runs.items() if arm in wanted[kind]]
+
     return {
-        "cohorts": sorted({cohort, BENCH.cohorts[cohort]["source"]}),
-        "folds": experiment["folds"]["scheme"],
-        "methods": list(experiment["methods"]),
-        "n_patients": len(set(patients_of(experiment, tested).values())),
-        "transform": experiment["transform"],
+        "metrics": expand(
+            "results/{experiment}/metrics/{method}",
+            experiment=wildcards.experiment,
+            method=of(SECTION_GENES),
+        ),
+        "histories": expand(
+            "results/{experiment}/models/{method}/{fold}/history.tsv",
+            experiment=trained_by(wildcards.experiment),
+            method=of(HISTORIES),
+            fold=list(experiment["folds"]["made"]),
+        ),
     }
 
 

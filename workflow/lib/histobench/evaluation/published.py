@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.errors import UserError
+from histobench.evaluation.results import split_seed
 from histobench.files import read_table, write_table
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ PUBLISHED_COLUMNS = (
 )  # fmt: skip
 # Tables of an experiment that statistics are read from.
 TABLES = (
-    "leaderboard", "metrics", "genes", "patients", "sections", "consistency_curve", "consistency_summary",
-    "domains", "confusion",
+    "leaderboard", "metrics", "genes", "patients", "sections", "consistency", "consistency_curve",
+    "consistency_summary", "domains", "confusion",
 )  # fmt: skip
+# What statistics are read from beside them: scores of genes in single sections, and learning histories.
+SECTION_GENES, HISTORIES = "section_genes", "histories"
+_BESIDE = {
+    "gene_section_pearson": SECTION_GENES,
+    "gene_best_section_pearson": SECTION_GENES,
+    "history_best": HISTORIES,
+}
 COMPARABLE, NOT_COMPARABLE, MISSING = "comparable", "not comparable", "missing"
 # A row with this method is about the cohort and read from whichever method comes first.
 ANY_METHOD = "*"
@@ -105,6 +113,50 @@ def _two_cluster_matches(tables: Tables, row: Row) -> float:
     return float(max(np.trace(square), np.trace(square[::-1])))
 
 
+def _in_at_least(spots: str) -> Callable[[Tables, Row], float]:
+    """Count genes with r > 0 in at least so many patients, on tumour or normal spots."""
+
+    def count(tables: Tables, row: Row) -> float:
+        own = _of(tables["consistency"], method=row["method"], spots=spots)
+        return float((own["n_positive"] >= int(row["argument"])).sum()) if len(own) else np.nan
+
+    return count
+
+
+def _of_sections(tables: Tables, row: Row) -> pd.DataFrame:
+    """One gene of one method: r and number of spots per section, averaged over seeds."""
+    own = _of(tables[SECTION_GENES], method=row["method"], gene=row["gene"])
+    return own[own["value"].notna()].groupby("section")[["value", "n_spots"]].mean()
+
+
+def _gene_section(tables: Tables, row: Row) -> float:
+    own = _of_sections(tables, row)["value"]
+    return float(own.get(row["section"], np.nan))
+
+
+def _gene_best_section(tables: Tables, row: Row) -> float:
+    """Return r in the section where a gene's p is smallest, with spots taken as independent, as published."""
+    own = _of_sections(tables, row)
+    own = own[own["n_spots"] > 2]
+    if own.empty:
+        return np.nan
+    r = own["value"].clip(-0.999999, 0.999999)
+    # p of tables with many spots underflows; its order is that of its logarithm
+    from scipy import stats
+
+    degrees = own["n_spots"] - 2
+    log_p = stats.t.logsf(np.abs(r) * np.sqrt(degrees / (1 - r**2)), degrees)
+    return float(own["value"].iloc[int(np.argmin(log_p))])
+
+
+def _history_best(tables: Tables, row: Row) -> float:
+    """Return the least value of a column of the learning histories, mean over trainings."""
+    own = _of(tables[HISTORIES], method=row["method"])
+    if row["argument"] not in own:
+        return np.nan
+    return float(own.groupby("training")[row["argument"]].min().mean())
+
+
 def _sum_spots(tables: Tables, row: Row) -> float:
     own = _of(tables["sections"], method=row["method"])
     return float(own["n_spots"].sum()) if len(own) else np.nan
@@ -112,12 +164,12 @@ def _sum_spots(tables: Tables, row: Row) -> float:
 
 STATISTICS: Mapping[str, Callable[[Tables, Row], float]] = {
     "n_consistent_holm": _summary("n_consistent_holm", "all"),
-    "n_consistent_holm_tumour": _summary("n_consistent_holm", "tumour"),
-    "n_consistent_holm_normal": _summary("n_consistent_holm", "normal"),
     "n_positive_median": _summary("n_positive_median", "all"),
     "genes_in_at_least": lambda t, r: _cell(
         t["consistency_curve"], "n_genes", method=r["method"], k=int(r["argument"])
     ),
+    "genes_in_at_least_tumour": _in_at_least("tumour"),
+    "genes_in_at_least_normal": _in_at_least("normal"),
     "mean_of_medians": lambda t, r: float(_medians(t, r).mean()),
     "median_of_medians": lambda t, r: float(_medians(t, r).median()),
     "genes_median_above": lambda t, r: float((_medians(t, r) > float(r["argument"])).sum()),
@@ -125,6 +177,9 @@ STATISTICS: Mapping[str, Callable[[Tables, Row], float]] = {
     "genes_better": _better,
     "gene_median_pearson": _gene("median_pearson"),
     "gene_mean_pearson": _gene("mean_pearson"),
+    "gene_section_pearson": _gene_section,
+    "gene_best_section_pearson": _gene_best_section,
+    "history_best": _history_best,
     "gene_smoothed": _gene("pearson_smoothed"),
     "gene_n_positive": _gene("n_positive"),
     "metric": lambda t, r: _cell(t["metrics"], "value", method=r["method"], metric=r["argument"]),
@@ -186,10 +241,12 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
         Ledger row.
     facts
         ``cohorts`` (names under which the experiment's data are known), ``folds``, ``transform``,
-        ``n_patients`` (those that are tested).
+        ``n_patients`` (those that are tested); ``photos``, the cohort of photographs of methods that
+        learn from one.
     """
     found = []
-    if row["cohort"] not in facts["cohorts"]:
+    known = [*facts["cohorts"], facts.get("photos", {}).get(row["method"])]
+    if row["cohort"] not in known:
         found.append(f"Other cohort: published on {row['cohort']}.")
     # a number of one section is that section's, whoever else was tested; genes are chosen once for all
     whole = row["n_patients"] and not row["section"] and row["statistic"] != "n_genes"
@@ -207,6 +264,48 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
     return found
 
 
+def asked(ledger: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[str]]:
+    """Return the methods whose :data:`SECTION_GENES` and :data:`HISTORIES` the ledger asks for."""
+    found: dict[str, list[str]] = {SECTION_GENES: [], HISTORIES: []}
+    for row in _rows(ledger):
+        kind = _BESIDE.get(row["statistic"])
+        if kind and row["method"] in methods and row["method"] not in found[kind]:
+            found[kind].append(row["method"])
+    return found
+
+
+def section_genes(ledger: pd.DataFrame, metrics: Sequence[str | Path]) -> pd.DataFrame:
+    """Return method, section, gene, value (Pearson r), n_spots of the ledger's genes.
+
+    Parameters
+    ----------
+    metrics
+        Folders ``results/EXPERIMENT/metrics/METHOD``, also of further seeds, with a metric file per fold.
+    """
+    import pandas as pd
+
+    genes = [gene for gene in ledger["gene"].unique() if gene]
+    blocks = []
+    for folder in map(Path, metrics):
+        for path in sorted(folder.glob("*.parquet")):
+            table = pd.read_parquet(path, filters=[("metric", "==", "pearson"), ("gene", "in", genes)])
+            table = table[table["section"] != "*"]
+            blocks.append(table.assign(method=split_seed(folder.name)[0]))
+    columns = ["method", "section", "gene", "value", "n_spots"]
+    return pd.concat(blocks, ignore_index=True)[columns] if blocks else pd.DataFrame(columns=columns)
+
+
+def learning_histories(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Stack files ``.../models/METHOD/FOLD/history.tsv`` with the columns method and training."""
+    import pandas as pd
+
+    blocks = [
+        read_table(path).assign(method=split_seed(path.parts[-3])[0], training=number)
+        for number, path in enumerate(map(Path, paths))
+    ]
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=["method", "training"])
+
+
 def compare(ledger: pd.DataFrame, tables: Tables, facts: Row) -> pd.DataFrame:
     """Set the published numbers of an experiment's methods beside its own.
 
@@ -215,7 +314,8 @@ def compare(ledger: pd.DataFrame, tables: Tables, facts: Row) -> pd.DataFrame:
     ledger
         Published numbers, see :func:`read_ledger`.
     tables
-        Result tables of the experiment, by name (:data:`TABLES`).
+        Result tables of the experiment, by name (:data:`TABLES`), and :data:`SECTION_GENES` and
+        :data:`HISTORIES`.
     facts
         See :func:`differences_in_protocol`; ``methods`` names the configured methods.
 
@@ -273,7 +373,13 @@ def _why_missing(row: Row, is_scored: bool) -> str:
 
 
 def write_published(
-    *, ledger_tsv: str | Path, tables: Sequence[str | Path], output: str | Path, facts: Mapping[str, Any]
+    *,
+    ledger_tsv: str | Path,
+    tables: Sequence[str | Path],
+    output: str | Path,
+    facts: Mapping[str, Any],
+    metrics: Sequence[str | Path] = (),
+    histories: Sequence[str | Path] = (),
 ) -> None:
     """Write ``published.tsv`` of an experiment.
 
@@ -287,6 +393,11 @@ def write_published(
         The table to write.
     facts
         See :func:`compare`.
+    metrics, histories
+        Metric folders and learning histories of the methods that :func:`asked` names.
     """
+    ledger = read_ledger(ledger_tsv)
     loaded = {Path(path).stem: read_table(path) for path in tables}
-    write_table(compare(read_ledger(ledger_tsv), loaded, facts), output)
+    loaded[SECTION_GENES] = section_genes(ledger, metrics)
+    loaded[HISTORIES] = learning_histories(histories)
+    write_table(compare(ledger, loaded, facts), output)

@@ -43,6 +43,7 @@ from histobench.training.losses import labelled_bce, spatial_loss
 
 SPATIAL = ("none", "mean", "pairwise")
 TEST_VIEWS = ("single", "grid", "tta", "grid_tta")
+TRAINED = ("all", "heads")
 
 
 class HE2Gene:
@@ -69,6 +70,12 @@ class HE2Gene:
         Views averaged under "grid".
     input_px
         Width that the encoder takes.
+    pretrained
+        Start the encoder from the experiment's ``weights``; without, from a random network, whatever
+        they are.
+    trained_layers
+        "all", or the "heads" alone: the weights of the encoder stay as they start, while its batch
+        normalisation goes on adapting to the batches.
     pixel_mean, pixel_sd
         Of each channel, on the scale 0 to 1.
     epochs, batch_size, learning_rate, weight_decay, clip_norm
@@ -108,6 +115,8 @@ class HE2Gene:
         window_share: float = 2 / 3,
         grid_shares: Sequence[float] = (2 / 3, 1 / 3, 1.0),
         input_px: int = 224,
+        pretrained: bool = True,
+        trained_layers: str = "all",
         pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
         pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
         epochs: int = 100,
@@ -137,6 +146,8 @@ class HE2Gene:
         self.window_share = window_share
         self.grid_shares = grid_shares
         self.input_px = input_px
+        self.pretrained = pretrained
+        self.trained_layers = trained_layers
         self.pixel_mean = pixel_mean
         self.pixel_sd = pixel_sd
         self.epochs = epochs
@@ -164,7 +175,11 @@ class HE2Gene:
         UserError
             An unknown choice, ImageNet weights that cannot be had, or a training that diverges.
         """
-        for name, choices in (("spatial", SPATIAL), ("test_views", TEST_VIEWS)):
+        for name, choices in (
+            ("spatial", SPATIAL),
+            ("test_views", TEST_VIEWS),
+            ("trained_layers", TRAINED),
+        ):
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}.")
         torch.set_num_threads(context.threads)
@@ -179,8 +194,12 @@ class HE2Gene:
             )
         self._field = field
         backbone = make_backbone(
-            self.backbone, weights=context.weights, seed=context.seed, input_px=self.input_px
+            self.backbone,
+            weights=context.weights if self.pretrained else "none",
+            seed=context.seed,
+            input_px=self.input_px,
         )
+        backbone.module.requires_grad_(self.trained_layers == "all")
         self._network = MultiHead(
             PixelNorm(list(self.pixel_mean), list(self.pixel_sd)),
             backbone,

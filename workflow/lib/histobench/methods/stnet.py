@@ -43,6 +43,7 @@ from histobench.training.loop import Loop, Row
 log = logging.getLogger(__name__)
 
 SELECTIONS = ("inner_folds", "valid", "fixed")
+TRAINED = ("all", "head")
 
 
 @dataclass
@@ -63,6 +64,11 @@ class STNet:
         Backbone; see :mod:`histobench.networks.backbones`.
     input_px
         Width that patches are resized to where they differ; None keeps their width.
+    pretrained
+        Start from the experiment's ``weights``; without, from a random network, whatever they are.
+    trained_layers
+        "all", or the "head" alone: the weights before it stay as they start. Batch normalisation goes on
+        adapting to the batches, as in the released loop.
     epochs
         Most epochs to train.
     selection
@@ -95,6 +101,8 @@ class STNet:
         *,
         architecture: str = "densenet121",
         input_px: int | None = 224,
+        pretrained: bool = True,
+        trained_layers: str = "all",
         epochs: int = 50,
         selection: str = "inner_folds",
         inner_folds: int = 4,
@@ -111,6 +119,8 @@ class STNet:
     ) -> None:
         self.architecture = architecture
         self.input_px = input_px
+        self.pretrained = pretrained
+        self.trained_layers = trained_layers
         self.epochs = epochs
         self.selection = selection
         self.inner_folds = inner_folds
@@ -138,6 +148,8 @@ class STNet:
         """
         if self.selection not in SELECTIONS:
             raise UserError(f"selection {self.selection!r}: choose one of {', '.join(SELECTIONS)}.")
+        if self.trained_layers not in TRAINED:
+            raise UserError(f"trained_layers {self.trained_layers!r}: choose one of {', '.join(TRAINED)}.")
         if self.selection == "valid" and not valid:
             raise UserError("selection valid: the fold has no validation patients; set folds.valid_patients.")
         torch.set_num_threads(context.threads)
@@ -206,8 +218,12 @@ class STNet:
         firsts = range(0, min(len(order), size * self.statistics_batches), size)
         mean, sd = pixel_statistics([data.source.batch(order[first : first + size]) for first in firsts])
         backbone = make_backbone(
-            self.architecture, weights=context.weights, seed=context.seed, input_px=data.source.input_px
+            self.architecture,
+            weights=context.weights if self.pretrained else "none",
+            seed=context.seed,
+            input_px=data.source.input_px,
         )
+        backbone.module.requires_grad_(self.trained_layers == "all")
         head = mean_head(backbone.dimension, column_means(data.values[rows]))
         network = Regressor(PixelNorm(mean, sd), backbone, head)
         start_from(network, context.start, context.genes, head="head")
@@ -246,7 +262,7 @@ class STNet:
         return Loop(
             network=network,
             optimiser=torch.optim.SGD(
-                network.parameters(),
+                [parameter for parameter in network.parameters() if parameter.requires_grad],
                 lr=self.learning_rate,
                 momentum=self.momentum,
                 weight_decay=self.weight_decay,
