@@ -203,6 +203,82 @@ def test_what_cannot_be_predicted_is_said_in_one_sentence(model, tmp_path, capsy
     assert not out.exists() or not list(out.iterdir())
 
 
+def pyramid(path, **options):
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(tissue(), tile=(64, 64), photometric="rgb", **options)
+        writer.write(tissue()[::2, ::2], tile=(64, 64), photometric="rgb", subfiletype=1)
+
+
+def scanned(path, properties):
+    text = f"Aperio Image Library v1\n600x400 {properties}"
+    tifffile.imwrite(path, tissue(), tile=(64, 64), photometric="rgb", description=text, metadata=None)
+
+
+def test_the_scale_that_a_file_states_is_used_and_compared(model, tmp_path):
+    pyramid(tmp_path / "a.tif", resolution=(7267, 7267), resolutionunit=3)
+    tifffile.imwrite(
+        tmp_path / "b.ome.tif", tissue(), tile=(64, 64), photometric="rgb",
+        metadata={"PhysicalSizeX": 1.376, "PhysicalSizeY": 1.376},
+    )  # fmt: skip
+    for name, where in (("a.tif", "TIFF resolution"), ("b.ome.tif", "OME PhysicalSizeX")):
+        said = predict_slide(model, tmp_path / name, pitch_um=50).uns["histobench"]
+        assert said["um_per_px"] == pytest.approx(1.376, rel=1e-3) and where in said["um_per_px_source"]
+        assert (
+            predict_slide(model, tmp_path / name, um_per_px=1.4, pitch_um=50).uns["histobench"][
+                "um_per_px_source"
+            ]
+            == "given"
+        )
+        with pytest.raises(UserError, match=rf"is 1, but the file states 1.376 .*{where}"):
+            predict_slide(model, tmp_path / name, um_per_px=1.0)
+
+
+@pytest.mark.parametrize(
+    ("properties", "given", "source"),
+    [
+        ("|AppMag = 20|MPP = 0", 1.0, "given"),  # once: leave --um-per-px out
+        ("|AppMag = 20|MPP = 0", None, "assumed from a magnification of 20x"),
+        ("|AppMag = 20", None, "assumed from a magnification of 20x"),
+        ("|AppMag = 20", 1.0, "given"),
+        ("|MPP = 1000", 1.0, "given"),
+        ("|MPP = 1.0", 1.02, "given"),
+        ("|MPP = 1.0", None, "MPP of the Aperio header"),
+    ],
+)
+def test_no_advice_contradicts_another(properties, given, source, model, tmp_path):
+    scanned(tmp_path / "a.svs", properties)
+    said = predict_slide(model, tmp_path / "a.svs", um_per_px=given, pitch_um=50).uns["histobench"]
+    assert said["um_per_px_source"] == source
+    assert said["um_per_px"] == pytest.approx(given or (1.0 if "MPP = 1.0" in properties else 0.5))
+
+
+def test_statements_that_cannot_be_used_are_named(model, tmp_path):
+    scanned(tmp_path / "a.svs", "|AppMag = 10|MPP = 0")
+    with pytest.raises(UserError, match=r"does not say its scale \(it states MPP .* of 0 .*--um-per-px"):
+        predict_slide(model, tmp_path / "a.svs")
+    pyramid(tmp_path / "b.tif", resolution=(20000, 10000), resolutionunit=3)
+    with pytest.raises(UserError, match=r"0.5 x 1 µm per pixel .* not square"):
+        predict_slide(model, tmp_path / "b.tif")
+    tifffile.imwrite(
+        tmp_path / "c.ome.tif", tissue(), photometric="rgb", resolution=(5000, 5000), resolutionunit=3,
+        metadata={"PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"states both 1 µm .* and 2 µm .* --um-per-px which is right"):
+        predict_slide(model, tmp_path / "c.ome.tif")
+    for right in (1.0, 2.0):
+        assert predict_slide(model, tmp_path / "c.ome.tif", um_per_px=right, pitch_um=50).n_obs
+
+
+def test_an_orientation_that_is_not_applied_is_said(model, image, tmp_path, capsys):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(image).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert command(model, tmp_path / "turned.jpg", tmp_path / "p.h5ad", "--um-per-px", "1") == 0
+    assert "note: the file wants to be shown turned by 90 degrees clockwise" in capsys.readouterr().out
+
+
 def test_only_models_that_look_at_images_predict_slides(model, tmp_path):
     with pytest.raises(UserError, match="no trained model; name a folder with weights"):
         read_run(tmp_path)

@@ -84,7 +84,12 @@ def _predict(arguments: argparse.Namespace) -> None:
         progress=True,
     )
     found = facts["n_positions"] - facts["n_glass"]
-    print(f"{found} positions on tissue ({facts['n_glass']} on glass) at {facts['um_per_px']:g} µm per pixel")
+    print(
+        f"{found} positions on tissue ({facts['n_glass']} on glass) at {facts['um_per_px']:g} µm per pixel "
+        f"({facts['um_per_px_source']})"
+    )
+    if facts["note"]:
+        print(f"note: {facts['note']}")
     print(f"wrote {output} and {output.with_suffix('.png')}")
 
 

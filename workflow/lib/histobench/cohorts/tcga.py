@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from histobench.cohorts.text import numbers, read_text, require_columns, text_table
 from histobench.errors import UserError
 from histobench.imaging.slides import open_slide
+from histobench.imaging.statements import scale_statements
 from histobench.imaging.tiles import TileBatch, cover, iter_tissue
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UM_PER_PX_20X = 0.5
-_MAGNIFICATIONS = {20.0: 0.5, 40.0: 0.25}
-_PLAUSIBLE = (0.1, 2.0)  # µm/px of a slide scanner
+_COARSEST = 2.0  # µm/px of a slide scanner
 _COUNT = "unstranded"
 
 
@@ -44,32 +42,18 @@ def slide_scale(path: str | Path) -> SlideScale:
     Raises
     ------
     UserError
-        The file is missing or no slide that OpenSlide opens.
+        The file is missing or no image that can be read.
     """
-    import openslide
-
-    if not Path(path).is_file():
-        raise UserError(f"{path}: the image does not exist; check the path or fetch the file.")
-    try:
-        with openslide.OpenSlide(path) as slide:
-            properties = dict(slide.properties)
-    except openslide.OpenSlideError as error:
-        raise UserError(f"{path}: OpenSlide cannot open the slide ({error}); get the file again.") from None
-    stated = [_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
-    if all(_PLAUSIBLE[0] <= value <= _PLAUSIBLE[1] for value in stated):
-        return SlideScale(float(np.sqrt(stated[0] * stated[1])), "mpp")
-    magnification = _number(properties.get("aperio.AppMag") or properties.get("openslide.objective-power"))
-    if magnification in _MAGNIFICATIONS:
-        return SlideScale(_MAGNIFICATIONS[magnification], f"AppMag {magnification:g}")
-    said = properties.get("aperio.AppMag", "none")
-    return SlideScale(None, f"neither a plausible scale nor a magnification of 20 or 40 (AppMag: {said})")
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
+    said = scale_statements(path)
+    stated = next((scale for scale in said.scales if scale.um_per_px <= _COARSEST), None)
+    if stated is not None:
+        return SlideScale(stated.um_per_px, "mpp")
+    if said.assumed_um_per_px is not None:
+        return SlideScale(said.assumed_um_per_px, f"AppMag {said.magnification:g}")
+    magnification = "none" if said.magnification is None else f"{said.magnification:g}"
+    return SlideScale(
+        None, f"neither a plausible scale nor a magnification of 20 or 40 (AppMag: {magnification})"
+    )
 
 
 def slide_tiles(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +23,17 @@ def unreadable(path: Path, why: str) -> UserError:
     return UserError(f"{path}: {why}; get the file again.")
 
 
+@contextmanager
+def tiff_errors(path: str | Path) -> Iterator[None]:
+    """Turn whatever goes wrong while the header of a TIFF is read into one sentence."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # damaged headers fail in many ways, wherever a value is used
+        raise unreadable(Path(path), "the TIFF header is truncated or damaged") from error
+
+
 def image_kind(path: str | Path) -> str:
     """Return "JPEG", "PNG" or "TIFF" (also SVS and its kin) by content, whatever the suffix says.
 
@@ -30,6 +43,9 @@ def image_kind(path: str | Path) -> str:
         The file is missing, empty or none of these.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        what = "a folder" if path.is_dir() else "a pipe or device"
+        raise UserError(f"{path}: the image cannot be read because this is {what}; name the image file.")
     try:
         with path.open("rb") as stream:
             start = stream.read(8)
@@ -107,9 +123,6 @@ def _png_size(stream: BinaryIO) -> tuple[int, int]:
 def _tiff_size(path: Path) -> tuple[int, int]:
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages.first
-            return int(page.imagewidth), int(page.imagelength)
-    except (tifffile.TiffFileError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(str(error)) from error
+    with tiff_errors(path), tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        return int(page.imagewidth), int(page.imagelength)

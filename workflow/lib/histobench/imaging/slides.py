@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.errors import UserError
-from histobench.imaging.headers import JPEG, PNG, TIFF, image_kind, image_size, unreadable
+from histobench.imaging.headers import JPEG, PNG, TIFF, image_kind, image_size, tiff_errors, unreadable
 from histobench.imaging.jpeg import read_jpeg
 from histobench.imaging.jpegbands import JpegBands, find_layout
 
@@ -36,13 +36,10 @@ class Slide(ABC):
     ----------
     width, height
         Size in pixels.
-    um_per_px
-        Scale stated by the scanner, or None where the file says nothing trustworthy.
     """
 
     width: int
     height: int
-    um_per_px: float | None = None
 
     @abstractmethod
     def _window(self, left: int, top: int, right: int, bottom: int) -> Image:
@@ -150,7 +147,7 @@ class _TiffSlide(Slide):
         import tifffile
 
         self.path = path
-        try:
+        with tiff_errors(path):
             self._tiff = tifffile.TiffFile(path)
             self._page: Any = self._tiff.pages.first
             self.width, self.height = int(self._page.imagewidth), int(self._page.imagelength)
@@ -159,8 +156,6 @@ class _TiffSlide(Slide):
                 if self._page.is_tiled
                 else (self._page.rowsperstrip, self.width)
             )
-        except (tifffile.TiffFileError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise unreadable(path, "the TIFF header is truncated or damaged") from error
         if self._page.imagedepth != 1:
             raise UserError(
                 f"{path}: the TIFF holds a stack of planes; save the one RGB plane as its own file."
@@ -251,11 +246,6 @@ class _VendorSlide(Slide):
         except openslide.OpenSlideError as error:
             raise unreadable(path, f"OpenSlide cannot open the slide ({error})") from error
         self.width, self.height = self._slide.dimensions
-        try:
-            scales = [float(self._slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"]
-            self.um_per_px = float(np.sqrt(scales[0] * scales[1]))
-        except (KeyError, ValueError):
-            self.um_per_px = None
 
     def _window(self, left: int, top: int, right: int, bottom: int) -> Image:
         import openslide

@@ -23,7 +23,9 @@ from histobench.errors import UserError
 from histobench.files import read_json
 from histobench.imaging.patches import WHITE_LEVEL, Windows, iter_patches, place_windows
 from histobench.imaging.patchview import PatchView, window_pixels
+from histobench.imaging.scale import DECLARED_TOLERANCE
 from histobench.imaging.slides import Slide, open_slide
+from histobench.imaging.statements import PLAUSIBLE_UM
 from histobench.imaging.thumbnail import thumbnail
 from histobench.methods.contract import Prediction, SectionData
 from histobench.methods.entry import load_method
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
+    from histobench.imaging.statements import ScaleStatements
+
 PITCH_UM = 100.0
 MAX_WHITE = 0.75  # more than the half of He et al. 2020, which loses pale stroma and fat
-PLAUSIBLE_UM = (0.1, 5.0)  # micrometres per pixel of an image in which cells can be seen
 LONGEST_MM = 80.0  # a glass slide is 75 mm long
 LUMINOSITY_PERCENTILE = 95.0
 _LAMP = (200.0, 255.0)  # brightness of glass; where nothing is so bright, there is no glass
@@ -103,46 +106,87 @@ def read_run(folder: str | Path) -> TrainedRun:
 
 
 def slide_um_per_px(slide: Slide, path: str | Path, given: float | None) -> tuple[float, str]:
-    """Return micrometres per pixel of a slide and who says so, "given" or "file".
+    """Return micrometres per pixel of a slide and who says so.
+
+    The source is "given", or where the file says it, in words; a magnification is no scale, and what is
+    assumed from one is called so.
 
     Raises
     ------
     UserError
-        Nobody says it, it is implausible, or file and user contradict each other by more than 5 %.
+        Nobody says it, the file says several, it is implausible, or file and user contradict each other by
+        more than 5 %.
     """
-    from histobench.cohorts.tcga import slide_scale
-    from histobench.imaging.scale import DECLARED_TOLERANCE
-    from histobench.imaging.slides import vendor_format
+    from histobench.imaging.statements import scale_statements
 
-    stated = slide.um_per_px
-    if stated is None and vendor_format(path) is not None:
-        stated = slide_scale(path).um_per_px
-    if given is None and stated is None:
-        raise UserError(
-            f"{path}: the image does not say its scale; give micrometres per pixel with --um-per-px "
-            "(a scan at 20x has about 0.5, at 40x about 0.25)."
-        )
-    scale = stated if given is None else given
-    assert scale is not None
-    said = "the file states" if given is None else "--um-per-px is"
-    low, high = PLAUSIBLE_UM
-    if not low <= scale <= high:  # also NaN
-        raise UserError(
-            f"{path}: {said} {scale:g} µm per pixel, which is implausible for histology "
-            f"({low:g} to {high:g}); give the right --um-per-px."
-        )
-    if given is not None and stated is not None and abs(stated / given - 1) > DECLARED_TOLERANCE:
-        raise UserError(
-            f"{path}: --um-per-px is {given:g}, but the file states {stated:.4g}; leave --um-per-px out, or "
-            "correct it."
-        )
-    longest = max(slide.width, slide.height) * scale / 1000
+    said, pixels = scale_statements(path), max(slide.width, slide.height)
+    if given is not None:
+        scale, source = given, "given"
+        low, high = PLAUSIBLE_UM
+        if not low <= scale <= high:  # also NaN
+            raise UserError(
+                f"{path}: --um-per-px is {scale:g} µm per pixel, which is implausible for histology "
+                f"({low:g} to {high:g}); give the right --um-per-px."
+            )
+        believable = [
+            stated
+            for stated in said.scales
+            if not _differ(stated.um_per_px_x, stated.um_per_px_y)
+            and pixels * stated.um_per_px / 1000 <= LONGEST_MM
+        ]
+        if believable and all(_differ(stated.um_per_px, given) for stated in believable):
+            states = " and ".join(map(str, believable))
+            raise UserError(
+                f"{path}: --um-per-px is {given:g}, but the file states {states}; leave --um-per-px out, or "
+                "correct it."
+            )
+    else:
+        scale, source = _stated_um_per_px(said, path)
+    longest = pixels * scale / 1000
     if longest > LONGEST_MM:
         raise UserError(
-            f"{path}: at {scale:g} µm per pixel the image would be {longest:.0f} mm long, more than a glass "
-            "slide; give the right --um-per-px."
+            f"{path}: at {scale:g} µm per pixel ({source}) the image would be {longest:.0f} mm long, more "
+            "than a glass slide; give the right --um-per-px."
         )
-    return scale, "file" if given is None else "given"
+    return scale, source
+
+
+def _stated_um_per_px(said: ScaleStatements, path: str | Path) -> tuple[float, str]:
+    """Return the file's own scale, or what is assumed from its magnification, and its source in words."""
+    if said.scales:
+        first = said.scales[0]
+        if _differ(first.um_per_px_x, first.um_per_px_y):
+            raise UserError(
+                f"{path}: the file states {first}, so its pixels are not square; resample the image, or give "
+                "--um-per-px where the statement is wrong."
+            )
+        other = next((scale for scale in said.scales if _differ(scale.um_per_px, first.um_per_px)), None)
+        if other is not None:
+            raise UserError(
+                f"{path}: the file states both {first} and {other}; say with --um-per-px which is right."
+            )
+        return first.um_per_px, first.source
+    if said.assumed_um_per_px is not None:
+        return said.assumed_um_per_px, f"assumed from a magnification of {said.magnification:g}x"
+    why = f" (it states {'; '.join(said.ignored)})" if said.ignored else ""
+    raise UserError(
+        f"{path}: the image does not say its scale{why}; give micrometres per pixel with --um-per-px "
+        "(a scan at 20x has about 0.5, at 40x about 0.25)."
+    )
+
+
+def _note(image: str | Path) -> str:
+    """Say what is worth knowing of an image that is predicted nevertheless; "" for nothing."""
+    from histobench.imaging.statements import turned_as
+
+    turned = turned_as(image)
+    if not turned:
+        return ""
+    return f"the file wants to be shown {turned}, but positions are those of the stored pixels"
+
+
+def _differ(one: float, other: float) -> bool:
+    return abs(one / other - 1) > DECLARED_TOLERANCE
 
 
 def grid_spots(width: int, height: int, um_per_px: float, pitch_um: float, field_um: float) -> pd.DataFrame:
@@ -309,6 +353,7 @@ def predict_slide(
         "image_height": size[1],
         "um_per_px": scale,
         "um_per_px_source": source,
+        "note": _note(image),
         "pitch_um": pitch_um,
         "max_white": max_white,
         "n_positions": n_positions,
