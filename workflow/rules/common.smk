@@ -13,7 +13,7 @@ from histobench.codehash import code_hash as library_code_hash
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
-from histobench.config import Benchmark
+from histobench.config import Benchmark, read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import HISTORIES, SECTION_GENES
@@ -39,7 +39,14 @@ CONFIG_FILES.sort(
 )
 
 try:
-    BENCH = Benchmark(config, PROJECT, CONFIG_FILES)
+    # Snakemake reads YAML otherwise than we do: of a key that stands twice it keeps the last, and NO is false to it. So the
+    # files are read again, unless another workflow uses this one as a module and hands its configuration over.
+    settings = config
+    if not workflow.modifier.is_module:
+        given = workflow.config_settings
+        files = given.configfiles if given.replace_workflow_config else CONFIG_FILES
+        settings = read_configuration(files, PROJECT, given.config)
+    BENCH = Benchmark(settings, PROJECT, CONFIG_FILES)
     GPU_JOBS = len(visible_devices()) * jobs_per_device()
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -14,11 +14,12 @@ from histobench.cohorts.check import SectionCheck, check_section
 from histobench.cohorts.orientation import check_orientation
 from histobench.cohorts.sheet import FILES, Finding, read_sheet
 from histobench.cohorts.table_cohort import check_options
-from histobench.config import SYMBOLS, check_local, fill_defaults, problems, read_yaml, schema
+from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
 from histobench.imaging.headers import image_size
 from histobench.imaging.phash import hash_pixels, same_images
 from histobench.imaging.thumbnail import thumbnail
+from histobench.yamlfiles import read_yaml
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,8 +73,8 @@ def check_cohort(
     found = CohortCheck()
     if not path.is_file():
         raise UserError(f"{path}: no such file; name the YAML file of your cohort.")
-    cohort = read_yaml(path)
     rules = schema(project, "cohort")
+    cohort = read_yaml(path, rules)
     found.problems += problems(cohort, rules, str(path))
     if found.problems:
         return found

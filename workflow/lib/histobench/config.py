@@ -9,19 +9,21 @@ built, so it imports nothing heavy.
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from histobench.branches import branch_name, make_branch, make_full_fold
 from histobench.codehash import module_file
-from histobench.errors import UserError
+from histobench.cohorts.templates import check_path, check_templates
+from histobench.encoding import read_utf8
+from histobench.errors import UserError, near
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
+from histobench.yamlfiles import read_yaml
 
 KINDS = ("experiment", "cohort", "method")
 # Origins of cohorts that no experiment can be about.
@@ -35,36 +37,15 @@ RESERVED = ("data", "logs", "benchmarks", "report", "bench", "slides")
 @functools.cache
 def schema(project: Path, kind: str) -> dict[str, Any]:
     """Return the schema ``config``, ``cohort``, ``method`` or ``experiment`` of a checkout."""
-    return yaml.safe_load((project / "workflow/schemas" / f"{kind}.schema.yaml").read_text(encoding="utf-8"))
+    return read_yaml(project / "workflow/schemas" / f"{kind}.schema.yaml")
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """Return the remedy for an unknown name: the nearest known one, or the list of all."""
-    known = sorted(known)
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{match[0]}`?" if match else f"known are: {', '.join(known) or 'none'}."
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises
-    ------
-    UserError
-        The file is no YAML, or no mapping.
-    """
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not text"
-        raise UserError(f"{path}: no valid YAML{place} ({problem}); mend the file.") from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected keys with values (`key: value`), found a {type(value).__name__}.")
-    return value
+def file_rules(project: Path) -> dict[str, Any]:
+    """Return the schema of a configuration file, with those of experiments, cohorts and methods in place."""
+    rules = copy.deepcopy(schema(project, "config"))
+    for kind in KINDS:
+        rules["properties"][f"{kind}s"]["additionalProperties"] = schema(project, kind)
+    return rules
 
 
 def slide_manifest(path: Path) -> dict[str, dict[str, Any]]:
@@ -90,10 +71,10 @@ def read_sections(path: Path) -> dict[str, dict[str, Any]]:
         The file or a column is missing, or a line is malformed or repeats a section; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_utf8(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such table; correct the path under `table`.") from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line and line[0] != "#"]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line and line[0] != "#"]
     header = lines[0][1].split("\t") if lines else []
     for column in ("section", "patient"):
         if column not in header:
@@ -143,6 +124,23 @@ def _describe(expected: Mapping[str, Any]) -> str:
     return words or "something else"
 
 
+def _is_number(_: object, value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Infinity is no number that a key can mean, and 8.0 is not the 8 that becomes part of a file name.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"number": _is_number, "integer": _is_integer}
+    ),
+)
+
+
 def check(value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, partial: bool = False) -> None:
     """Check a mapping against a schema.
 
@@ -169,7 +167,7 @@ def problems(
     value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, partial: bool = False
 ) -> list[str]:
     """Return everything that :func:`check` could complain about, one sentence each, outermost keys first."""
-    validator = jsonschema.Draft202012Validator(rules)
+    validator = _Validator(rules)
     errors = [e for e in validator.iter_errors(value) if not (partial and e.validator == "required")]
     errors.sort(key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
     return [sentence for error in errors for sentence in _sentences(error, where)]
@@ -203,8 +201,18 @@ def _sentence(error: Any, where: str) -> str:
         return f"{where}: `{key}` takes at most {error.validator_value} entries; remove some."
     if error.validator == "uniqueItems":
         return f"{where}: `{key}` names something twice; remove the repetition."
-    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _looks_numeric(error.instance) else ""
-    return f"{where}: `{key or 'the file'}` must be {_describe(error.schema)}, {found}{hint}."
+    if error.validator == "maximum":
+        return f"{where}: `{key}` must be at most {error.validator_value}, {found}; correct it."
+    return f"{where}: `{key or 'the file'}` must be {_describe(error.schema)}, {found}{_hint(error)}."
+
+
+def _hint(error: Any) -> str:
+    """Say what YAML made of a word that was meant otherwise, or nothing."""
+    if _looks_numeric(error.instance):
+        return " (YAML reads 1e-3 as text: write 1.0e-3)"
+    if (error.instance is None or isinstance(error.instance, bool)) and "text" in _describe(error.schema):
+        return " (put it in quotes if it is a name)"
+    return ""
 
 
 def _looks_numeric(value: object) -> bool:
@@ -274,9 +282,35 @@ def _check_entry(entry: str, key: str, where: str) -> None:
         ) from error
 
 
+def read_configuration(
+    files: Iterable[Path], project: Path, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read and merge configuration files as this module reads YAML, the later over the earlier.
+
+    Parameters
+    ----------
+    files
+        Configuration files, in the order in which they count.
+    project
+        Root of the checkout.
+    overrides
+        What the command line says besides (``--config``); it counts most.
+
+    Raises
+    ------
+    UserError
+        A file is missing, no YAML, or breaks its schema.
+    """
+    merged: dict[str, Any] = {}
+    for path in files:
+        check_config_file(path, project)
+        merged = merge(merged, read_yaml(path, file_rules(project)))
+    return merge(merged, overrides or {})
+
+
 def check_config_file(path: Path, project: Path) -> None:
     """Check one configuration file by itself, so that an error can name it."""
-    value = read_yaml(path)
+    value = read_yaml(path, file_rules(project))
     check(value, schema(project, "config"), str(path), partial=True)
     for kind in KINDS:
         for name, change in value.get(f"{kind}s", {}).items():
@@ -387,8 +421,8 @@ class Benchmark:
             raise UserError(
                 f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, known)}"
             )
-        base = read_yaml(path) if path.exists() else {}
         rules = schema(self.project, kind)
+        base = read_yaml(path, rules) if path.exists() else {}
         where = f"{path.relative_to(self.project)}" if path.exists() else f"{self.origin}: {kind}s.{name}"
         check(base, rules, where, partial=changes is not None or "table" in base)
         value = merge(base, changes or {})
@@ -437,6 +471,11 @@ class Benchmark:
             if value["origin"] == "simulation":
                 from histobench.cohorts.simulate import section_names, settings_from_options
 
+                if taken := [key for key in ("sections", "table") if value[key]]:
+                    raise UserError(
+                        f"cohorts.{name}: `{taken[0]}` has no effect on a simulated cohort, which makes its "
+                        "own sections from `options`; remove it."
+                    )
                 settings = settings_from_options(value["options"])
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
@@ -449,6 +488,14 @@ class Benchmark:
                     f"{where}: `files` is missing; say what a section consists of, or set `origin: local` if "
                     "`table` names files of your own."
                 )
+            if value["origin"] != "local":
+                declared = schema(self.project, "cohort")["properties"]["sections"]["additionalProperties"]
+                check_templates(value, where, declared["properties"])
+                if value["origin"] == "photos":
+                    for kind, file in value["files"].items():
+                        check_path(file, f"files.{kind}", where, inside=True)
+            for kind, file in value["resources"].items():
+                check_path(file, f"resources.{kind}", where)
             if value["origin"] == "slides" and "groups" in value["options"]:
                 from histobench.evaluation.colocation import check_groups
 
@@ -458,6 +505,10 @@ class Benchmark:
                     f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
                 )
             self.cohorts[name] = value
+            if value["origin"] not in ("local", "simulation"):
+                for section in value["sections"]:
+                    for kind, file in self.section_files(name, section).items():
+                        check_path(file, f"files.{kind}", f"{where}: section `{section}`", inside=True)
         return self.cohorts[name]
 
     def _table_folder(self, name: str) -> Path:
@@ -512,6 +563,7 @@ class Benchmark:
     def _check_slide(self, name: str, slide: Mapping[str, Any]) -> None:
         """Refuse the prediction of a slide by a model that the run does not have."""
         where = f"{self.origin}: `slides.{name}`"
+        check_path(slide["image"], "image", where)
         experiment = slide["experiment"]
         if experiment not in self.experiments:
             raise UserError(f"{where} names experiment `{experiment}`; {near(experiment, self.experiments)}")
@@ -604,6 +656,7 @@ class Benchmark:
         method = merge(method, laid_over)
         if "window" in change:
             method["window"] = change["window"]
+        check(method, schema(self.project, "method"), f"{where}: methods.{arm}")
         method["method"] = name
         needs = method["needs"]
         patches = experiment["patches"]
@@ -662,6 +715,8 @@ class Benchmark:
             raise UserError(
                 f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes."
             )
+        if value["panel"]["file"]:
+            check_path(value["panel"]["file"], "panel.file", where)
         folds = value["folds"]
         if folds["scheme"] == "k_fold_patients" and not (folds["k"] or folds["held_out"]):
             raise UserError(
@@ -732,11 +787,6 @@ class Benchmark:
                 files[kind] = template.format_map(keys)
             except KeyError:
                 continue
-            except (ValueError, IndexError) as error:
-                raise UserError(
-                    f"config/cohorts/{cohort}.yaml: `files.{kind}` is no valid template ({error}); "
-                    "write keys as {section}."
-                ) from error
         return files
 
     def arms(self, experiment: str) -> dict[str, tuple[str, int]]:

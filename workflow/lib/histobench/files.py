@@ -69,6 +69,20 @@ def check_writable(paths: Iterable[str | Path]) -> None:
             raise explain_storage_error(OSError(errno.EACCES, ""), folder)
 
 
+def path_trouble(path: str) -> str:
+    """Say why a user's path cannot be handed to the workflow engine, or nothing.
+
+    The engine reads braces as placeholders, and knows no way to write one that is meant as such.
+    """
+    if any(sign in path for sign in "{}"):
+        return (
+            "has braces in its path, which the workflow reads as placeholders; rename the file or its folder"
+        )
+    if any(ord(sign) < 32 for sign in path):
+        return "has a line break or another invisible sign in its path; rename the file"
+    return ""
+
+
 # Name of a temporary: `.STEM.writing-PLACE-PID-START.RANDOM.SUFFIX`, so that the next run knows whose it is.
 _TEMPORARY = re.compile(r"\..*\.writing-([0-9a-f]{12})-(\d+)-(\d+)\.")
 _STEM_BYTES = 120  # of 255 that a name may have

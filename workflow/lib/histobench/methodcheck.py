@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from histobench.config import Benchmark, read_yaml
+from histobench.config import Benchmark, file_rules
 from histobench.errors import UserError
 from histobench.methods.conformance import CHECKS, Case, ConformanceError
+from histobench.yamlfiles import read_yaml
 
 
 def method_problems(name: str, project: Path, configfile: Path | None = None) -> list[str]:
@@ -27,7 +28,7 @@ def method_problems(name: str, project: Path, configfile: Path | None = None) ->
         There is no such method, or its settings are wrong.
     """
     files = [configfile] if configfile else []
-    changes = [read_yaml(path).get("methods") or {} for path in files]
+    changes = [read_yaml(path, file_rules(project)).get("methods") or {} for path in files]
     bench = Benchmark({"run": ["demo"], "methods": changes[0] if changes else {}}, project, files)
     settings = bench.method(name, "check-method")
     case = Case(settings["entry"], {**settings["params"], **settings["conformance"]}, settings["needs"])

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from histobench.config import fill_defaults, read_yaml, schema, with_arm
+from histobench.config import fill_defaults, schema, with_arm
+from histobench.yamlfiles import read_yaml
 
 _INTRODUCTION = """\
 <!-- Made by `make docs` from config/methods; edit the YAML files there. -->
@@ -184,7 +185,7 @@ def document(project: Path) -> str:
     """
     rules = schema(project, "method")
     files = sorted((project / "config" / "methods").glob("*.yaml"))
-    methods = {file.stem: fill_defaults(read_yaml(file), rules) for file in files}
+    methods = {file.stem: fill_defaults(read_yaml(file, rules), rules) for file in files}
     parts = [_INTRODUCTION]
     for family, title in _FAMILIES.items():
         chosen = {name: value for name, value in methods.items() if value["family"] == family}

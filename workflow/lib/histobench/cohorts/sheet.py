@@ -18,6 +18,7 @@ from typing import Any
 
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
+from histobench.files import path_trouble
 
 REQUIRED = ("section", "patient", "image", "counts", "positions")
 OPTIONAL = ("labels", "um_per_px")
@@ -29,7 +30,7 @@ LAYOUTS = (LEGACY_ST, VISIUM, ANNDATA)
 MATRIX_FILE = "filtered_feature_bc_matrix.h5"
 POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv")
 
-_SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]*")
 _PATIENT = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -189,7 +190,7 @@ def _names(row: dict[str, str], sheet: Sheet) -> Iterable[str]:
     if not section:
         yield "section is empty; name the section."
     elif not _SECTION.fullmatch(section):
-        yield f'section "{section}" becomes a file name; use letters, digits, _, ., + and - only.'
+        yield f'section "{section}" becomes a file name; use letters, digits, _, ., :, + and - only.'
     elif section in sheet.lines:
         first = sheet.lines[section]
         yield f"section {section} stands already in line {first}; give every section its own name."
@@ -218,6 +219,8 @@ def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any
             where = " or ".join(str(folder) for folder in folders)
             hint = "" if Path(value).is_absolute() else f" in {where}"
             wrong.append(f"{kind} names {value}, which does not exist{hint}; correct the path.")
+        elif trouble := path_trouble(str(path)):
+            wrong.append(f"{kind} names {path}, which {trouble}.")
         else:
             record[kind] = str(path)
     if not row.get("counts", ""):

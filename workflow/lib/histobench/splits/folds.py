@@ -46,7 +46,7 @@ HELD_OUT_FOLD = "heldout"
 # The training whose models predict other cohorts.
 FULL_FOLD = "all"
 FOLD_COLUMNS = ("fold", "patient", "section", "role", "cohort")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]*")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""YAML as people mean it: names are text as they are written, and nothing that stands twice is lost.
+
+YAML 1.1, which PyYAML follows, reads the names ``NO``, ``007``, ``1_1``, ``12:30`` as false, 7, 11 and 750,
+and of a key that stands twice it keeps the last without a word. Here the keys of a mapping are always text; a
+value is a number only if it is written like one (``7``, ``0.5``, ``1.0e-3``), and true, false or null only in
+these words. ``1e-3`` stays text, as in every reader of YAML 1.1; where a number is due, the error says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from histobench.encoding import read_utf8
+from histobench.errors import UserError
+
+_TAG = "tag:yaml.org,2002:"
+
+
+class _WrittenInt(int):
+    """A whole number that knows how it was written."""
+
+    text: str
+
+
+class _WrittenFloat(float):
+    """A number that knows how it was written."""
+
+    text: str
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with other rules for plain words, and unique keys."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own way of declaring them)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Make a mapping whose keys are text, each once."""
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word, not a list or a mapping", key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key `{key.value}` stands twice, in line {seen[key.value]} and in line {line}; "
+                    "only one of them would count",
+                    key.start_mark,
+                )
+            seen[key.value] = line
+            if key.tag != f"{_TAG}merge":
+                key.tag = f"{_TAG}str"
+        return super().construct_mapping(node, deep)
+
+
+def _written(loader: _Loader, node: yaml.ScalarNode) -> _WrittenInt | _WrittenFloat:
+    """Make a number that remembers its text."""
+    number: _WrittenInt | _WrittenFloat
+    if node.tag.endswith(":int"):
+        number = _WrittenInt(loader.construct_yaml_int(node))
+    else:
+        number = _WrittenFloat(loader.construct_yaml_float(node))
+    number.text = node.value
+    return number
+
+
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?((0|[1-9][0-9]*)?\.[0-9]+|(0|[1-9][0-9]*)\.)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"{_TAG}{_kind}", _written)
+
+
+def read_yaml(path: Path, rules: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Parameters
+    ----------
+    path
+        UTF-8, or UTF-16 with a mark.
+    rules
+        Schema of the file. Where it wants text, a number is text as it was written: ``007``, ``1.10``.
+
+    Raises
+    ------
+    UserError
+        The file is missing, no YAML, holds a key twice, or is no mapping.
+    """
+    try:
+        # A loader without the C library: its marks give the line of a key.
+        value = yaml.load(read_utf8(path), _Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; correct the path.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {_reason(error)}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected keys with values (`key: value`), found a {type(value).__name__}.")
+    plain: dict[str, Any] = _plain(value, rules or {}, rules or {})
+    return plain
+
+
+def _reason(error: Exception) -> str:
+    """Put an error of PyYAML into one sentence."""
+    mark = getattr(error, "problem_mark", None)
+    place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    problem = " ".join(str(getattr(error, "problem", None) or error).split()) or type(error).__name__
+    if "stands twice" in problem:
+        return f"{problem}; merge them into one."
+    if "'\\t'" in problem:
+        return f"no valid YAML{place} (a tab); indent with blanks, never with tabs."
+    return f"no valid YAML{place} ({problem}); mend the file."
+
+
+def _plain(value: Any, rules: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return plain numbers, or their text where the schema wants text."""
+    reference = rules.get("$ref", "")
+    if reference.startswith("#/"):
+        rules = root
+        for part in reference[2:].split("/"):
+            rules = rules[part]
+    choices = [rules, *rules.get("oneOf", ())]
+    if isinstance(value, dict):
+        fields = {key: rule for choice in choices for key, rule in choice.get("properties", {}).items()}
+        extra = next(
+            (choice["additionalProperties"] for choice in choices if "additionalProperties" in choice), {}
+        )
+        extra = extra if isinstance(extra, dict) else {}
+        return {key: _plain(item, fields.get(key, extra), root) for key, item in value.items()}
+    if isinstance(value, list):
+        items = next((choice["items"] for choice in choices if "items" in choice), {})
+        return [_plain(item, items, root) for item in value]
+    if isinstance(value, _WrittenInt | _WrittenFloat):
+        kinds = {kind for choice in choices for kind in _kinds(choice)}
+        if "string" in kinds and not kinds & {"number", "integer"}:
+            return value.text
+        return int(value) if isinstance(value, int) else float(value)
+    return value
+
+
+def _kinds(rules: Mapping[str, Any]) -> list[str]:
+    """Return the types that a schema allows."""
+    kinds = rules.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
