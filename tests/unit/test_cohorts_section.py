@@ -96,6 +96,7 @@ def test_stored_section_has_the_published_layout(tmp_path: Path) -> None:
         "image_height": 400,
         "spot_um": 100.0,
         "pitch_um": 200.0,
+        "grid": "square",
     }
     pd.testing.assert_frame_equal(load_spots(tmp_path / "S1.h5ad"), stored.obs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["S1.h5ad", "S1.jpg", "S1.json"]

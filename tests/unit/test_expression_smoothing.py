@@ -28,5 +28,18 @@ def test_average_equals_a_loop_over_spots(spots, centre, seed):
         assert (ours @ values)[i] == pytest.approx(expected)
 
 
+def test_a_visium_spot_is_averaged_with_the_six_around_it():
+    row, column = (axis.ravel() for axis in np.mgrid[:5, :5])
+    x, y = 2 * column + row % 2, row
+    values = np.arange(25.0) ** 2
+    spot = 12  # the middle
+    near = np.hypot(0.5 * (x - x[spot]), np.sqrt(0.75) * (y - y[spot])) < 1.1
+    assert near.sum() == 7
+    assert (neighbour_average(x, y, grid="hexagonal") @ values)[spot] == pytest.approx(values[near].mean())
+    near[spot] = False
+    alone = neighbour_average(x, y, centre=False, grid="hexagonal")
+    assert (alone @ values)[spot] == pytest.approx(values[near].mean())
+
+
 def test_no_spots_is_an_empty_matrix():
     assert neighbour_average(np.array([]), np.array([])).shape == (0, 0)

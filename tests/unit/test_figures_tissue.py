@@ -184,6 +184,19 @@ def test_clusters_are_named_after_the_labels_they_overlap_most():
     assert domain_maps.tidy_domains(table.assign(domain_truth=np.nan), scores, "A1").empty
 
 
+def test_domains_of_a_visium_section_are_drawn_with_its_rows_closer_than_its_columns():
+    table = spots(
+        label=list("aaabbb"), domain_truth=[1.0, 1, 1, 0, 0, 0], domain_prediction=[0.0, 0, 1, 1, 1, 1]
+    )
+    row = np.arange(6) // 3
+    table = table.assign(array_x=2 * (np.arange(6) % 3) + row % 2, array_y=row, grid="hexagonal")
+    scores = metrics([("stnet", "A", "A1", "", "ari_truth", 1.0)])
+    tidy = domain_maps.tidy_domains(table, scores, "A1")
+    own = tidy[tidy["source"] == "measured"]
+    assert own["x"].tolist() == pytest.approx([0, 1, 2, 0.5, 1.5, 2.5])
+    assert own["y"].tolist() == pytest.approx([0, 0, 0, *[np.sqrt(0.75)] * 3])
+
+
 def test_two_clusters_are_named_to_agree_with_the_labels():
     rows = [
         ("observed", "observed", "A1", 0, "tumour", 2),

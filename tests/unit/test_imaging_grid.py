@@ -91,12 +91,12 @@ def test_a_regular_grid_without_array_columns_has_the_same_neighbours(kind, ring
         assert np.bincount(spot)[40] == number
 
 
-def test_spots_strewn_at_random_have_about_as_many_neighbours_and_none_is_alone():
+def test_spots_strewn_at_random_have_about_as_many_neighbours_and_few_are_alone():
     at = np.random.default_rng(1).uniform(0, 60, (3600, 2))
-    for options, low, high in (({}, 4.5, 6), ({"block": True}, 7.5, 9)):
+    for options, low, high in (({}, 3.5, 4.2), ({"block": True}, 5.5, 6.5)):
         number = np.bincount(neighbour_pairs("irregular", *at.T, **options)[0], minlength=3600)
         assert low < number.mean() < high
-        assert (number == 0).mean() < 0.02
+        assert (number == 0).mean() < 0.05
 
 
 def test_crowded_spots_of_an_irregular_section_keep_to_the_nearest():

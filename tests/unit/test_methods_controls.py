@@ -61,6 +61,27 @@ def test_neighbour_mean_by_hand(neighbours: int, expected: list[float]) -> None:
     np.testing.assert_allclose(method.predict(section).expression[:, 0], expected)
 
 
+def test_neighbour_mean_of_a_visium_array_is_that_of_six() -> None:
+    around = [(5, 3), (3, 3), (7, 3), (4, 2), (6, 2), (4, 4), (6, 4), (5, 1), (2, 4)]
+    section = tiny([[100.0], [1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [70.0], [80.0]], grid="hexagonal")
+    section.spots[["array_x", "array_y"]] = np.array(around, float)
+    for neighbours in (4, 8):
+        method = NeighbourMean(neighbours)
+        method.fit([tiny([[50.0]])], [], CONTEXT)
+        assert method.predict(section).expression[0, 0] == pytest.approx(3.5)
+
+
+def test_neighbour_mean_without_an_array_follows_positions() -> None:
+    values = np.arange(25.0)
+    section = tiny(values[:, None].tolist(), grid="irregular")
+    section.spots["array_x"] = np.tile(np.arange(5), 5) * 13.2 + 900
+    section.spots["array_y"] = np.repeat(np.arange(5), 5) * 13.2 + 40
+    method = NeighbourMean(4)
+    method.fit([tiny([[50.0]])], [], CONTEXT)
+    predicted = method.predict(section).expression[:, 0]
+    assert predicted[[12, 0, 2]] == pytest.approx([12.0, 3.0, (1 + 3 + 7) / 3])
+
+
 def test_neighbours_are_4_or_8() -> None:
     with pytest.raises(UserError, match="4 or 8"):
         NeighbourMean(6).fit([tiny([[1.0]])], [], CONTEXT)

@@ -15,6 +15,7 @@ import yaml
 from scipy import sparse
 
 from histobench.errors import UserError
+from histobench.evaluation.score import read_scored_section
 from histobench.expression.transforms import transform_counts
 from histobench.methods import run
 from histobench.methods.load import load_section, read_genes, read_kept_spots, read_photos
@@ -213,6 +214,47 @@ def test_a_section_shown_for_prediction_holds_no_truth(study: Study) -> None:
     assert shown.targets is None and shown.counts is None
     assert shown.labels is None and shown.total_counts is None
     assert set(shown.spots.columns) == {"array_x", "array_y", "pixel_x", "pixel_y"}
+
+
+def test_the_kind_of_grid_goes_from_the_section_to_method_prediction_and_scores(study: Study) -> None:
+    smoothed = {}
+    for grid in ("square", "hexagonal"):
+        for files in study.sections.values():
+            table = anndata.read_h5ad(files["h5ad"])
+            row = np.arange(9) // 3
+            table.obs["array_x"], table.obs["array_y"] = 2 * (np.arange(9) % 3) + row % 2, row
+            table.uns["grid"] = grid
+            table.write_h5ad(files["h5ad"])
+        loaded = load_section(study.sections["A1"]["h5ad"], panel=PANEL, all_genes=GENES)
+        assert loaded.data.grid == loaded.data.without_truth().grid == grid
+        study.train()
+        path = study.predict() / "B1.h5ad"
+        assert anndata.read_h5ad(path).uns["grid"] == grid
+        scored = read_scored_section(path)
+        assert scored.grid == grid
+        smoothed[grid] = scored.smoothed[4]
+    # the middle one of three rows of three: six of the eight others lie at one pitch
+    table = anndata.read_h5ad(path)
+    near = [1, 2, 3, 4, 5, 7, 8]
+    counts, total = table.layers["counts"][near].mean(axis=0), table.obs["total_counts"].iloc[near].mean()
+    np.testing.assert_allclose(smoothed["hexagonal"], np.log1p(1e4 * counts / total), rtol=1e-5)
+    assert not np.allclose(smoothed["square"], smoothed["hexagonal"])
+
+
+def test_a_section_of_an_earlier_version_is_square_or_refused(study: Study) -> None:
+    path = study.sections["A1"]["h5ad"]
+    assert load_section(path, panel=PANEL, all_genes=GENES).data.grid == "square"
+    table = anndata.read_h5ad(path)
+    table.obs["array_x"] = 2 * table.obs["array_x"] + table.obs["array_y"] % 2
+    table.write_h5ad(path)
+    with pytest.raises(UserError, match=r"kind of grid.*make it again") as problem:
+        load_section(path, panel=PANEL, all_genes=GENES)
+    assert _message(problem).startswith(str(path))
+    table.uns["grid"] = "honeycomb"
+    table.write_h5ad(path)
+    with pytest.raises(UserError, match=r"the grid is 'honeycomb', expected one of square") as problem:
+        load_section(path, panel=PANEL, all_genes=GENES)
+    assert _message(problem).startswith(str(path))
 
 
 def test_a_control_on_patches_runs_from_its_yaml(study: Study, project: Path) -> None:

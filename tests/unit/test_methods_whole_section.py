@@ -69,6 +69,35 @@ def test_a_position_outside_the_tables_is_one_sentence(value, remedy):
     assert "\n" not in text and text.endswith(".")
 
 
+def test_grid_positions_of_a_staggered_array_are_its_own():
+    section = moved(make_section("p", "s", 4, 0), array_x=[0.0, 1.6, 3.0, 5.1], array_y=[0.0, 0.1, 1.0, 0.9])
+    assert grid_positions(replace(section, grid="diamond"), 64).tolist() == [[0, 0], [2, 0], [3, 1], [5, 1]]
+
+
+@pytest.mark.parametrize("name", ["hist2st", "thitogene"])
+@pytest.mark.parametrize("grid", ["hexagonal", "diamond", "irregular"])
+def test_graphs_follow_the_grid_of_the_section(name, grid):
+    method, _ = fitted(name, train=[replace(s, grid=grid) for s in make_study()[0]], positions=64)
+    row, column = (axis.ravel() for axis in np.mgrid[:5, :5])
+    spots = make_section("p", "s", 25, 0)
+    x = column + 0.1 * (row % 2) if grid == "irregular" else 2 * column + row % 2
+    section = replace(moved(spots, array_x=x, array_y=row), grid=grid)
+    graph = method._graph(section)[12] > 0
+    assert int(graph.sum()) == {"hexagonal": 6, "diamond": 4, "irregular": 4}[grid]
+    assert np.isfinite(predicted(method, section)).all()
+
+
+@pytest.mark.parametrize(("name", "refused"), [("hist2st", True), ("thitogene", True), ("histogene", False)])
+def test_a_section_too_large_for_the_memory_is_refused_before_training(name, refused, monkeypatch):
+    monkeypatch.setattr("histobench.methods.whole_section.memory_bytes", lambda device: 200.0)
+    if not refused:  # attention holds no pairs
+        fitted(name)
+        return
+    with pytest.raises(UserError, match=r"section s1 has 12 spots, and .* holds all pairs of spots") as error:
+        fitted(name)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_more_positions_can_be_asked_for(name):
     train = [moved(s, array_x=s.spots["array_x"] + 90) for s in make_study()[0]]

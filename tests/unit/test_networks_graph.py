@@ -58,6 +58,54 @@ def test_neighbours_are_the_nearest_whatever_the_order_of_spots(seed, n, k):
     assert np.array_equal(nearest_neighbours(grid[order], k), graph[np.ix_(order, order)])
 
 
+def by_all_pairs(place, k, reach=None):
+    """The graph of a square grid from all pairs of spots, in whole numbers."""
+    n = len(place)
+    rank = np.empty(n, dtype=np.int64)
+    rank[np.lexsort((place[:, 1], place[:, 0]))] = np.arange(n)
+    squared = ((place[:, None, :] - place[None, :, :]) ** 2).sum(axis=2)
+    key = squared * n + rank
+    np.fill_diagonal(key, np.iinfo(np.int64).max)
+    graph = np.zeros((n, n), dtype=bool)
+    np.put_along_axis(graph, np.argsort(key, axis=1)[:, : min(k, n - 1)], True, axis=1)
+    if reach is not None:
+        graph &= squared <= reach * reach
+    alone = np.flatnonzero(~graph.any(axis=1))
+    graph[alone, alone] = True
+    return graph
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 90), st.integers(1, 8), st.sampled_from([None, 1.0, 1.5, 2.0]))
+def test_a_square_grid_has_the_graph_of_all_pairs(seed, n, k, reach):
+    """Holes, spots at one place and lonely spots included."""
+    place = np.random.default_rng(seed).integers(0, 14, (n, 2))
+    assert np.array_equal(nearest_neighbours(place, k, reach=reach), by_all_pairs(place, k, reach))
+
+
+def test_four_neighbours_are_the_whole_ring_of_a_staggered_array():
+    row, column = (axis.ravel() for axis in np.mgrid[:7, :7])
+    place = np.column_stack([2 * column + row % 2, row])
+    middle = int(np.flatnonzero((place == [7, 3]).all(axis=1))[0])
+    rings = {"hexagonal": [(-2, 0), (-1, -1), (-1, 1), (1, -1), (1, 1), (2, 0)],
+             "diamond": [(-1, -1), (-1, 1), (1, -1), (1, 1)]}  # fmt: skip
+    for grid, ring in rings.items():
+        graph = nearest_neighbours(place, 4, grid=grid, reach=2.0)
+        offsets = place[graph[middle]] - place[middle]
+        assert sorted(map(tuple, offsets.tolist())) == ring
+        assert graph.any(axis=1).all() and not graph.diagonal().any()
+
+
+def test_reach_is_in_pitches_on_every_grid():
+    far = np.array([[0, 0], [6, 0], [7, 1], [0, 30], [0, 33]])
+    hexagonal = nearest_neighbours(far, 4, grid="hexagonal", reach=2.9)
+    assert np.argwhere(hexagonal).tolist() == [[0, 0], [1, 2], [2, 1], [3, 4], [4, 3]]
+    loose = np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0], [300.0, 0.0], [400.0, 0.0], [2000.0, 0.0]])
+    graph = nearest_neighbours(loose, 4, grid="irregular", reach=1.0)
+    assert graph[5].tolist() == [False] * 5 + [True]
+    assert graph[:5, :5].any(axis=1).all()
+
+
 def test_mean_layer_is_its_formula():
     torch.manual_seed(0)
     graph = torch.from_numpy(nearest_neighbours(PLUS, 2))

@@ -134,7 +134,7 @@ def assemble(
         allow_flipped=raw.grid == "hexagonal",
     )
     check_declared(scale, info.um_per_px, info.section)
-    adata = _anndata(counts, spots, genes, info, scale, files.get("image", ""), (width, height))
+    adata = _anndata(counts, spots, genes, info, scale, files.get("image", ""), (width, height), raw.grid)
     n_kept = int(keep.sum())
     row = {
         "section": info.section,
@@ -295,6 +295,7 @@ def _anndata(
     scale: ScaleFit,
     image: str,
     size: tuple[int, int],
+    grid: str,
 ) -> anndata.AnnData:
     import anndata
     import pandas as pd
@@ -329,6 +330,7 @@ def _anndata(
             "image_height": int(size[1]),
             "spot_um": float(info.spot_um),
             "pitch_um": float(info.pitch_um),
+            "grid": grid,
         },
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from histobench.evaluation.metrics import gene_moments
+from histobench.imaging.grid import neighbour_pairs
 
 NO_LABEL = ("", "undetermined")
 # Starts of k-means; the best of them counts (Jia et al. 2023).
@@ -152,9 +153,14 @@ def two_clusters(
 
 
 def latent_neighbours(
-    truth: np.ndarray, embedding: np.ndarray, array_x: np.ndarray, array_y: np.ndarray
+    truth: np.ndarray,
+    embedding: np.ndarray,
+    array_x: np.ndarray,
+    array_y: np.ndarray,
+    *,
+    grid: str = "square",
 ) -> dict[str, np.ndarray]:
-    """Predict every spot by that of its four edge neighbours which is nearest, or farthest, in latent space.
+    """Predict every spot by that of its neighbours which is nearest, or farthest, in latent space.
 
     If the latent space holds what genes follow, the nearest neighbour predicts better (He et al. 2020).
 
@@ -165,23 +171,24 @@ def latent_neighbours(
     embedding
         (spots, dimensions).
     array_x, array_y
-        Grid positions, rounded; spots with fewer than two edge neighbours are left out.
+        Grid positions; spots with fewer than two neighbours are left out.
+    grid
+        Kind of grid: a spot has four neighbours at one pitch on a square or diamond one, six on a hexagonal.
 
     Returns
     -------
     dict
         ``neighbour_nearest`` and ``neighbour_farthest``: Pearson correlation over spots, (genes,); empty
-        where no spot has two neighbours (a hexagonal grid has no edge neighbours).
+        where no spot has two neighbours.
     """
-    x, y = (np.rint(np.asarray(axis, dtype=np.float64)).astype(np.int64) for axis in (array_x, array_y))
-    place = {key: spot for spot, key in enumerate(zip(x.tolist(), y.tolist(), strict=True))}
-    steps = ((1, 0), (-1, 0), (0, 1), (0, -1))
-    around = np.array([[place.get((a + i, b + j), -1) for i, j in steps] for a, b in place], dtype=np.int64)
-    spot = np.fromiter(place.values(), dtype=np.int64, count=len(place))
-    chosen = (around >= 0).sum(axis=1) >= 2 if len(around) else np.zeros(0, dtype=bool)
-    if not chosen.any():
+    row, other = neighbour_pairs(grid, array_x, array_y)
+    degree = np.bincount(row, minlength=len(truth))
+    spot = np.flatnonzero(degree >= 2)
+    if not len(spot):
         return {}
-    around, spot = around[chosen], spot[chosen]
+    around = np.full((len(truth), int(degree.max())), -1, dtype=np.int64)
+    around[row, np.arange(len(row)) - np.repeat(np.cumsum(degree) - degree, degree)] = other
+    around = around[spot]
     vectors = np.asarray(embedding, dtype=np.float64)
     distance = np.linalg.norm(vectors[around] - vectors[spot][:, None], axis=2)
     nearest = np.where(around >= 0, distance, np.inf).argmin(axis=1)

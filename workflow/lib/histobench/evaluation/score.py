@@ -23,6 +23,7 @@ from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import transform_counts
 from histobench.files import atomic_folder, write_table
+from histobench.imaging.grid import stored_grid
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ COLUMNS = ("patient", "section", "gene", "metric", "value", "n_spots")
 # Values of obs["tumour"] behind the subsets of spots.
 SUBSETS: Mapping[str, float] = {"tumour": 1.0, "normal": 0.0}
 SPOT_COLUMNS = (
-    "patient", "section", "spot", "array_x", "array_y", "label", "tumour", "tumour_probability",
+    "patient", "section", "spot", "array_x", "array_y", "grid", "label", "tumour", "tumour_probability",
     "domain_truth", "domain_prediction", "cluster_truth", "cluster_prediction", "cluster_embedding",
 )  # fmt: skip
 
@@ -44,7 +45,8 @@ class ScoredSection:
     """What scoring needs of one predicted section; rows are spots, columns the panel.
 
     ``tumour`` holds 1, 0 or NaN (unknown), ``tumour_probability`` and ``embedding`` (spots, dimensions) what
-    the method gave, ``label`` the pathologist's words. What is None is not scored.
+    the method gave, ``label`` the pathologist's words, ``grid`` the kind of grid that ``array_x`` and
+    ``array_y`` are positions of. What is None is not scored.
     """
 
     patient: str
@@ -61,6 +63,7 @@ class ScoredSection:
     array_y: np.ndarray | None = None
     label: np.ndarray | None = None
     embedding: np.ndarray | None = None
+    grid: str = "square"
 
 
 def read_scored_section(path: str | Path) -> ScoredSection:
@@ -94,6 +97,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
 
     total = obs["total_counts"].to_numpy(dtype=np.float64)
     x, y = (obs[name].to_numpy(dtype=np.float64) for name in ("array_x", "array_y"))
+    grid = stored_grid(data.uns, x, y, str(path))
     return ScoredSection(
         patient=str(about["patient"]),
         section=str(about["section"]),
@@ -107,6 +111,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
             y,
             transform=str(data.uns["transform"]),
             n_genes=int(data.uns["n_genes_measured"]),
+            grid=grid,
         ),
         total_counts=total,
         tumour=column("tumour"),
@@ -116,6 +121,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
         array_y=y,
         label=obs["label"].astype(str).to_numpy(dtype=object) if "label" in obs else None,
         embedding=np.asarray(data.obsm["embedding"]) if "embedding" in data.obsm else None,
+        grid=grid,
     )
 
 
@@ -127,13 +133,14 @@ def smoothed_truth(
     *,
     transform: str,
     n_genes: int,
+    grid: str = "square",
 ) -> np.ndarray:
-    """Average raw counts over the 3 x 3 block of each spot, then transform.
+    """Average raw counts over each spot and its neighbours (the 3 x 3 block), then transform.
 
     ``counts`` (spots, genes) may be dense or sparse; totals are averaged the same way, so that the size
     factor is the mean depth of the block. Returns float32, (spots, genes).
     """
-    average = neighbour_average(array_x, array_y)
+    average = neighbour_average(array_x, array_y, grid=grid)
     mean_counts = average @ counts
     return transform_counts(transform, mean_counts, average @ np.asarray(total), n_genes=n_genes)
 
@@ -154,9 +161,10 @@ def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataF
     seed = seed_for("evaluation", section.section)
     values = _gene_values([section], threads)
     if section.array_x is not None and section.array_y is not None:
-        values |= spatial_metrics(truth, prediction, section.array_x, section.array_y, threads=threads)
+        place = section.array_x, section.array_y
+        values |= spatial_metrics(truth, prediction, *place, grid=section.grid, threads=threads)
         if section.embedding is not None:
-            values |= latent_neighbours(truth, section.embedding, section.array_x, section.array_y)
+            values |= latent_neighbours(truth, section.embedding, *place, grid=section.grid)
     scalars = {"pearson_per_spot": _per_spot(truth, prediction), **_tumour_scalars([section])}
     for side, array in (("truth", truth), ("prediction", prediction)):
         found = colocation(array, section.genes)
@@ -302,6 +310,7 @@ def _spot_table(section: ScoredSection, columns: Mapping[str, np.ndarray]) -> pd
         "patient": section.patient,
         "section": section.section,
         "spot": np.arange(n).astype(str) if section.spots is None else section.spots,
+        "grid": section.grid,
         "label": np.full(n, "") if section.label is None else section.label,
     }
     numbers = {

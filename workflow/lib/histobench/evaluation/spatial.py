@@ -2,35 +2,51 @@
 
 ssim
     Structural similarity (Wang et al. 2004) of the maps of prediction and observation: the mean over spots
-    of the index in the 7 x 7 block of grid positions around each spot. Positions without a spot are left out
-    of a block's means and variances. The data range is that of the observed gene. NaN for a constant
-    observation, and where spots fill so little of a grid that there is no map.
+    of the index in a window around each spot. The window is a square of 7 x 7 pitches: on a square grid the
+    block of 7 x 7 positions, on a hexagonal array the nine rows and thirteen half columns whose spots lie
+    less than 3.5 pitches away either way (58 or 59 spots, as many as lie on 7 x 7 pitches), on a diamond one
+    nine by eleven (49 or 50); on an irregular section the spots within 3.5 spacings either way, at most the
+    128 nearest. Nothing is interpolated: positions without a spot are left out of a window's means and
+    variances. The data range is that of the observed gene. NaN for a constant observation, and where spots
+    fill so little of a grid that there is no map.
 moran_truth, moran_prediction
-    Moran's I of observation and prediction over the eight neighbours on the grid, rows of the weights
-    summing to one. NaN for a constant observation; 0 for a constant prediction.
+    Moran's I of observation and prediction over the neighbours of each spot (eight on a square grid or a
+    diamond one, six on a hexagonal array, those within 1.5 spacings on an irregular section), rows of the
+    weights summing to one. NaN for a constant observation; 0 for a constant prediction.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
 
 from histobench.expression.smoothing import neighbour_average
+from histobench.imaging.grid import cells, grid_named, places, spacing, within
 
 SPATIAL_METRICS = ("ssim", "moran_truth", "moran_prediction")
-WINDOW = 7
+WINDOW = 7  # pitches
 _C1, _C2 = 0.01**2, 0.03**2  # Wang et al. 2004
 # A grid with fewer than one spot in so many positions has no map.
 _EMPTIEST = 50
 _ROUNDING = 1e-6
 _BLOCK = 1 << 18
+# Spots of an irregular section that a window holds at most; about 42 are usual.
+_MOST_IN_WINDOW = 128
 
 
 def spatial_metrics(
-    truth: np.ndarray, prediction: np.ndarray, array_x: np.ndarray, array_y: np.ndarray, *, threads: int = 1
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    array_x: np.ndarray,
+    array_y: np.ndarray,
+    *,
+    grid: str = "square",
+    threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Compute the spatial metrics of every gene of one section.
 
@@ -39,7 +55,9 @@ def spatial_metrics(
     truth, prediction
         (spots, genes). A gene whose truth holds a NaN counts as not measured.
     array_x, array_y
-        (spots,) grid coordinates, rounded to integers.
+        (spots,) grid coordinates; those of arrays are rounded to positions that the array has.
+    grid
+        Kind of grid, see :mod:`histobench.imaging.grid`.
     threads
         Threads that work on blocks of genes.
 
@@ -51,8 +69,9 @@ def spatial_metrics(
     n_spots, n_genes = truth.shape
     if n_spots == 0:
         return {name: np.full(n_genes, np.nan) for name in SPATIAL_METRICS}
-    box = _Box(array_x, array_y)
-    weights = neighbour_average(array_x, array_y, centre=False).astype(np.float32)
+    regular = grid_named(grid).regular
+    box: _Neighbourhood = _Box(array_x, array_y, grid) if regular else _Square(array_x, array_y)
+    weights = neighbour_average(array_x, array_y, centre=False, grid=grid).astype(np.float32)
     width = max(1, _BLOCK // max(n_spots, box.size))
     blocks = [slice(start, min(start + width, n_genes)) for start in range(0, n_genes, width)]
 
@@ -68,11 +87,25 @@ def spatial_metrics(
     return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in SPATIAL_METRICS}
 
 
-class _Box:
-    """Means over the square block of grid positions around each spot, over the spots that are there."""
+class _Neighbourhood(Protocol):
+    """Means over a window around each spot."""
 
-    def __init__(self, array_x: np.ndarray, array_y: np.ndarray) -> None:
-        x, y = (np.rint(np.asarray(axis, dtype=np.float64)).astype(np.int64) for axis in (array_x, array_y))
+    size: int
+    usable: bool
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Average float32 (spots, genes) over the window of each spot."""
+        ...
+
+
+class _Box:
+    """Means over a block of positions of an array around each spot, over the spots that are there."""
+
+    def __init__(self, array_x: np.ndarray, array_y: np.ndarray, grid: str) -> None:
+        step_x, step_y = grid_named(grid).steps
+        # an odd number of positions, the outermost less than half a window away
+        self.width = tuple(2 * math.ceil(WINDOW / 2 / step) - 1 for step in (step_y, step_x))
+        x, y = cells(grid, array_x, array_y).T
         x, y = x - x.min(), y - y.min()
         self.shape = (int(y.max()) + 1, int(x.max()) + 1)
         self.size = self.shape[0] * self.shape[1]
@@ -99,14 +132,33 @@ class _Box:
         else:
             np.add.at(cells, self.cell, values)
         grid: np.ndarray = cells.reshape(*self.shape, n_genes)
-        for axis in (0, 1):
-            grid = uniform_filter1d(grid, WINDOW, axis=axis, mode="constant")
-        total: np.ndarray = grid.reshape(self.size, n_genes)[self.cell] * np.float32(WINDOW * WINDOW)
+        for axis, width in enumerate(self.width):
+            grid = uniform_filter1d(grid, width, axis=axis, mode="constant")
+        total: np.ndarray = grid.reshape(self.size, n_genes)[self.cell] * np.float32(math.prod(self.width))
         return total
 
 
+class _Square:
+    """Means over the spots of an irregular section in a square around each spot."""
+
+    usable = True
+
+    def __init__(self, array_x: np.ndarray, array_y: np.ndarray) -> None:
+        points = places("irregular", array_x, array_y)
+        n = self.size = len(points)
+        reach = WINDOW / 2 * spacing(points)
+        spot, other = within(points, reach, most=_MOST_IN_WINDOW, p=math.inf)
+        share = (1.0 / np.bincount(spot, minlength=n)[spot]).astype(np.float32)
+        self.weights = sparse.csr_matrix((share, (spot, other)), shape=(n, n))
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Average float32 (spots, genes) over the square around each spot."""
+        means: np.ndarray = self.weights @ values
+        return means
+
+
 def _block_metrics(
-    truth: np.ndarray, prediction: np.ndarray, box: _Box, weights: sparse.csr_matrix
+    truth: np.ndarray, prediction: np.ndarray, box: _Neighbourhood, weights: sparse.csr_matrix
 ) -> dict[str, np.ndarray]:
     """All spatial metrics of a block of genes, float32 arrays (spots, genes)."""
     missing = ~np.isfinite(truth).all(axis=0)

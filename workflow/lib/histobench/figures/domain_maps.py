@@ -17,6 +17,7 @@ from histobench.figures.sources import read_metrics, read_spots
 from histobench.figures.style import DOUBLE, method_order, method_style, method_title, new_figure, styled
 from histobench.figures.text import count, label_words
 from histobench.figures.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.imaging.grid import places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,7 @@ def tidy_domains(spots: pd.DataFrame, metrics: pd.DataFrame, section: str) -> pd
     own = known[known["section"] == section]
     methods = list(dict.fromkeys(own["method"]))
     first = own[own["method"] == methods[0]]
+    grid = str(own["grid"].iloc[0]) if "grid" in own else "square"
     sources = [(LABELS, first, None, ""), (TRUTH, first, "domain_truth", "ari_truth")]
     sources += [(m, own[own["method"] == m], "domain_prediction", "ari_prediction") for m in methods]
     blocks = []
@@ -60,6 +62,7 @@ def tidy_domains(spots: pd.DataFrame, metrics: pd.DataFrame, section: str) -> pd
         scores = metrics[
             (metrics["metric"] == metric) & (metrics["method"] == method) & (metrics["section"] != "*")
         ]
+        at = places(grid, rows["array_x"], rows["array_y"])
         here = scores.loc[scores["section"] == section, "value"]
         blocks.append(
             pd.DataFrame(
@@ -67,8 +70,8 @@ def tidy_domains(spots: pd.DataFrame, metrics: pd.DataFrame, section: str) -> pd
                     "section": section,
                     "source": source,
                     "spot": rows["spot"].to_numpy(),
-                    "x": rows["array_x"].to_numpy(float),
-                    "y": rows["array_y"].to_numpy(float),
+                    "x": at[:, 0],
+                    "y": at[:, 1],
                     "domain": domain.to_numpy(),
                     "ari": float(here.iloc[0]) if len(here) else float("nan"),
                     "mean_ari": float(scores["value"].mean()) if len(scores) else float("nan"),

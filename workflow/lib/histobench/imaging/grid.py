@@ -22,7 +22,9 @@ irregular
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,7 @@ from histobench.errors import UserError
 
 Offsets = tuple[tuple[int, int], ...]
 
-_EDGES: Offsets = ((-1, 0), (1, 0), (0, -1), (0, 1))
+_EDGES: Offsets = ((1, 0), (-1, 0), (0, 1), (0, -1))
 _DIAGONALS: Offsets = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 # Reach of an irregular section's neighbours in spacings. As on a regular grid, 1.2 takes in what lies at one
@@ -84,7 +86,7 @@ GRIDS = {
     grid.name: grid
     for grid in (
         Grid("square", (1, 1), 1, _EDGES, _DIAGONALS),
-        Grid("hexagonal", (1, 3), 4, ((-2, 0), (2, 0), *_DIAGONALS), staggered=True),
+        Grid("hexagonal", (1, 3), 4, ((2, 0), (-2, 0), *_DIAGONALS), staggered=True),
         # 100 and 110 µm; 221 = 100 + 121
         Grid("diamond", (100, 121), 221, _DIAGONALS, ((-2, 0), (2, 0), (0, -2), (0, 2)), staggered=True),
         Grid("irregular", (1, 1), 1),
@@ -107,6 +109,28 @@ def grid_named(name: object, where: str = "") -> Grid:
             "correct it, or make the section again."
         )
     return found
+
+
+def stored_grid(uns: Mapping[str, Any], array_x: npt.ArrayLike, array_y: npt.ArrayLike, where: str) -> str:
+    """Return the name of the grid that a stored section or prediction names.
+
+    Files of earlier versions name none. Spots whose positions have both parities lie on no staggered array,
+    so that theirs is square.
+
+    Raises
+    ------
+    UserError
+        The name is unknown, or there is none and the grid may be a staggered one.
+    """
+    if "grid" in uns:
+        return grid_named(uns["grid"], where).name
+    parity = np.rint(np.asarray(array_x, np.float64)) + np.rint(np.asarray(array_y, np.float64))
+    if len(parity) > 1 and len(np.unique(parity % 2)) == 1:
+        raise UserError(
+            f"{where}: the file does not say what kind of grid its spots lie on, and it may be a hexagonal "
+            "one; it was written by an earlier version, so make it again."
+        )
+    return "square"
 
 
 def places(grid: str, array_x: npt.ArrayLike, array_y: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -138,10 +162,11 @@ def cells(grid: str, array_x: npt.ArrayLike, array_y: npt.ArrayLike) -> npt.NDAr
 
 
 def spacing(points: npt.NDArray[np.float64]) -> float:
-    """Return the distance of neighbouring spots of an irregular section: that of the fourth nearest place.
+    """Return the distance of neighbouring spots of an irregular section: that of the third nearest place.
 
-    The median over spots is one pitch on a square, hexagonal or diamond grid, and for places strewn at random
-    1.08 of the side of the square that each has to itself. Spots at one place count once. 0 if all are.
+    The median over spots is one pitch on a square, hexagonal or diamond grid, also where most spots lie at a
+    border, and for places strewn at random 0.92 of the side of the square that each has to itself. Spots at
+    one place count once. 0 if all are.
 
     Parameters
     ----------
@@ -153,7 +178,7 @@ def spacing(points: npt.NDArray[np.float64]) -> float:
     distinct = np.unique(points, axis=0)
     if len(distinct) < 2:
         return 0.0
-    k = min(5, len(distinct))
+    k = min(4, len(distinct))
     distance, _ = cKDTree(distinct).query(distinct, k=[k])
     return float(np.median(distance))
 
@@ -161,9 +186,7 @@ def spacing(points: npt.NDArray[np.float64]) -> float:
 def neighbour_pairs(
     grid: str, array_x: npt.ArrayLike, array_y: npt.ArrayLike, *, block: bool = False
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return all pairs (spot, neighbour), in the order of spots and then of neighbours.
-
-    Takes time and memory in proportion to the spots.
+    """Return all pairs (spot, neighbour) of one section, in time and memory in proportion to its spots.
 
     Parameters
     ----------
@@ -178,7 +201,8 @@ def neighbour_pairs(
     Returns
     -------
     spot, neighbour
-        int64 numbers of spots. A spot is not its own neighbour, but other spots at its place are.
+        int64 numbers of spots, in the order of spots; their neighbours in that of the offsets, or the nearest
+        first. A spot is not its own neighbour, but other spots at its place are.
     """
     kind = grid_named(grid)
     if kind.regular:
@@ -191,8 +215,70 @@ def neighbour_pairs(
         spot, other = within(points, reach, most=_MOST_NEIGHBOURS + 1)
     apart = spot != other
     spot, other = spot[apart], other[apart]
-    order = np.lexsort((other, spot))
+    order = np.argsort(spot, kind="stable")
     return spot[order], other[order]
+
+
+def nearest_pairs(
+    grid: str,
+    array_x: npt.ArrayLike,
+    array_y: npt.ArrayLike,
+    k: int,
+    *,
+    reach: float | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return pairs (spot, one of its ``k`` nearest others), in the order of spots.
+
+    Equally near spots are taken in the order of their x, then y position, then of spots, so that the pairs
+    follow from positions alone. Distances of arrays are compared in whole numbers. Takes time and memory in
+    proportion to spots times ``k``, unless many share a place.
+
+    Parameters
+    ----------
+    grid, array_x, array_y
+        As for :func:`neighbour_pairs`.
+    k
+        Others for each spot; fewer where the section has fewer spots.
+    reach
+        Largest distance in pitches, None for any; on an irregular section in its own :func:`spacing`.
+    """
+    from scipy.spatial import cKDTree
+
+    kind = grid_named(grid)
+    if kind.regular:
+        at: npt.NDArray[Any] = cells(grid, array_x, array_y)
+        weights, pitch = np.array(kind.squared_steps), float(kind.squared_pitch)
+    else:
+        at = places(grid, array_x, array_y)
+        weights, pitch = np.array([1, 1]), spacing(at) ** 2
+    n, k = len(at), min(k, len(at) - 1)
+    if k < 1:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    rank = np.empty(n, dtype=np.int64)
+    rank[np.lexsort((at[:, 1], at[:, 0]))] = np.arange(n)
+    scaled = at * np.sqrt(weights)
+    tree = cKDTree(scaled)
+    spots, others = [], []
+    for start in range(0, n, _CHUNK):
+        chunk = scaled[start : start + _CHUNK]
+        # all that lie as near as the k-th other spot: ties are broken by exact distances below
+        far = tree.query(chunk, k=[k + 1])[0][:, 0] * (1 + 1e-9) + 1e-9
+        found = tree.query_ball_point(chunk, far)
+        number = np.fromiter(map(len, found), np.int64, len(found))
+        spot = np.repeat(np.arange(start, start + len(chunk)), number)
+        other = np.fromiter((i for row in found for i in row), np.int64, int(number.sum()))
+        apart = spot != other
+        spot, other = spot[apart], other[apart]
+        squared = ((at[spot] - at[other]) ** 2 * weights).sum(axis=1)
+        order = np.lexsort((rank[other], squared, spot))
+        spot, other, squared = spot[order], other[order], squared[order]
+        degree = np.bincount(spot - start, minlength=len(chunk))
+        near = np.arange(len(spot)) - np.repeat(np.cumsum(degree) - degree, degree) < k
+        if reach is not None:
+            near &= squared <= reach * reach * pitch * (1 + 1e-12)
+        spots.append(spot[near])
+        others.append(other[near])
+    return np.concatenate(spots), np.concatenate(others)
 
 
 def within(

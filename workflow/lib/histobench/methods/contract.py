@@ -28,7 +28,7 @@ class SectionData:
     cohort, section, patient
         Names; the patient is the unit that splits keep together.
     spots
-        Index: spot id. Columns ``array_x``, ``array_y`` (grid position), ``pixel_x``, ``pixel_y``
+        Index: spot id. Columns ``array_x``, ``array_y`` (position on the grid), ``pixel_x``, ``pixel_y``
         (full-resolution image, x to the right, y downwards).
     um_per_px
         Micrometres per pixel of ``patches``.
@@ -45,6 +45,9 @@ class SectionData:
         float32, (spots,): 1 tumour, 0 not tumour, NaN unknown. None when predicting.
     total_counts
         float64, (spots,): UMIs of the spot over all measured genes. None when predicting.
+    grid
+        Kind of grid that ``array_x`` and ``array_y`` are positions of, a name in
+        :data:`histobench.imaging.grid.GRIDS`; a method that speaks of neighbours asks that module for them.
     """
 
     cohort: str
@@ -58,6 +61,7 @@ class SectionData:
     counts: sparse.csr_matrix | None = None
     labels: np.ndarray | None = None
     total_counts: np.ndarray | None = None
+    grid: str = "square"
 
     def __len__(self) -> int:
         return len(self.spots)

@@ -198,8 +198,9 @@ class Hist2ST(WholeSectionMethod):
     position_sd
         Standard deviation of the position embeddings at the start.
     neighbours, reach, self_loops
-        Nearest spots that a spot listens to; longest edge in grid steps (None for any); whether it also
-        listens to itself. A spot without neighbour listens to itself in any case.
+        Nearest spots that a spot listens to on a square grid, half as many more on a hexagonal array (four
+        are its ring of six); longest edge in pitches (None for any); whether it also listens to itself.
+        A spot without neighbour listens to itself in any case.
     zinb_weight
         Weight of the count likelihood in the loss.
     copies, distillation_weight
@@ -304,8 +305,17 @@ class Hist2ST(WholeSectionMethod):
             pixel_divisor=self.pixel_divisor,
         )
 
-    def _graph(self, grid: np.ndarray) -> torch.Tensor:
-        graph = nearest_neighbours(grid, self.neighbours, reach=self.reach, self_loops=self.self_loops)
+    def _pair_bytes(self) -> int:
+        return 5  # a bool of the graph and a float32 of its weights
+
+    def _graph(self, section: SectionData) -> torch.Tensor:
+        graph = nearest_neighbours(
+            section.spots[["array_x", "array_y"]].to_numpy(float),
+            self.neighbours,
+            grid=section.grid,
+            reach=self.reach,
+            self_loops=self.self_loops,
+        )
         return mean_weights(torch.from_numpy(graph))
 
     def _extra(self, section: SectionData, context: Context) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.files import read_table
+from histobench.imaging.grid import stored_grid
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.methods.contract import Photos, SectionData
 
@@ -210,6 +211,7 @@ def load_section(
         counts=counts,
         labels=np.asarray(tumour, dtype=np.float32),
         total_counts=total,
+        grid=stored_grid(uns, table.obs["array_x"], table.obs["array_y"], str(path)),
     )
     return LoadedSection(data=data, obs=obs, panel_counts=panel_counts.astype(np.int32), um_per_px=section_um)
 

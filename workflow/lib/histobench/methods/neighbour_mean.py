@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from histobench.errors import UserError
+from histobench.imaging.grid import neighbour_pairs
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import (
     column_means,
@@ -19,33 +20,6 @@ from histobench.methods.store import (
     training_targets,
 )
 
-_EDGES = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-
-
-def grid_neighbours(
-    array_x: np.ndarray, array_y: np.ndarray, count: int = 4
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (spot, neighbour) of spots that touch on the square grid.
-
-    Parameters
-    ----------
-    array_x, array_y
-        Grid coordinates, (spots,); rounded, because adjusted coordinates are fractional.
-    count
-        4 for shared edges, 8 for shared corners too.
-    """
-    place = {(x, y): row for row, (x, y) in enumerate(zip(np.rint(array_x), np.rint(array_y), strict=True))}
-    steps = _EDGES if count == 4 else _EDGES + _CORNERS
-    pairs = [
-        (row, place[x + dx, y + dy])
-        for (x, y), row in place.items()
-        for dx, dy in steps
-        if (x + dx, y + dy) in place
-    ]
-    found = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
-
 
 class NeighbourMean:
     """Predict the mean of the observed targets of neighbouring spots, without the spot itself.
@@ -53,7 +27,10 @@ class NeighbourMean:
     Parameters
     ----------
     neighbours
-        4 (shared edges, as in ST-Net's released script) or 8. A spot without any gets the training mean.
+        4 (shared edges, as in ST-Net's released script) or 8 (shared corners, too). On other grids than a
+        square one 4 stands for the neighbours at one pitch, of which a hexagonal array has six, and 8 for
+        what corresponds to the block of 3 x 3 (:mod:`histobench.imaging.grid`). A spot without any gets the
+        training mean.
     """
 
     def __init__(self, neighbours: int = 4) -> None:
@@ -74,11 +51,8 @@ class NeighbourMean:
 
         targets = require(section, "targets")
         n = len(section)
-        spots, others = grid_neighbours(
-            section.spots["array_x"].to_numpy(float),
-            section.spots["array_y"].to_numpy(float),
-            self.neighbours,
-        )
+        x, y = (section.spots[name].to_numpy(float) for name in ("array_x", "array_y"))
+        spots, others = neighbour_pairs(section.grid, x, y, block=self.neighbours == 8)
         links = sparse.csr_matrix((np.ones(len(spots)), (spots, others)), shape=(n, n))
         number = np.asarray(links.sum(axis=1)).ravel()
         means = (links @ targets.astype(np.float64)) / np.maximum(number, 1)[:, None]

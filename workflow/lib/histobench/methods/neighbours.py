@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.expression.smoothing import neighbour_average
+from histobench.imaging.grid import neighbour_pairs
 
 if TYPE_CHECKING:
     from histobench.methods.contract import SectionData
@@ -18,13 +18,14 @@ PLACES = 8
 
 @dataclass(frozen=True)
 class NeighbourTable:
-    """The eight neighbours of every spot.
+    """The neighbours of every spot.
 
     Attributes
     ----------
     numbers
-        int64, (spots, places): numbers of the neighbours, -1 where there is none. There are eight places, or
-        more where several spots share a grid position.
+        int64, (spots, places): numbers of the neighbours, -1 where there is none. There are eight places (the
+        block of 3 x 3; six of them are used on a hexagonal array), or more where spots share a place or
+        crowd.
     alike
         bool, (spots, places): there is a neighbour, and spot and neighbour have the same known label.
     """
@@ -39,16 +40,16 @@ def neighbour_table(sections: Sequence[SectionData], labels: np.ndarray) -> Neig
     Parameters
     ----------
     sections
-        Their spots' array positions are rounded to the integer grid.
+        Neighbours follow from their array positions and their kind of grid.
     labels
         (spots,) of all sections: 1, 0, or NaN for unknown, which is like nothing.
     """
     rows, columns, first = [], [], 0
     for section in sections:
         x, y = (section.spots[name].to_numpy() for name in ("array_x", "array_y"))
-        near = neighbour_average(x, y, centre=False).tocoo()
-        rows.append(near.row.astype(np.int64) + first)
-        columns.append(near.col.astype(np.int64) + first)
+        spot, other = neighbour_pairs(section.grid, x, y, block=True)
+        rows.append(spot + first)
+        columns.append(other + first)
         first += len(section)
     row, column = np.concatenate(rows), np.concatenate(columns)
     order = np.lexsort((column, row))

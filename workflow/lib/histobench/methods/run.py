@@ -386,6 +386,7 @@ def predict(
                 "cohort": loaded.data.cohort,
                 "section": loaded.data.section,
                 "patient": loaded.data.patient,
+                "grid": loaded.data.grid,
             }
             if measured != panel:
                 loaded, prediction = restrict(loaded, prediction, panel, measured)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from histobench.imaging.statements import ScaleStatements
 
 PITCH_UM = 100.0
+_GRID = "square"  # that is laid over a slide, whatever array the model was trained on
 MAX_WHITE = 0.75  # more than the half of He et al. 2020, which loses pale stroma and fat
 LONGEST_MM = 80.0  # a glass slide is 75 mm long
 LUMINOSITY_PERCENTILE = 95.0
@@ -355,6 +356,7 @@ def predict_slide(
         "um_per_px_source": source,
         "note": _note(image),
         "pitch_um": pitch_um,
+        "grid": _GRID,
         "max_white": max_white,
         "n_positions": n_positions,
         "n_glass": n_positions - len(spots),
@@ -429,6 +431,7 @@ def _predict(
                 um_per_px=look["um_per_px"],
                 patches=PatchView(patches, rows, size) if run.needs.get("patches") else None,  # type: ignore[arg-type]
                 features=vectors,
+                grid=_GRID,
             )
             parts.append(model.predict(section))
             check_prediction(parts[-1], len(rows), len(run.genes), image.name)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from histobench.errors import UserError
+from histobench.methods.contract import SectionData
 from histobench.methods.whole_section import WholeSectionMethod, scaled_pixels
 from histobench.networks.capsule import AttentionRouting, PrimaryCapsules, map_width
 from histobench.networks.chunks import by_chunks
@@ -246,8 +246,9 @@ class THItoGene(WholeSectionMethod):
     graph_heads, graph_width, graph_out
         Heads of the first attention layer and their width; width of the second layer.
     neighbours, self_loops, concatenate
-        Nearest spots that a spot listens to; whether it also listens to itself; whether its own features
-        are mixed with those of its neighbours by a linear layer with bias (the paper's Eq. 16).
+        Nearest spots that a spot listens to on a square grid, half as many more on a hexagonal array (four
+        are its ring of six); whether it also listens to itself; whether its own features are mixed with those
+        of its neighbours by a linear layer with bias (the paper's Eq. 16).
     head_hidden
         Hidden width of the last layers.
     dropout
@@ -364,5 +365,15 @@ class THItoGene(WholeSectionMethod):
             pixel_divisor=self.pixel_divisor,
         )
 
-    def _graph(self, grid: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(nearest_neighbours(grid, self.neighbours, self_loops=self.self_loops))
+    def _pair_bytes(self) -> int:
+        # the graph, and of every head in training: scores, masked scores, their softmax
+        return 1 if GRAPH_ATTENTION[self.graph_attention] is None else 1 + 12 * self.graph_heads
+
+    def _graph(self, section: SectionData) -> torch.Tensor:
+        graph = nearest_neighbours(
+            section.spots[["array_x", "array_y"]].to_numpy(float),
+            self.neighbours,
+            grid=section.grid,
+            self_loops=self.self_loops,
+        )
+        return torch.from_numpy(graph)

@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from histobench.codehash import code_hash
 from histobench.errors import UserError
+from histobench.imaging.grid import cells
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import in_order, read_weights, require, store_weights, training_targets
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint, fingerprint
 from histobench.training.data import PatchSource
-from histobench.training.device import pick_device, usable_device
+from histobench.training.device import memory_bytes, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Section:
     grid
         Integer grid positions, (spots, 2).
     graph
-        What the method made of the positions; None without a graph.
+        What the method made of the neighbourhood; None without a graph.
     targets
         float32, (spots, genes); None when predicting.
     extra
@@ -59,7 +60,7 @@ class Section:
 
 
 def grid_positions(section: SectionData, positions: int) -> np.ndarray:
-    """Return the integer grid position of each spot, (spots, 2): x and y rounded to the nearest integer.
+    """Return the integer grid position of each spot, (spots, 2): the cell of the array, or whole pitches.
 
     Positions index the rows of learnt tables, so they must lie in 0 to ``positions - 1``; they are neither
     shifted nor clipped, because a position would then mean another place in another section.
@@ -70,7 +71,8 @@ def grid_positions(section: SectionData, positions: int) -> np.ndarray:
         A position is not a number or has no row in the tables.
     """
     values = section.spots[["array_x", "array_y"]].to_numpy(np.float64)
-    grid = np.rint(values)
+    known = np.clip(np.nan_to_num(values, nan=-1.0), -1.0, 2.0**31)
+    grid = cells(section.grid, known[:, 0], known[:, 1])
     bad = np.argwhere(~((grid >= 0) & (grid < positions)))
     if len(bad):
         spot, axis = (int(number) for number in bad[0])
@@ -90,8 +92,8 @@ class WholeSectionMethod:
     """Base of methods whose training example is a section.
 
     A subclass stores its parameters in its constructor (the names below among them) and gives
-    :meth:`_network` and :meth:`_predict_section`; where they differ, :meth:`_graph`, :meth:`_extra`,
-    :meth:`_loss` and :meth:`_optimiser`.
+    :meth:`_network`; where they differ, :meth:`_graph`, :meth:`_pair_bytes`, :meth:`_extra`,
+    :meth:`_forward`, :meth:`_loss` and :meth:`_optimiser`.
     """
 
     # Asked where spots could otherwise be predicted in pieces.
@@ -110,8 +112,12 @@ class WholeSectionMethod:
         """Build the network for patches of ``input_px`` px and ``n_genes`` genes."""
         raise NotImplementedError
 
-    def _graph(self, grid: np.ndarray) -> torch.Tensor | None:
-        """Return what the network needs to know of the neighbourhood of (spots, 2) grid positions."""
+    def _pair_bytes(self) -> int:
+        """Return how many bytes the network holds at least for every pair of spots; attention holds none."""
+        return 0
+
+    def _graph(self, section: SectionData) -> torch.Tensor | None:
+        """Return what the network needs to know of who is whose neighbour."""
         return None
 
     def _extra(self, section: SectionData, context: Context) -> dict[str, torch.Tensor]:
@@ -242,12 +248,23 @@ class WholeSectionMethod:
 
     def _place(self, section: SectionData, rows: np.ndarray) -> Section:
         grid = grid_positions(section, self.positions)
-        graph = self._graph(grid)
+        self._refuse_large(section)
+        graph = self._graph(section)
         return Section(
             rows,
             torch.from_numpy(grid).to(self._device),
             None if graph is None else graph.to(self._device),
         )
+
+    def _refuse_large(self, section: SectionData) -> None:
+        """Stop before a network starts that would need more memory for pairs of spots than there is."""
+        needed, there = self._pair_bytes() * len(section) ** 2, memory_bytes(self._device)
+        if needed > there:
+            raise UserError(
+                f"section {section.section} has {len(section)} spots, and {type(self).__name__} holds all "
+                f"pairs of spots of a section, which takes {needed / 1e9:.0f} GB where {self._device} has "
+                f"{there / 1e9:.0f}; leave the section or the method out, or use larger bins."
+            )
 
     def _squared_error(self, network: nn.Module, source: PatchSource, sections: Sequence[Section]) -> float:
         """Mean squared error over all spots and genes of several sections."""

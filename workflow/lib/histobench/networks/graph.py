@@ -10,20 +10,34 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from histobench.imaging.grid import GRIDS, nearest_pairs
+
+# Nearest neighbours of a spot of a square grid, which published numbers of neighbours refer to.
+_RING = 4
+
 
 def nearest_neighbours(
-    grid: np.ndarray, k: int, *, reach: float | None = None, self_loops: bool = False
+    positions: np.ndarray,
+    k: int,
+    *,
+    grid: str = "square",
+    reach: float | None = None,
+    self_loops: bool = False,
 ) -> np.ndarray:
-    """Return which spots each spot listens to: its ``k`` nearest on the grid, itself excluded.
+    """Return which spots each spot listens to: those nearest on the grid, itself excluded.
 
     Parameters
     ----------
-    grid
-        Integer grid positions, (spots, 2).
+    positions
+        Grid positions, (spots, 2), those of arrays rounded.
     k
-        Neighbours per spot; fewer where the section has fewer spots. The graph is directed.
+        Neighbours per spot on a square grid, of which four share an edge with a spot; fewer where the section
+        has fewer spots. On a hexagonal array half as many more, so that four are the ring of six and no
+        direction is preferred. The graph is directed.
+    grid
+        Kind of grid.
     reach
-        Longest edge, in grid steps; None for any.
+        Longest edge, in pitches; None for any.
     self_loops
         Let every spot also listen to itself.
 
@@ -37,20 +51,13 @@ def nearest_neighbours(
     Equally near spots are taken in the order of their x, then y position, so that the graph follows from
     positions alone and not from the order of spots.
     """
-    place = np.asarray(grid, dtype=np.int64)
+    place = np.asarray(positions).reshape(-1, 2)
+    ring = len(GRIDS[grid].nearest) or _RING
+    spot, other = nearest_pairs(grid, place[:, 0], place[:, 1], -(-k * ring // _RING), reach=reach)
     n = len(place)
-    rank = np.empty(n, dtype=np.int64)
-    rank[np.lexsort((place[:, 1], place[:, 0]))] = np.arange(n)
-    squared = ((place[:, None, :] - place[None, :, :]) ** 2).sum(axis=2)
-    key = squared * n + rank
-    np.fill_diagonal(key, np.iinfo(np.int64).max)
     graph = np.zeros((n, n), dtype=bool)
-    near = np.argsort(key, axis=1, kind="stable")[:, : min(k, n - 1)]
-    np.put_along_axis(graph, near, True, axis=1)
-    if reach is not None:
-        graph &= squared <= reach * reach
-    alone = ~graph.any(axis=1)
-    itself = np.flatnonzero(alone) if not self_loops else np.arange(n)
+    graph[spot, other] = True
+    itself = np.arange(n) if self_loops else np.setdiff1d(np.arange(n), spot)
     graph[itself, itself] = True
     return graph
 

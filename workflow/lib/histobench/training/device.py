@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import numpy as np
 import torch
 
@@ -29,6 +32,15 @@ def pick_device(name: str) -> torch.device:
 def usable_device(name: str) -> torch.device:
     """Return the named device, or the CPU where a model was trained on a GPU and there is none now."""
     return torch.device(name if not name.startswith("cuda") or torch.cuda.is_available() else "cpu")
+
+
+def memory_bytes(device: torch.device) -> float:
+    """Return the memory of the device; infinity where the system does not say."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    if device.type != "cpu" or "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return math.inf
+    return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
 
 
 def has_bfloat16(device: torch.device) -> bool:
