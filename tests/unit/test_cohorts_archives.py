@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -30,7 +32,8 @@ def make_zip(path: Path) -> Path:
 
 
 def make_tar(path: Path) -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as packed:
+    kind = path.suffix[1:] if path.suffix != ".tar" else ""
+    with tarfile.open(path, f"w:{kind}") as packed:
         for name, content in FILES.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
@@ -38,7 +41,7 @@ def make_tar(path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["a.zip", "a.tar", "a.tar.gz"])
+@pytest.fixture(params=["a.zip", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"])
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder = tmp_path / "raw"
     folder.mkdir()
@@ -92,6 +95,144 @@ def test_truncated_tar_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         unpack_member(path, "counts/A2.tsv", tmp_path / "out" / "A2.tsv")
     assert not (tmp_path / "out").exists()
+
+
+def harmed(content: bytes, random_: random.Random) -> bytes:
+    """A copy with one bit turned, a piece zeroed, or the end missing."""
+    data = bytearray(content)
+    at = random_.randrange(len(data))
+    kind = random_.randrange(3)
+    if kind == 0:
+        data[at] ^= 1 << random_.randrange(8)
+    elif kind == 1:
+        data[at : at + 200] = bytes(len(data[at : at + 200]))
+    else:
+        del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "encrypted.zip"])
+def test_damage_anywhere_is_one_sentence_or_changes_nothing(name: str, tmp_path: Path) -> None:
+    """Checks at the end of a compressed stream count also for a member at its beginning."""
+    path, out = tmp_path / name, tmp_path / "out"
+    random_ = random.Random(name)
+    noisy = random_.randbytes(6000)
+    if name.startswith("encrypted"):
+        pyzipper = pytest.importorskip("pyzipper")
+        with pyzipper.AESZipFile(
+            path, "w", compression=zipfile.ZIP_DEFLATED, encryption=pyzipper.WZ_AES
+        ) as packed:
+            packed.setpassword(b"one")
+            packed.writestr("m.bin", noisy)
+    elif name.endswith("zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as plain:
+            plain.writestr("m.bin", noisy)
+            plain.writestr("z.bin", noisy[::-1])
+    else:
+        with tarfile.open(path, f"w:{path.suffix[1:]}") as tar:
+            for member, content in (("m.bin", noisy), ("z.bin", noisy[::-1])):
+                entry = tarfile.TarInfo(member)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    intact = path.read_bytes()
+    refused = 0
+    for _ in range(60):
+        content = harmed(intact, random_)
+        if content == intact:
+            continue
+        path.write_bytes(content)
+        out.unlink(missing_ok=True)
+        try:
+            unpack_member(path, "m.bin", out, ["one"])
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error) and not out.exists()
+        else:
+            assert out.read_bytes() == noisy
+    assert refused > 20
+
+
+def test_a_gzipped_member_is_read_to_its_check(tmp_path: Path) -> None:
+    """Its content is whole and right, but the check after it is not: something was changed."""
+    packed = bytearray(gzip.compress(CONTENT))
+    packed[-8] ^= 1
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        entry = tarfile.TarInfo("A1.tsv.gz")
+        entry.size = len(packed)
+        tar.addfile(entry, io.BytesIO(packed))
+    with pytest.raises(
+        UserError, match=r"A1\.tsv\.gz cannot be unpacked because the archive is damaged \(CRC"
+    ):
+        unpack_member(tmp_path / "a.tar", "A1.tsv", tmp_path / "A1.tsv")
+    assert not (tmp_path / "A1.tsv").exists()
+
+
+def test_an_unknown_compression_says_what_to_do(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip")
+    data = path.read_bytes()
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = 0
+        while (at := data.find(signature, at)) >= 0:
+            data = data[: at + place] + (99).to_bytes(2, "little") + data[at + place + 2 :]
+            at += 4
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot be unpacked .* unpack the archive with another program"):
+        unpack_member(path, "A1.tsv", tmp_path / "x")
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes | None = None, link: str = "") -> None:
+    entry = tarfile.TarInfo(name)
+    if content is None:
+        entry.type, entry.linkname = tarfile.SYMTYPE, link
+    entry.size = len(content or b"")
+    tar.addfile(entry, io.BytesIO(content or b""))
+
+
+def test_a_name_that_occurs_twice_is_taken_only_if_both_are_the_same(tmp_path: Path) -> None:
+    for name in ("a.tar", "a.zip"):
+        for second, same in ((b"first", True), (b"other", False), (b"first, longer", False)):
+            if name == "a.tar":
+                with tarfile.open(tmp_path / name, "w") as tar:
+                    add(tar, "m.bin", b"first"), add(tar, "m.bin", second)
+            else:
+                with zipfile.ZipFile(tmp_path / name, "w") as packed, pytest.warns(UserWarning, match="Dup"):
+                    packed.writestr("m.bin", b"first"), packed.writestr("m.bin", second)
+            if same:
+                unpack_member(tmp_path / name, "m.bin", tmp_path / "out")
+                assert (tmp_path / "out").read_bytes() == b"first"
+                (tmp_path / "out").unlink()
+                continue
+            with pytest.raises(UserError, match=r"holds m\.bin more than once, and not the same"):
+                unpack_member(tmp_path / name, "m.bin", tmp_path / "out")
+
+
+@pytest.mark.parametrize("target", ["m.bin", "absent", "/etc/passwd", "other"])
+def test_a_file_and_a_link_of_one_name_are_one_sentence(tmp_path: Path, target: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "other", b"other"), add(tar, "m.bin", b"first"), add(tar, "m.bin", link=target)
+    with pytest.raises(UserError, match=r"holds m\.bin more than once"):
+        unpack_member(tmp_path / "a.tar", "m.bin", tmp_path / "out")
+    unpack_member(tmp_path / "a.tar", "other", tmp_path / "out")
+
+
+def test_more_than_fits_on_the_disk_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_zip(tmp_path / "a.zip")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 1000})())
+    with pytest.raises(UserError, match=r"is 0 MB unpacked, but only 0 MB are free"):
+        unpack_member(path, "A1.tsv", tmp_path / "out" / "x")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_mac_adds_is_no_file_of_the_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("study/A1.jpg", b"image")
+        packed.writestr("__MACOSX/study/A1.jpg", b"fork")
+        packed.writestr("__MACOSX/study/._A1.jpg", b"fork")
+        packed.writestr("study/._A1.jpg", b"fork")
+    unpack_member(tmp_path / "a.zip", "A1.jpg", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"image"
 
 
 def test_encrypted_zip(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
-"""Single files out of published archives: zip (also encrypted), tar, and gzip inside them."""
+"""Single files out of published archives: zip (also encrypted), tar, and gzip inside them.
+
+Archives carry checks of their own, but only at the end of what they check: of a member in a zip, of the whole
+stream in a tar.gz or tar.xz. Both are read to their end, so that damage is noticed before anything is used.
+"""
 
 from __future__ import annotations
 
 import difflib
 import gzip
+import hashlib
 import shutil
 import tarfile
 import zipfile
-import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from histobench.cohorts.entry import load_entry
@@ -29,6 +33,8 @@ function that reads one of them; returns one of those names.
 """
 
 _ENCRYPTED = 0x1  # bit of a zip entry's flags
+_CHUNK = 1 << 20
+_GZIP_AT_MOST = 1100  # times smaller can a gzip file be than its content; deflate reaches 1032
 
 
 def split_member(file: str) -> tuple[str, str]:
@@ -84,81 +90,181 @@ def unpack_member(
         The archive is missing or damaged, the member is not in it or not unique, or no password fits.
     """
     archive = Path(archive)
-    try:
-        with open_archive(archive, passwords) as packed:
-            wanted = locate(member, packed.names, packed.read) if locate else member
-            name = _find(packed.names, wanted, archive)
-            gunzip = name.endswith(".gz") and not member.endswith(".gz")
-            with packed.open(name) as stream:
-                source = gzip.GzipFile(fileobj=stream) if gunzip else stream
-                with atomic_path(destination) as temporary, temporary.open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-        raise UserError(
-            f"{archive}: {member} cannot be unpacked because the archive is damaged ({error}); "
-            "delete the archive and run again to fetch it anew."
-        ) from error
+    with open_archive(archive, passwords) as packed:
+        wanted = locate(member, packed.names, packed.read) if locate else member
+        name = _find(packed.names, wanted, archive)
+        with atomic_path(destination) as temporary, temporary.open("wb") as target:
+            room = shutil.disk_usage(temporary.parent).free
+            if packed.size(name) > room:
+                raise UserError(
+                    f"{archive}: {name} is {packed.size(name) / 1e6:.0f} MB unpacked, but only "
+                    f"{room / 1e6:.0f} MB are free in {Path(destination).parent}; free some space and run "
+                    "again."
+                )
+            for chunk in packed.chunks(name, gunzip=name.endswith(".gz") and not member.endswith(".gz")):
+                target.write(chunk)
 
 
-class Archive(ABC):
-    """An open archive: the names of its files, and their content."""
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive: its unpacked size in bytes as the archive states it, and how to open it."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+class Archive:
+    """An open archive: the names of its files, and their content.
+
+    What a Mac adds beside each file (``__MACOSX/``, ``._name``) is no file of the archive.
+
+    Parameters
+    ----------
+    path
+        Of the archive, for messages.
+    members
+        Files by name: usually one each, but archives can hold a name more than once.
+    others
+        Names of links, folders and devices.
+    """
+
+    def __init__(
+        self, path: Path, members: Mapping[str, Sequence[Member]], others: Sequence[str] = ()
+    ) -> None:
         self.path = path
-        self.names = names
+        self._members = {name: copies for name, copies in members.items() if not _from_mac(name)}
+        self._others = set(others)
+        self.names = list(self._members)
 
-    @abstractmethod
-    def open(self, name: str) -> IO[bytes]:
-        """Open one file by its full name."""
+    def size(self, name: str) -> int:
+        """Return the stated size of a file in bytes."""
+        return self._members[name][-1].size
+
+    def chunks(self, name: str, *, gunzip: bool = False) -> Iterator[bytes]:
+        """Yield the content of one file by its full name, to the end and its checks.
+
+        Raises
+        ------
+        UserError
+            The archive is damaged, cannot be read, or holds other things under the same name.
+        """
+        copies = self._members[name]
+        if name in self._others or len({self._digest(copy, name) for copy in copies if len(copies) > 1}) > 1:
+            raise UserError(
+                f"{self.path}: holds {name} more than once, and not the same; ask the publisher which is "
+                "meant, and name a folder with a right archive under mirrors in the configuration."
+            )
+        yield from self._content(copies[-1], name, gunzip)
+
+    def _content(self, member: Member, name: str, gunzip: bool = False) -> Iterator[bytes]:
+        with _sound(self.path, name):
+            left = member.size * (_GZIP_AT_MOST if gunzip else 1)
+            with member.open() as stream:
+                source: IO[bytes] = gzip.GzipFile(fileobj=stream) if gunzip else stream  # type: ignore[assignment]
+                while chunk := source.read(_CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise EOFError("it holds more than its directory says")
+                    yield chunk
+            if left and not gunzip:
+                raise EOFError("it holds less than its directory says")
+
+    def _digest(self, member: Member, name: str) -> bytes:
+        digest = hashlib.sha256()
+        for chunk in self._content(member, name):
+            digest.update(chunk)
+        return digest.digest()
 
     def read(self, name: str) -> bytes:
         """Return one file whole; wrapping folders and ``.gz`` may be left out of its name."""
-        with self.open(_find(self.names, name, self.path)) as stream:
-            return stream.read()
+        return b"".join(self.chunks(_find(self.names, name, self.path)))
 
 
-class _Zip(Archive):
-    def __init__(self, path: Path, packed: zipfile.ZipFile, passwords: Sequence[str]) -> None:
-        super().__init__(path, [name for name in packed.namelist() if not name.endswith("/")])
-        self._packed = packed
-        self._passwords = passwords
+def _from_mac(name: str) -> bool:
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._")
 
-    def open(self, name: str) -> IO[bytes]:
-        if self._packed.getinfo(name).flag_bits & _ENCRYPTED:
-            return self._decrypted(name)
-        return self._packed.open(name)
 
-    def _decrypted(self, name: str) -> IO[bytes]:
-        """Open an encrypted file with the first password that fits."""
-        import pyzipper  # the standard library knows no AES
+@contextmanager
+def _sound(archive: Path, member: str = "") -> Iterator[None]:
+    """Turn whatever unpacking says of a damaged archive into one sentence.
 
-        if not self._passwords:
-            raise UserError(
-                f"{self.path}: {name} is encrypted; give the published password in the configuration."
-            )
-        packed = pyzipper.AESZipFile(self.path)
-        for password in self._passwords:
-            try:
-                stream: IO[bytes] = packed.open(name, pwd=password.encode())
-            except RuntimeError:  # "Bad password"
-                continue
-            return stream
+    Zip, tar, gzip, bzip2, lzma and AES each have errors of their own, and broken lengths end in others still.
+    What the operating system says (a full disk) is no damage.
+    """
+    what = f"{member} cannot be unpacked" if member else "its list of files cannot be read"
+    try:
+        yield
+    except NotImplementedError as error:  # a compression or encryption that only other programs know
         raise UserError(
-            f"{self.path}: none of the {len(self._passwords)} configured passwords opens {name}; "
-            "correct them."
-        )
+            f"{archive}: {what} ({error}); unpack the archive with another program, and pack its files anew "
+            "as a plain zip or tar."
+        ) from error
+    except Exception as error:
+        if isinstance(error, UserError | MemoryError) or (isinstance(error, OSError) and error.errno):
+            raise
+        reason = str(error) or type(error).__name__
+        raise UserError(
+            f"{archive}: {what} because the archive is damaged ({reason}); delete the archive and run again "
+            "to fetch it anew."
+        ) from error
 
 
-class _Tar(Archive):
-    def __init__(self, path: Path, packed: tarfile.TarFile) -> None:
-        super().__init__(path, [entry.name for entry in packed if entry.isfile()])
-        self._packed = packed
+def _zip_members(path: Path, packed: zipfile.ZipFile, passwords: Sequence[str]) -> dict[str, list[Member]]:
+    members: dict[str, list[Member]] = {}
 
-    def open(self, name: str) -> IO[bytes]:
-        content = self._packed.extractfile(name)
-        if content is None:
-            raise tarfile.ReadError(f"{name} has no content")
+    def opener(entry: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+        if entry.flag_bits & _ENCRYPTED:
+            return lambda: _decrypted(path, entry.filename, passwords)
+        return lambda: packed.open(entry)
+
+    for entry in packed.infolist():
+        if not entry.is_dir():
+            members.setdefault(entry.filename, []).append(Member(entry.file_size, opener(entry)))
+    return members
+
+
+def _decrypted(path: Path, name: str, passwords: Sequence[str]) -> IO[bytes]:
+    """Open an encrypted file with the first password that fits."""
+    import pyzipper  # the standard library knows no AES
+
+    if not passwords:
+        raise UserError(f"{path}: {name} is encrypted; give the published password in the configuration.")
+    packed = pyzipper.AESZipFile(path)
+    for password in passwords:
+        try:
+            stream: IO[bytes] = packed.open(name, pwd=password.encode())
+        except RuntimeError as error:  # "Bad password"
+            if isinstance(error, NotImplementedError):
+                raise
+            continue
+        return stream
+    raise UserError(f"{path}: none of the {len(passwords)} configured passwords opens {name}; correct them.")
+
+
+def _tar_members(packed: tarfile.TarFile) -> tuple[dict[str, list[Member]], list[str]]:
+    members: dict[str, list[Member]] = {}
+    others: list[str] = []
+
+    def opener(entry: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+        def content() -> IO[bytes]:
+            stream = packed.extractfile(entry)  # by entry: a name may be that of a link as well
+            if stream is None:
+                raise tarfile.ReadError("it has no content")
+            return stream
+
         return content
+
+    for entry in packed:
+        if entry.isfile():
+            members.setdefault(entry.name, []).append(Member(entry.size, opener(entry)))
+        else:
+            others.append(entry.name)
+    # The list ends where the archive says so; what packs it checks its content only at its very end.
+    assert packed.fileobj is not None
+    while packed.fileobj.read(_CHUNK):
+        pass
+    return members, others
 
 
 @contextmanager
@@ -167,15 +273,21 @@ def open_archive(path: Path, passwords: Sequence[str] = ()) -> Iterator[Archive]
     if not path.is_file():
         raise UserError(f"{path}: no such archive; fetch it or correct the path.")
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            yield _Zip(path, packed, passwords)
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as tar:
-            yield _Tar(path, tar)
-    else:
+        with _sound(path):
+            packed = zipfile.ZipFile(path)
+        with packed:
+            yield Archive(path, _zip_members(path, packed, passwords))
+        return
+    with _sound(path):
+        is_tar = tarfile.is_tarfile(path)
+    if not is_tar:
         raise UserError(
             f"{path}: is neither a zip nor a tar archive; delete it and run again to fetch it anew."
         )
+    with tarfile.open(path) as tar:
+        with _sound(path):
+            members, others = _tar_members(tar)
+        yield Archive(path, members, others)
 
 
 def _find(names: Sequence[str], member: str, archive: Path) -> str:
