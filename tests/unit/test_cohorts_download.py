@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -523,3 +524,119 @@ def test_killed_download_resumes(server: Server, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", command], env=env, check=True, timeout=30)
     assert_only_whole(target)
     assert server.ranges()[-1] == f"bytes={arrived}-"
+
+
+def dripping(handler: BaseHTTPRequestHandler) -> None:
+    """Send the file, but two bytes at a time."""
+    start = requested_start(handler)
+    span = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+    handler.send_response(206 if start else 200)
+    handler.send_header("Content-Length", str(len(CONTENT) - start))
+    handler.send_header("ETag", '"1"')
+    if start:
+        handler.send_header("Content-Range", span)
+    handler.end_headers()
+    for place in range(start, len(CONTENT), 2):
+        handler.wfile.write(CONTENT[place : place + 2])
+        handler.wfile.flush()
+        time.sleep(0.02)
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    """Send without a length until nobody listens any more."""
+    handler.send_response(200)
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b"\x1f\x8b" + bytes(65_534))
+
+
+SLOW = replace(QUICK, slow_s=0.15, slowest_bytes_s=5000)
+
+
+def test_a_server_that_sends_next_to_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
+    """It makes progress in every attempt, which must not count as hope."""
+    server.answers = [dripping]
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"the server is too slow \(\d+ bytes a second over 0 s\)"):
+        download(tmp_path / NAME, urls=[server.url], checksum=SHA256, size=len(CONTENT), patience=SLOW)
+    assert time.monotonic() - began < 3 and len(server.requests) == SLOW.attempts
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_slow_server_is_left_for_another_address(server: Server, other: Server, tmp_path: Path) -> None:
+    server.answers = [dripping]
+    download(tmp_path / NAME, urls=[server.url, other.url], checksum=SHA256, patience=SLOW)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_server_that_was_slow_once_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.answers = [dripping, honest]
+    download(tmp_path / NAME, urls=[server.url], checksum=SHA256, size=len(CONTENT), patience=SLOW)
+    assert (tmp_path / NAME).read_bytes() == CONTENT and len(server.requests) == 2
+
+
+@pytest.mark.parametrize("size", [None, 1_000_000])
+def test_a_body_without_an_end_stops_at_a_stated_limit(
+    server: Server, tmp_path: Path, size: int | None
+) -> None:
+    server.answers = [endless]
+    patience = replace(QUICK, most_bytes=3_000_000)
+    with pytest.raises(UserError, match=f"it has more than the {size or 3000000} bytes"):
+        download(tmp_path / NAME, urls=[server.url], size=size, patience=patience)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_without_an_end_does_not_fill_the_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [endless]
+    monkeypatch.setattr("histobench.cohorts.transfer._ROOM_EVERY", 1 << 20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**8}))
+    with pytest.raises(UserError, match=r"there is no room for it .* fewer than 1000 MB are left"):
+        download(tmp_path / NAME, urls=[server.url], patience=QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absurd_length_leads_to_the_next_address(server: Server, other: Server, tmp_path: Path) -> None:
+    server.answers = [lambda handler: send(handler, CONTENT, announced=10**15)]
+    download(tmp_path / NAME, urls=[server.url, other.url], patience=QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT and not (tmp_path / f"{NAME}.part").exists()
+    with pytest.raises(UserError, match=r"no room .* it needs 1000000000 MB, but only .* free some space"):
+        download(tmp_path / "x.gz", urls=[server.url], patience=QUICK)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/a",
+        "javascript:alert(1)",
+        "//host/a",
+        "/etc/passwd",
+        "http://",
+        "",
+    ],
+)
+def test_what_is_no_web_address_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"no (valid )?http or https address"):
+        download(tmp_path / NAME, urls=[address], patience=replace(QUICK, backoff_s=5))
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://x", "LOOP"])
+def test_a_redirect_that_leads_nowhere_is_refused_at_once(
+    server: Server, tmp_path: Path, target: str
+) -> None:
+    target = server.url if target == "LOOP" else target
+    server.answers = [status(302, Location=target)]
+    with pytest.raises(UserError, match=r"leads (to|from)"):
+        download(tmp_path / NAME, urls=[server.url], patience=replace(QUICK, backoff_s=5))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", ".part", ".sha256"])
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(server: Server, tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{NAME}{name}").mkdir()
+    with pytest.raises(UserError, match="a folder stands where a file is needed; move it away"):
+        download(tmp_path / NAME, urls=[server.url], patience=QUICK)

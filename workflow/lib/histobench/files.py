@@ -32,6 +32,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another --directory",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away",
     errno.EEXIST: "a file stands where a folder is needed; move it away",
+    errno.EISDIR: "a folder stands where a file is needed; move it away",
 }
 
 

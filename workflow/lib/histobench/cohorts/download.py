@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ def download(
     if wanted.checksum == UNKNOWN and wanted.record.is_file():
         wanted = replace(wanted, checksum=wanted.record.read_text(encoding="utf-8").split()[0])
     problems: list[Problem] = []
+    if wanted.destination.is_dir():
+        raise explain_storage_error(IsADirectoryError(errno.EISDIR, ""), wanted.destination)
     try:
         wanted.destination.parent.mkdir(parents=True, exist_ok=True)
         if not (_is_there(wanted) or _from_mirrors(wanted, mirrors, problems)):
@@ -118,7 +121,7 @@ def _from_mirrors(wanted: Wanted, mirrors: Sequence[str | Path], problems: list[
                 shutil.copyfile(mirror, temporary)
                 verify(temporary, wanted)  # the copy, so that a failing disk is noticed too
         except Problem as problem:
-            problems.append(Problem(f"{mirror}: {problem}", differs=True))
+            problems.append(problem.at(str(mirror)))
             log.warning("%s: not used, as %s", mirror, problem)
             continue
         log.info("%s: copied from %s", wanted.destination, mirror)
@@ -138,9 +141,7 @@ def _from_web(wanted: Wanted, urls: Sequence[str], patience: Patience, problems:
                 fetch(session, url, wanted, patience)
             except Problem as problem:
                 log.warning("%s: %s", url, problem)
-                problems.append(
-                    Problem(f"{url}: {problem}", unreachable=problem.unreachable, differs=problem.differs)
-                )
+                problems.append(problem.at(url))
                 continue
             wanted.part.replace(wanted.destination)
             log.info("%s: downloaded from %s", wanted.destination, url)
@@ -157,6 +158,10 @@ def _give_up(
         raise UserError(
             f"{wanted.destination}: no intact copy was found ({tried}); replace a damaged copy in a mirror, "
             "or, if the publisher has replaced the file, check it and update resources/data_lock.tsv."
+        )
+    if web and all(problem.no_room for problem in web):
+        raise UserError(
+            f"{wanted.destination}: there is no room for it ({tried}); free some space and run again."
         )
     where = "in none of the mirrors" if mirrors else "in no mirror (none is configured)"
     absent = [str(Path(mirror).absolute()) for mirror in mirrors if not Path(mirror).is_file()]

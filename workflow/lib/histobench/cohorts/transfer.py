@@ -6,13 +6,13 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histobench.cohorts.lock import UNKNOWN, checksum_of, split_checksum
 from histobench.cohorts.sniff import HEAD_BYTES, unexpected_content
-from histobench.errors import UserError
 
 if TYPE_CHECKING:
     import requests
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
+_ROOM_EVERY = 1 << 26  # bytes between two looks at the free space
 _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -27,7 +28,14 @@ _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 class Patience:
     """How long to wait and how often to try, per address; all times in seconds.
 
-    Attempts are counted anew whenever more of the file has arrived than ever before.
+    Attempts are counted anew whenever more of the file has arrived than ever before, unless too slowly.
+
+    Attributes
+    ----------
+    slowest_bytes_s, slow_s
+        A server that sends fewer bytes a second over so many seconds is given up like one that sends nothing.
+    most_bytes, spare_bytes
+        A file of which nobody states the size may have so many bytes, and must leave so many free on disk.
     """
 
     connect_s: float = 15.0
@@ -36,6 +44,10 @@ class Patience:
     backoff_s: float = 1.0
     longest_wait_s: float = 60.0
     report_every_s: float = 5.0
+    slowest_bytes_s: float = 1000.0
+    slow_s: float = 60.0
+    most_bytes: int = 50 * 10**9
+    spare_bytes: int = 10**9
 
 
 @dataclass(frozen=True)
@@ -68,20 +80,35 @@ class Wanted:
 
 
 class Problem(Exception):
-    """Why one place did not give the file. ``unreachable``: no answer at all; ``differs``: a wrong file."""
+    """Why one place did not give the file.
 
-    def __init__(self, reason: str, *, unreachable: bool = False, differs: bool = False) -> None:
+    ``unreachable``: no answer at all; ``differs``: a wrong file; ``no_room``: it would fill the disk.
+    """
+
+    def __init__(
+        self, reason: str, *, unreachable: bool = False, differs: bool = False, no_room: bool = False
+    ) -> None:
         super().__init__(reason)
         self.unreachable = unreachable
         self.differs = differs
+        self.no_room = no_room
+
+    def at(self, place: str) -> Problem:
+        """Return the same problem with the place where it was met."""
+        return Problem(
+            f"{place}: {self}", unreachable=self.unreachable, differs=self.differs, no_room=self.no_room
+        )
 
 
 class TryAgain(Problem):
-    """A problem that may pass; ``wait_s`` is what the server asked for."""
+    """A problem that may pass; ``wait_s``: what the server asked for, ``slow``: it sent next to nothing."""
 
-    def __init__(self, reason: str, *, wait_s: float = 0.0, unreachable: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, wait_s: float = 0.0, unreachable: bool = False, slow: bool = False
+    ) -> None:
         super().__init__(reason, unreachable=unreachable)
         self.wait_s = wait_s
+        self.slow = slow
 
 
 def verify(path: Path, wanted: Wanted) -> None:
@@ -103,6 +130,8 @@ def verify(path: Path, wanted: Wanted) -> None:
 
 def fetch(session: requests.Session, url: str, wanted: Wanted, patience: Patience) -> None:
     """Bring ``wanted.part`` to completion from one address, with retries; verified on return."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise Problem("it is no http or https address")
     farthest = _size(wanted.part)
     failures = 0
     while True:
@@ -119,7 +148,7 @@ def fetch(session: requests.Session, url: str, wanted: Wanted, patience: Patienc
             return
         except TryAgain as problem:
             reached = _size(wanted.part)
-            failures = 1 if reached > farthest else failures + 1
+            failures = 1 if reached > farthest and not problem.slow else failures + 1
             farthest = max(farthest, reached)
             if failures >= patience.attempts:
                 raise Problem(str(problem), unreachable=problem.unreachable) from problem
@@ -151,8 +180,16 @@ def _transfer(session: requests.Session, url: str, wanted: Wanted, patience: Pat
             validator = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
             wanted.part_tag.write_text(f"{url}\n{validator}\n", encoding="utf-8")
             _store(answer, wanted, start, total, patience)
-    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
-        raise Problem("not a valid address") from error
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+        urllib3.exceptions.LocationParseError,
+        UnicodeError,
+    ) as error:
+        raise Problem("it is, or leads to, no valid http or https address") from error
+    except requests.exceptions.TooManyRedirects as error:
+        raise Problem("it leads from address to address without end") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise TryAgain(_reason(error), unreachable=not answered) from error
 
@@ -228,17 +265,23 @@ def _store(
     expected = wanted.size if wanted.size is not None else total
     done, last = start, time.monotonic()
     began, first = last, start == 0
+    limit = patience.most_bytes if expected is None else expected
+    checked = done
     with wanted.part.open("r+b" if start else "wb") as stream:
         stream.seek(start)
         stream.truncate()
-        for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+        for chunk in _pieces(answer, patience):
             if first:
                 first = False
                 _refuse_early(chunk, total, wanted)
             stream.write(chunk)
             done += len(chunk)
-            if wanted.size is not None and done > wanted.size:
-                raise _drop(wanted, f"it has more than the expected {wanted.size} bytes")
+            if done > limit:
+                what = "expected" if expected is not None else "accepted of a file without a stated size"
+                raise _drop(wanted, f"it has more than the {limit} bytes {what}")
+            if expected is None and done - checked >= _ROOM_EVERY:
+                checked = done
+                _leave_room(wanted, patience)
             if time.monotonic() - last >= patience.report_every_s:
                 stream.flush()
                 last = time.monotonic()
@@ -248,6 +291,39 @@ def _store(
     if expected is not None and done < expected:
         raise TryAgain(f"the connection broke after {done} of {expected} bytes")
     _report(wanted, done, expected, (done - start) / max(time.monotonic() - began, 1e-3))
+
+
+def _pieces(answer: requests.Response, patience: Patience) -> Iterator[bytes]:
+    """Yield what the server sends as it comes; the first piece is long enough to tell the kind of file."""
+    head: bytes | None = b""
+    mark, received = time.monotonic(), 0
+    # read1 returns what is there: with read, a server that sends byte by byte would be waited for unseen
+    while chunk := answer.raw.read1(_CHUNK, decode_content=False):
+        received += len(chunk)
+        seconds = time.monotonic() - mark
+        if seconds >= patience.slow_s:
+            if received < patience.slowest_bytes_s * seconds:
+                rate = f"{received / seconds:.0f} bytes a second"
+                raise TryAgain(f"the server is too slow ({rate} over {seconds:.0f} s)", slow=True)
+            mark, received = time.monotonic(), 0
+        if head is not None:
+            head += chunk
+            if len(head) < HEAD_BYTES:
+                continue
+            chunk, head = head, None
+        yield chunk
+    if head:
+        yield head
+
+
+def _leave_room(wanted: Wanted, patience: Patience) -> None:
+    """Stop before a file without a stated size fills the disk."""
+    if shutil.disk_usage(wanted.part.parent).free < patience.spare_bytes:
+        wanted.discard_part()
+        raise Problem(
+            f"it does not say how large it is, and fewer than {patience.spare_bytes / 1e6:.0f} MB are left",
+            no_room=True,
+        )
 
 
 def _refuse_early(chunk: bytes, total: int | None, wanted: Wanted) -> None:
@@ -260,9 +336,8 @@ def _refuse_early(chunk: bytes, total: int | None, wanted: Wanted) -> None:
     if total is not None:
         free = shutil.disk_usage(wanted.part.parent).free
         if free < total:
-            raise UserError(
-                f"{wanted.destination}: needs {total / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free; "
-                "free some space and run again."
+            raise Problem(
+                f"it needs {total / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free", no_room=True
             )
 
 
