@@ -52,7 +52,7 @@ def test_patient_wise_folds_pass(options):
     result = audit(folds, declared(options["scheme"], training=training), panels=panels, images=[])
     assert list(result.columns) == ["check", "scope", "status", "detail"]
     assert set(result["status"]) == {"ok"} and result["detail"].ne("").all()
-    checks = {"fold scheme", "panel scope", "tested once", "stain reference", "images", "sections", "patients",
+    checks = {"fold scheme", "panel scope", "tested once", "stain reference", "truth", "images", "sections", "patients",
               "checkpoint selection", "training input", "panel sections"}  # fmt: skip
     assert set(result["check"]) == checks
 
@@ -197,7 +197,10 @@ def test_two_patients_of_one_cohort_that_are_one_person():
 
 
 def hashes(*pairs, cohort="her2st"):
-    return [{"cohort": cohort, "section": section, "phash": phash} for section, phash in pairs]
+    bare = {"places": [], "descriptions": ""}
+    return [
+        {"cohort": cohort, "section": section, "phash": phash, "landmarks": bare} for section, phash in pairs
+    ]
 
 
 def test_one_image_under_two_names():
@@ -209,8 +212,8 @@ def test_one_image_under_two_names():
         result = audit(folds, declared(mode=mode), images=[*images, *hashes(("D2", different[0]))])
         assert statuses(result, "images") == {"fail"}
         assert reason(result, "images") == (
-            "section A1 of patient A (her2st) and section D2 of patient D (her2st) have the same image; "
-            "keep one of them"
+            "section A1 of patient A (her2st) and section D2 of patient D (her2st) have the same image "
+            "(0 of 255 bits differ); keep one of them"
         )
     # A section of the same name in another cohort is another section, and may have the same image.
     other = declared(external=external("A", cohort="hbcis"))
@@ -341,3 +344,36 @@ def test_networks_that_have_seen_a_tested_patient_are_refused():
     result = audit(folds, declared(start=before, aliases={"her2st": {"B": "BC1"}}))
     assert statuses(result, "starting weights") == {"fail"}
     assert "have seen patient BC1 of hbcis, who is tested as B" in reason(result, "starting weights")
+
+
+@pytest.mark.parametrize("mode", ["harmonised", "paper"])
+def test_a_competitor_that_is_given_the_truth_fails_in_every_mode(mode):
+    fair = {"stnet": {"family": "deep", "oracle": False}, "depth": {"family": "oracle", "oracle": True}}
+    result = audit(table_of("leave_one_patient_out"), declared(mode=mode, methods=fair))
+    assert statuses(result, "truth") == {"ok"}
+    cheat = fair | {"cheat": {"family": "classical", "oracle": True}}
+    result = audit(table_of("leave_one_patient_out"), declared(mode=mode, methods=cheat))
+    assert statuses(result, "truth") == {"fail"}
+    assert reason(result, "truth") == (
+        "cheat is given the truth of the section it predicts, but competes as classical"
+    )
+
+
+@pytest.mark.parametrize("mode", ["harmonised", "paper"])
+def test_one_measurement_under_two_names_of_one_cohort(mode):
+    def found(*rows):
+        table = pd.DataFrame(
+            rows, columns=["section", "other", "patient", "other_patient", "depth_correlation"]
+        )
+        result = audit(table_of("leave_one_patient_out"), declared(mode=mode), twins={"her2st": table})
+        return result[result["check"] == "counts"].iloc[0]
+
+    assert found()["status"] == "ok"
+    assert found(("A1", "Z9", "A", "Z", "1.0"))["status"] == "ok"  # Z9 takes no part
+    twice = found(("A1", "B2", "A", "B", "0.9981"))
+    assert twice["status"] == "fail"
+    assert twice["detail"] == (
+        "section A1 of patient A and section B2 of patient B have the same counts (their depth correlates to "
+        "0.998); keep one of them"
+    )
+    assert found(("A1", "A2", "A", "A", "1.0"))["status"] == "fail"  # also of one patient

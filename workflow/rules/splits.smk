@@ -64,14 +64,9 @@ rule audit_plan:
 
 
 rule compare_cohorts:
-    """Find sections that two cohorts share under different names, by their spots and counts."""
+    """Find sections that two cohorts, or one under two names, share, by their spots and counts."""
     input:
-        h5ads=lambda wildcards: [
-            f"{name}.h5ad" for name in sections_of(wildcards.cohort)
-        ],
-        other_h5ads=lambda wildcards: [
-            f"{name}.h5ad" for name in sections_of(wildcards.other)
-        ],
+        unpack(twin_input),
     output:
         "results/data/{cohort}/same_sections/{other}.tsv",
     log:
@@ -101,7 +96,10 @@ rule audit_leakage:
     conda:
         "../../envs/data.yaml"
     params:
-        external=lambda wildcards: other_cohorts(experiment_of(wildcards)),
+        compared=lambda wildcards: [
+            experiment_of(wildcards)["cohort"],
+            *other_cohorts(experiment_of(wildcards)),
+        ],
         folds=lambda wildcards: [
             fold.name for fold in trained_folds(experiment_of(wildcards))
         ],

@@ -11,6 +11,6 @@ with job_log(snakemake.log[0]):
         output=snakemake.output[0],
         panels=panels and dict(zip(snakemake.params.folds, panels, strict=True)),
         images=snakemake.input.get("images"),
-        twins=twins and dict(zip(snakemake.params.external, twins, strict=True)),
+        twins=twins and dict(zip(snakemake.params.compared, twins, strict=True)),
         **snakemake.params.settings,
     )

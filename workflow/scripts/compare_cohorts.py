@@ -6,6 +6,6 @@ from histobench.runtime import job_log
 with job_log(snakemake.log[0]):
     write_twins(
         h5ads=snakemake.input.h5ads,
-        other_h5ads=snakemake.input.other_h5ads,
+        other_h5ads=snakemake.input.get("other_h5ads"),
         output=snakemake.output[0],
     )

@@ -17,7 +17,7 @@ from histobench.cohorts.table_cohort import check_options
 from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
 from histobench.imaging.headers import image_size
-from histobench.imaging.phash import hash_pixels, same_images
+from histobench.imaging.phash import describe_picture, same_images
 from histobench.imaging.thumbnail import thumbnail
 from histobench.yamlfiles import read_yaml
 
@@ -94,7 +94,7 @@ def check_cohort(
     if any(str(path) in problem for problem in found.problems):
         return found  # sections cannot be read with options that mean nothing
     symbols = project / cohort["resources"].get("symbols", SYMBOLS)
-    hashes: dict[str, str] = {}
+    pictures: dict[str, dict[str, Any]] = {}
     for line, section, record in sheet.rows:
         place = (str(table), f"line {line}")
         files = {kind: record[kind] for kind in FILES if kind in record} | {"symbols": str(symbols)}
@@ -104,7 +104,7 @@ def check_cohort(
         )  # fmt: skip
         picture, size = _look(check, files)
         if picture is not None:
-            hashes[f"line {line}"] = hash_pixels(picture)
+            pictures[f"line {line}"] = describe_picture(picture)
         repeated = line != sheet.lines.get(section)
         name = _SAFE.sub("_", f"{section}_line{line}" if repeated else section)
         found.drawings += _draw(check, cohort, picture, size, Path(folder) / f"{name}.png")
@@ -112,10 +112,12 @@ def check_cohort(
         found.notes += map(str, _unique(check.notes))
         found.n_sections += 1
     twins: dict[str, str] = {}
-    for one, other, _ in same_images(hashes):
+    why: dict[str, str] = {}
+    for one, other, how in same_images(pictures):
         twins.setdefault(other, one)
+        why.setdefault(other, how)
     for other, one in twins.items():
-        text = f"the image is the same as in {one}; name each section's own."
+        text = f"the image is the same as in {one} ({why[other]}); name each section's own."
         found.problems.append(str(Finding(str(table), other, text)))
     return found
 

@@ -361,6 +361,21 @@ def complete_local(
     cohort["resources"].setdefault("symbols", SYMBOLS)
 
 
+def _check_oracle(method: Mapping[str, Any], where: str) -> None:
+    """Refuse a competitor that is given the truth, and an oracle that is not."""
+    given, oracle = bool(method["needs"]["oracle"]), method["family"] == "oracle"
+    if given and not oracle:
+        raise UserError(
+            f"{where}: `needs.oracle` gives it the truth of the section that it predicts, but its family is "
+            f"{method['family']}; set `family: oracle`, which does not compete, or take `needs.oracle` out."
+        )
+    if oracle and not given:
+        raise UserError(
+            f"{where}: its family is oracle but it is not given the truth; set `needs: {{oracle: true}}`, or "
+            "the family under which it competes: control, classical or deep."
+        )
+
+
 class Benchmark:
     """The whole run, complete and checked.
 
@@ -442,6 +457,7 @@ class Benchmark:
         if self._is_method(name):
             value = self._definition("method", name, asked_by)
             value.pop("arms")
+            _check_oracle(value, f"methods.{name}")
             return value
         for stem in (name[:place] for place, letter in enumerate(name) if letter == "_"):
             if self._is_method(stem):
@@ -451,6 +467,7 @@ class Benchmark:
                     value = merge(with_arm(method, arm), self.config["methods"].get(name) or {})
                     value.pop("arms", None)
                     check(value, schema(self.project, "method"), f"{self.origin}: methods.{name}")
+                    _check_oracle(value, f"methods.{name}")
                     return value
         known = {file.stem for file in (self.project / "config/methods").glob("*.yaml")}
         known |= {each for each, change in self.config["methods"].items() if "entry" in (change or {})}

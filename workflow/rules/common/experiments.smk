@@ -323,6 +323,10 @@ def audit_settings(wildcards):
             for other in experiment["external"]
             for section in other["sections"]
         ],
+        "methods": {
+            arm: {"family": method["family"], "oracle": method["needs"]["oracle"]}
+            for arm, method in sorted(experiment["methods"].items())
+        },
         "mode": experiment["mode"],
         # of an experiment without external cohorts the folds name all patients
         "patients": {
@@ -377,6 +381,16 @@ def audit_input(wildcards):
         ),
         "twins": [
             f"results/data/{experiment['cohort']}/same_sections/{other}.tsv"
-            for other in other_cohorts(experiment)
+            for other in [experiment["cohort"], *other_cohorts(experiment)]
         ],
     }
+
+
+def twin_input(wildcards):
+    """Sections that are compared with each other: those of two cohorts, or all of one."""
+    files = {"h5ads": [f"{name}.h5ad" for name in sections_of(wildcards.cohort)]}
+    if wildcards.other != wildcards.cohort:
+        files["other_h5ads"] = [
+            f"{name}.h5ad" for name in sections_of(wildcards.other)
+        ]
+    return files

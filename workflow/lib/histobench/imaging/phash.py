@@ -2,21 +2,35 @@
 
 The signs of the lowest frequencies of the discrete cosine transform (after Zauner 2010, "Implementation and
 benchmarking of perceptual image hash functions"). Mirroring an image only flips the signs of its odd
-frequencies and turning it also exchanges the axes, so one hash tells a copy in any orientation.
+frequencies and turning it also exchanges the axes, so one hash tells a copy in any orientation; exchanging
+dark and light flips all signs.
+
+The hash of a picture that was cut or placed anew is another one; for these, landmarks are stored beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from histobench.files import write_json
+from histobench.imaging.landmarks import SAME_VIEW, Landmarks, find_landmarks, shared_landmarks
 from histobench.imaging.thumbnail import thumbnail
 
-__all__ = ["SAME_IMAGE_BITS", "hash_distance", "hash_image", "hash_pixels", "same_images", "write_hash"]
+__all__ = [
+    "SAME_IMAGE_BITS",
+    "describe_image",
+    "describe_picture",
+    "hash_distance",
+    "hash_image",
+    "hash_pixels",
+    "same_images",
+    "write_hash",
+]
 
 SIDE = 16  # frequencies per axis: 255 signs, without that of the mean
 _GRID = 64  # pixels per axis of the picture that is transformed
@@ -49,13 +63,14 @@ def hash_image(path: str | Path) -> str:
 
 
 def _orientations(bits: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
-    """Return the hash of the picture in its eight orientations."""
+    """Return the hash of the picture in its eight orientations, and of its negative."""
     odd = np.arange(SIDE) % 2 == 1
     for turned in (bits, bits.T):
         for flip_x in (False, True):
             for flip_y in (False, True):
                 signs = (odd & flip_x)[None, :] ^ (odd & flip_y)[:, None]
                 yield turned ^ signs
+                yield ~(turned ^ signs)
 
 
 def _bits(value: str) -> npt.NDArray[np.bool_]:
@@ -70,29 +85,44 @@ def hash_distance(one: str, other: str) -> int:
     return min(int(np.count_nonzero(difference.ravel()[1:])) for difference in differences)
 
 
-def same_images(hashes: Mapping[str, str]) -> list[tuple[str, str, int]]:
-    """Return the pairs of names whose images are the same: (name, name, bits that differ).
+def same_images(images: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return the pairs of names whose images show the same section: (name, name, by what).
 
     Parameters
     ----------
-    hashes
-        Hash by name; names with the hash "" are left out.
+    images
+        By name what :func:`describe_image` says of it; images without contrast are left out.
     """
-    names = [name for name, value in hashes.items() if value]
+    names = [name for name, image in images.items() if image["phash"]]
     if len(names) < 2:
         return []
-    bits = np.stack([_bits(hashes[name]).ravel()[1:] for name in names]).astype(np.int32)
+    bits = np.stack([_bits(images[name]["phash"]).ravel()[1:] for name in names]).astype(np.int32)
+    marks = [Landmarks.from_json(images[name]["landmarks"]) for name in names]
     found = []
     for i, name in enumerate(names[:-1]):
-        turned = np.stack([o.ravel()[1:] for o in _orientations(_bits(hashes[name]))]).astype(np.int32)
+        views = np.stack([o.ravel()[1:] for o in _orientations(_bits(images[name]["phash"]))]).astype(
+            np.int32
+        )
         rest = bits[i + 1 :]
-        differ = turned.sum(1)[:, None] + rest.sum(1)[None, :] - 2 * turned @ rest.T
-        for j, least in enumerate(differ.min(axis=0).tolist()):
+        differ = views.sum(1)[:, None] + rest.sum(1)[None, :] - 2 * views @ rest.T
+        for j, least in enumerate(differ.min(axis=0).tolist(), start=i + 1):
             if least <= SAME_IMAGE_BITS:
-                found.append((name, names[i + 1 + j], int(least)))
+                found.append((name, names[j], f"{least} of {SIDE * SIDE - 1} bits differ"))
+            elif (shared := shared_landmarks(marks[i], marks[j])) >= SAME_VIEW:
+                found.append((name, names[j], f"{shared} landmarks lie alike"))
     return found
 
 
+def describe_picture(picture: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """Return what RGB pixels are recognised by: ``phash`` and ``landmarks``."""
+    return {"phash": hash_pixels(picture), "landmarks": find_landmarks(picture).as_json()}
+
+
+def describe_image(path: str | Path) -> dict[str, Any]:
+    """Return what an image file is recognised by, see :func:`describe_picture`."""
+    return describe_picture(thumbnail(path, 8 * _GRID))
+
+
 def write_hash(image: str | Path, output: str | Path, cohort: str, section: str) -> None:
-    """Write the hash of a section's image as JSON: ``cohort``, ``section``, ``phash``."""
-    write_json({"cohort": cohort, "section": section, "phash": hash_image(image)}, output)
+    """Write what a section's image is recognised by as JSON, with the names of its cohort and section."""
+    write_json({"cohort": cohort, "section": section, **describe_image(image)}, output)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import random
 import sys
 import tempfile
@@ -305,6 +306,58 @@ def check_truth_unseen(case: Case) -> None:
             )
 
 
+def check_truth_files_unseen(case: Case) -> None:
+    """Expect the same prediction with the files of the tested section's truth there, changed, and gone.
+
+    The files lie where a run has them, so that neither their usual path nor one that starts from the patches
+    leads to a truth that helps.
+    """
+    if case.oracle:
+        return
+    expected = case.predicted
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as name:
+        section, truth = _stored(case.test, Path(name))
+        os.chdir(name)
+        try:
+            for state in ("there", "changed", "gone"):
+                if state == "changed":
+                    _write_truth(case.test, truth, factor=7)
+                elif state == "gone":
+                    truth.unlink()
+                what = f"In predict, with the file of the section's measurement {state}"
+                seen = np.asarray(case.predict(case.method, section, what).expression)
+                if not np.array_equal(expected, seen):
+                    raise ConformanceError(
+                        f"The prediction changes when the file of the section's measurement is {state}; a "
+                        "method must not look for it (an oracle declares needs.oracle and family: oracle)."
+                    )
+        finally:
+            os.chdir(home)
+
+
+def _stored(section: SectionData, root: Path) -> tuple[SectionData, Path]:
+    """Store a section where a run does; returns it with patches mapped from there, and its truth's file."""
+    folder = root / "results" / "data" / section.cohort
+    truth = folder / "sections" / f"{section.section}.h5ad"
+    patches = folder / "patches" / "raw-native-32px" / f"{section.section}.npy"
+    for path in (truth, patches):
+        path.parent.mkdir(parents=True)
+    assert section.patches is not None
+    np.save(patches, np.asarray(section.patches))
+    _write_truth(section, truth)
+    return replace(section, patches=np.load(patches, mmap_mode="r")), truth
+
+
+def _write_truth(section: SectionData, path: Path, factor: int = 1) -> None:
+    import anndata
+    import pandas as pd
+
+    assert section.counts is not None
+    var = pd.DataFrame(index=pd.Index(ALL_GENES, name="gene"))
+    anndata.AnnData(X=section.counts * factor, obs=section.spots.copy(), var=var).write_h5ad(path)
+
+
 def check_section_order(case: Case) -> None:
     """Expect the same result in whatever order sections are given."""
     turned = np.asarray(case.predict(case.fitted(case.train[::-1]), case.test).expression)
@@ -366,6 +419,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_spot_order,
     check_gene_order,
     check_truth_unseen,
+    check_truth_files_unseen,
     check_section_order,
     check_input_untouched,
     check_constant_gene,

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histobench.errors import UserError
 from histobench.files import read_json, read_table, write_table
 from histobench.splits.declared import COLUMNS, Declared, members, row
 from histobench.splits.folds import LEAKING_SCHEMES
-from histobench.splits.overlap import aliases_row, external_rows, images_row
+from histobench.splits.overlap import aliases_row, external_rows, images_row, repeated_row
 from histobench.splits.persons import Persons
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def audit(
     declared: Declared,
     *,
     panels: Mapping[str, pd.DataFrame] | None = None,
-    images: Sequence[Mapping[str, str]] | None = None,
+    images: Sequence[Mapping[str, Any]] | None = None,
     twins: Mapping[str, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Run all checks.
@@ -46,11 +46,12 @@ def audit(
         Fold -> the sections on which its genes were in fact chosen: section, patient, cohort. None: not yet
         known.
     images
-        Perceptual hashes of the images that the experiment looks at: cohort, section, phash. None: not yet
-        known.
+        What the images that the experiment looks at are recognised by: cohort, section, phash, landmarks.
+        None: not yet known.
     twins
-        External cohort -> its sections that have the spots of a section of the experiment's cohort
-        (:func:`histobench.cohorts.identity.find_twins`). None: not yet known.
+        Cohort -> its sections that are one measurement with a section of the experiment's cohort, or have its
+        spots (:func:`histobench.cohorts.identity.find_twins`); the experiment's own cohort among them. None:
+        not yet known.
 
     Returns
     -------
@@ -69,13 +70,18 @@ def audit(
         _panel_row(declared),
         _tested_once_row(folds),
         _stain_row(folds, persons, declared),
+        _truth_row(declared),
         *external_rows(folds, persons, declared),
         *_start_rows(folds, persons, declared),
     ]
     if images is not None:
         rows.append(images_row(folds, images, declared))
+    home = str(folds["cohort"].iloc[0])
     for cohort, table in (twins or {}).items():
-        rows.append(aliases_row(str(folds["cohort"].iloc[0]), cohort, table, persons, declared))
+        if cohort == home:
+            rows.append(repeated_row(folds, table))
+        else:
+            rows.append(aliases_row(home, cohort, table, persons, declared))
     for name, fold in folds.groupby("fold", sort=False):
         scope = str(name)
         rows += [
@@ -138,6 +144,20 @@ def _start_rows(folds: pd.DataFrame, persons: Persons, declared: Declared) -> li
         f"is tested as {patient} (section {section}); leave that patient out"
     )
     return [row("starting weights", "experiment", declared.leak, detail)]
+
+
+def _truth_row(declared: Declared) -> dict[str, str]:
+    """Refuse a competitor that is given the truth of the section it predicts."""
+    given = sorted(name for name, method in declared.methods.items() if method["oracle"])
+    cheats = [name for name in given if declared.methods[name]["family"] != "oracle"]
+    if cheats:
+        family = declared.methods[cheats[0]]["family"]
+        detail = f"{cheats[0]} is given the truth of the section it predicts, but competes as {family}"
+        return row("truth", "experiment", "fail", detail)
+    detail = f"none of {len(declared.methods) - len(given)} competing methods is given the truth"
+    if given:
+        detail += f"; oracles, which do not compete: {', '.join(given)}"
+    return row("truth", "experiment", "ok", detail)
 
 
 def _stain_row(folds: pd.DataFrame, persons: Persons, declared: Declared) -> dict[str, str]:

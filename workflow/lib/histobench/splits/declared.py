@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histobench.splits.persons import Aliases, Persons
 
@@ -44,6 +44,8 @@ class Declared:
         Cohorts whose patients bear the names of another cohort's: cohort -> that cohort.
     patients
         All patients of these cohorts whose sections the run reads, also for other experiments.
+    methods
+        Compared methods: name -> {"family": ..., "oracle": whether it is given the truth}.
     """
 
     scheme: str
@@ -58,6 +60,7 @@ class Declared:
     aliases: Aliases = field(default_factory=dict)
     same_patients: Mapping[str, str] = field(default_factory=dict)
     patients: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def leak(self) -> str:

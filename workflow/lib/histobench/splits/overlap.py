@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histobench.splits.declared import Declared, members, row
 from histobench.splits.persons import Persons
@@ -36,7 +36,7 @@ def external_rows(folds: pd.DataFrame, persons: Persons, declared: Declared) -> 
 
 
 def images_row(
-    folds: pd.DataFrame, images: Sequence[Mapping[str, str]], declared: Declared
+    folds: pd.DataFrame, images: Sequence[Mapping[str, Any]], declared: Declared
 ) -> dict[str, str]:
     """Refuse one image under two names; which patient it belongs to would be anybody's guess."""
     from histobench.imaging.phash import same_images
@@ -47,18 +47,35 @@ def images_row(
     names: dict[str, tuple[str, str]] = {
         f"{image['cohort']}/{image['section']}": (image["cohort"], image["section"]) for image in images
     }
-    pairs = same_images({name: image["phash"] for name, image in zip(names, images, strict=True)})
+    pairs = same_images(dict(zip(names, images, strict=True)))
     if not pairs:
         detail = f"{len(images)} images, no two of them alike" if images else "no image is looked at"
         return row("images", "experiment", "ok", detail)
-    first, second, _ = pairs[0]
+    first, second, why = pairs[0]
     described = [
         f"section {names[name][1]} of patient {patients.get(names[name], '?')} ({names[name][0]})"
         for name in (first, second)
     ]
     more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
-    detail = f"{described[0]} and {described[1]} have the same image{more}; keep one of them"
+    detail = f"{described[0]} and {described[1]} have the same image ({why}){more}; keep one of them"
     return row("images", "experiment", "fail", detail)
+
+
+def repeated_row(folds: pd.DataFrame, twins: pd.DataFrame) -> dict[str, str]:
+    """Refuse one measurement under two names: with one of them in training, the other one is no test."""
+    used = set(folds["section"])
+    twice = twins[twins["section"].isin(used) & twins["other"].isin(used)]
+    if not len(twice):
+        detail = f"{len(used)} sections, no two of them one measurement"
+        return row("counts", "experiment", "ok", detail)
+    first = twice.iloc[0]
+    more = f", and {len(twice) - 1} more pairs" if len(twice) > 1 else ""
+    detail = (
+        f"section {first['section']} of patient {first['patient']} and section {first['other']} of patient "
+        f"{first['other_patient']} have the same counts (their depth correlates to "
+        f"{float(first['depth_correlation']):.3f}){more}; keep one of them"
+    )
+    return row("counts", "experiment", "fail", detail)
 
 
 def aliases_row(
