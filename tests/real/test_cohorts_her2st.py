@@ -6,6 +6,7 @@ names, spots that round to one another) and from the sizes of the images.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import sparse
 
+from histobench.cohorts.depth_map import depth_map, likeness
 from histobench.cohorts.her2st import read_labels, read_warp
 from histobench.cohorts.identity import compare_sections
 from histobench.cohorts.legacy_st import read_counts
@@ -332,3 +335,22 @@ def test_neighbouring_sections_are_not_taken_for_one(
     neighbours = compare_sections(first, second)
     assert neighbours.shared_spots > 0.85 and neighbours.correlation < 0.85 and not neighbours.same
     assert compare_sections(first, first[:, 1000:]).same
+
+
+@pytest.mark.slow
+def test_depth_tells_every_pair_of_real_sections_apart_and_finds_a_copy(shared_data: Path) -> None:
+    """630 pairs, serial sections of one block among them; the copy lost names, spots, genes and reads."""
+    rng = np.random.default_rng(0)
+    maps, copies = {}, {}
+    for section in SECTIONS:
+        counts, spots, _ = read_counts(shared_data / "her2st" / "data" / "ST-cnts" / f"{section}.tsv.gz")
+        x, y = np.array([[int(place) for place in spot.split("x")] for spot in spots]).T
+        maps[section] = depth_map(x, y, counts)
+        thinned = sparse.csr_matrix(
+            (rng.binomial(counts.data, 0.5), counts.indices, counts.indptr), counts.shape
+        )
+        kept = np.flatnonzero(rng.random(len(x)) < 0.7)
+        copies[section] = depth_map(y[kept] + 3, 40 - x[kept], thinned[kept][:, ::2])
+    pairs = [likeness(maps[a], maps[b])[0] for a, b in itertools.combinations(SECTIONS, 2)]
+    assert len(pairs) == 630 and max(pairs) < 0.9
+    assert min(likeness(maps[name], copies[name])[0] for name in SECTIONS) > 0.98

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +17,11 @@ from histobench.errors import UserError
 from histobench.imaging.dictionary import degrees_between, haematoxylin_first
 from histobench.imaging.jpeg import find_damage
 from histobench.imaging.patches import cut_patches, place_windows
+from histobench.imaging.phash import describe_picture, same_images
 from histobench.imaging.scale import check_declared, fit_scale, frame_offset
 from histobench.imaging.slides import image_size, open_slide, read_image
 from histobench.imaging.stain import StainFit, fit_stain, normalise, stain_map
+from histobench.imaging.thumbnail import thumbnail
 
 IMAGES = {
     "B4": ("B/B4/BT10737_D2_HE.jpg", 9272, 9923),
@@ -207,3 +210,25 @@ def test_stain_of_a_whole_section_needs_half_a_gigabyte_at_most(shared_data, pro
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert float(done.stdout) < 500, done.stdout
+
+
+def test_another_scan_of_a_real_section_is_found_and_serial_sections_are_not(shared_data):
+    """C2 to C6 are serial sections of one block, the likest pictures that are not of one section."""
+    small = {name: thumbnail(image_path(shared_data, name), 512) for name in IMAGES}
+    pictures = {name: describe_picture(picture) for name, picture in small.items()}
+    assert same_images(pictures) == []
+    for name, picture in small.items():
+        height, width = picture.shape[:2]
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), 5, 1.0)
+        scans = {
+            "cut": picture[height // 10 : -height // 10, width // 10 : -width // 10],
+            "turned": cv2.warpAffine(picture, turn, (width, height), borderValue=(245, 240, 245)),
+            "bordered": cv2.copyMakeBorder(
+                picture, 50, 50, 48, 48, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+            ),
+            "negative": 255 - picture[10:],
+        }
+        for what, scan in scans.items():
+            again = describe_picture(np.ascontiguousarray(scan))
+            found = {(one, other) for one, other, _ in same_images({**pictures, "again": again})}
+            assert found == {(name, "again")}, f"{name} {what}"

@@ -346,3 +346,26 @@ def test_fine_tuning_needs_the_models_that_it_starts_from(project, tmp_path):
     with pytest.raises(UserError, match="which does not train `histogene`; add it there"):
         change = "experiments: {her2st_fine_tuned: {methods: {histogene: }}, hbcis_he2gene: {methods: {histogene: {enabled: false}}}}"
         load(project, tmp_path, text + change.replace("}}}}", "}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"needs": {"oracle": True}, "family": "classical"},
+            "gives it the truth of the section that it predicts",
+        ),
+        ({"needs": {"oracle": True}, "family": "deep"}, "its family is deep; set `family: oracle`"),
+        ({"needs": {}, "family": "oracle"}, "its family is oracle but it is not given the truth"),
+    ],
+)
+def test_only_oracles_are_given_the_truth(project, settings, says):
+    cheat = {"title": "My method", "entry": "histobench.methods.neighbour_mean:NeighbourMean", **settings}
+    config = {
+        "run": ["demo"],
+        "methods": {"cheat": cheat},
+        "experiments": {"demo": {"methods": {"cheat": {}}}},
+    }
+    with pytest.raises(UserError, match=r"methods\.cheat: ") as raised:
+        Benchmark(config, project)
+    assert says in str(raised.value) and "\n" not in str(raised.value)

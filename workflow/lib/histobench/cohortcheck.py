@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.check import SectionCheck, check_section
+from histobench.cohorts.depth_map import DepthMap, likeness
+from histobench.cohorts.identity import SAME_DEPTH
 from histobench.cohorts.orientation import check_orientation
 from histobench.cohorts.sheet import FILES, Finding, read_sheet
 from histobench.cohorts.table_cohort import check_options
@@ -95,6 +98,7 @@ def check_cohort(
         return found  # sections cannot be read with options that mean nothing
     symbols = project / cohort["resources"].get("symbols", SYMBOLS)
     pictures: dict[str, dict[str, Any]] = {}
+    depths: dict[str, DepthMap] = {}
     for line, section, record in sheet.rows:
         place = (str(table), f"line {line}")
         files = {kind: record[kind] for kind in FILES if kind in record} | {"symbols": str(symbols)}
@@ -105,6 +109,8 @@ def check_cohort(
         picture, size = _look(check, files)
         if picture is not None:
             pictures[f"line {line}"] = describe_picture(picture)
+        if check.depth is not None:
+            depths[f"line {line}"] = check.depth
         repeated = line != sheet.lines.get(section)
         name = _SAFE.sub("_", f"{section}_line{line}" if repeated else section)
         found.drawings += _draw(check, cohort, picture, size, Path(folder) / f"{name}.png")
@@ -119,6 +125,13 @@ def check_cohort(
     for other, one in twins.items():
         text = f"the image is the same as in {one} ({why[other]}); name each section's own."
         found.problems.append(str(Finding(str(table), other, text)))
+    for one, other in itertools.combinations(depths, 2):
+        alike, _ = likeness(depths[one], depths[other])
+        if alike >= SAME_DEPTH:
+            text = (
+                f"the counts are those of {one} (depth correlates to {alike:.3f}); name each section's own."
+            )
+            found.problems.append(str(Finding(str(table), other, text)))
     return found
 
 

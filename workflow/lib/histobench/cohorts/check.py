@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.depth_map import DepthMap, depth_map
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
 from histobench.cohorts.placement import distances
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
@@ -49,6 +50,8 @@ class SectionCheck:
         "square" or "hexagonal".
     pitch_px
         Distance of neighbouring spots in pixels; None if it cannot be told.
+    depth
+        Map of the sequencing depth of a section that the pipeline would store, else None.
     """
 
     section: str
@@ -57,6 +60,7 @@ class SectionCheck:
     spots: pd.DataFrame | None = None
     grid: str = "square"
     pitch_px: float | None = None
+    depth: DepthMap | None = None
 
 
 def check_section(
@@ -101,10 +105,11 @@ def check_section(
             "", section, str(record["patient"]), pitch_um, spot_um, um_per_px=record.get("um_per_px")
         )
         try:  # the checks of the pipeline itself have the last word
-            _, row = assemble(raw, info, files)
+            adata, row = assemble(raw, info, files)
         except UserError as error:
             check.problems.append(Finding(*declared_at, str(error), section))
         else:
+            check.depth = depth_map(adata.obs["array_x"], adata.obs["array_y"], adata.X)
             for reason in ("zero_umi", "no_position", "no_counts", "label_no_spot", "feature_other_type"):
                 if number := row.get(f"dropped_{reason}"):
                     text = f"{number} left out: {reason.replace('_', ' ')}."
