@@ -390,7 +390,5 @@ def twin_input(wildcards):
     """Sections that are compared with each other: those of two cohorts, or all of one."""
     files = {"h5ads": [f"{name}.h5ad" for name in sections_of(wildcards.cohort)]}
     if wildcards.other != wildcards.cohort:
-        files["other_h5ads"] = [
-            f"{name}.h5ad" for name in sections_of(wildcards.other)
-        ]
+        files["other_h5ads"] = [f"{name}.h5ad" for name in sections_of(wildcards.other)]
     return files

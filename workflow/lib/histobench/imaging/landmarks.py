@@ -62,9 +62,11 @@ def find_landmarks(picture: npt.NDArray[np.uint8]) -> Landmarks:
 
     scale = SIDE_PX / max(picture.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = np.asarray(
+            cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
+        )
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    finder = cv2.SIFT_create(nfeatures=_MOST, contrastThreshold=0.02)
+    finder = cv2.SIFT.create(nfeatures=_MOST, contrastThreshold=0.02)
     points, descriptions = finder.detectAndCompute(grey, None)
     if descriptions is None:
         return Landmarks(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8))
