@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image
 
 from histobench.errors import UserError
-from histobench.imaging.statements import PLAUSIBLE_UM, scale_statements, stated_scales, turned_as
+from histobench.imaging.scale import PLAUSIBLE_UM
+from histobench.imaging.statements import scale_statements, stated_scales, turned_as
 
 PIXELS = np.random.default_rng(0).integers(60, 240, (96, 128, 3), dtype=np.uint8)
 

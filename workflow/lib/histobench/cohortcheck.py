@@ -13,12 +13,14 @@ import numpy as np
 
 from histobench.cohorts.check import SectionCheck, check_section
 from histobench.cohorts.depth_map import DepthMap, likeness
+from histobench.cohorts.geometry import nearest_distance
 from histobench.cohorts.identity import SAME_DEPTH
 from histobench.cohorts.orientation import check_orientation
-from histobench.cohorts.sheet import FILES, Finding, read_sheet
+from histobench.cohorts.sheet import FILES, Finding, pitch_missing, read_sheet
 from histobench.cohorts.table_cohort import check_options
 from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
+from histobench.imaging.grid import GRIDS
 from histobench.imaging.headers import image_size
 from histobench.imaging.phash import describe_picture, same_images
 from histobench.imaging.thumbnail import thumbnail
@@ -79,6 +81,9 @@ def check_cohort(
     rules = schema(project, "cohort")
     cohort = read_yaml(path, rules)
     found.problems += problems(cohort, rules, str(path))
+    if isinstance(cohort.get("table"), str):
+        sheet = read_sheet(path.parent / cohort["table"], mirrors)
+        found.problems += pitch_missing(sheet, cohort, str(path))
     if found.problems:
         return found
     fill_defaults(cohort, rules)
@@ -104,7 +109,8 @@ def check_cohort(
         files = {kind: record[kind] for kind in FILES if kind in record} | {"symbols": str(symbols)}
         check = check_section(
             section, record, files, cohort["options"],
-            pitch_um=cohort["pitch_um"], spot_um=cohort["spot_um"], declared_at=place,
+            pitch_um=cohort.get("pitch_um"), spot_um=cohort["spot_um"], declared_at=place,
+            geometry=cohort["geometry"],
         )  # fmt: skip
         picture, size = _look(check, files)
         if picture is not None:
@@ -150,7 +156,8 @@ def _look(check: SectionCheck, files: dict[str, str]) -> tuple[npt.NDArray[np.ui
     except UserError as error:
         check.problems.append(Finding("", "", str(error), check.section))
         return None, (0, 0)
-    check_orientation(check, picture, size, files["image"])
+    if check.um_per_px is not None:  # wrong positions lie anywhere
+        check_orientation(check, picture, size, files["image"])
     return picture, size
 
 
@@ -166,23 +173,18 @@ def _draw(
 
     if check.spots is None:
         return []
-    pitch = check.pitch_px or _typical_distance(check)
+    points = check.spots[["pixel_x", "pixel_y"]].to_numpy()
+    if check.um_per_px is not None:
+        radius = cohort["spot_um"] / check.um_per_px / 2
+    else:  # a drawing that shows what is wrong needs no true size
+        radius = nearest_distance(points) / 4 or 25.0
     figure = draw_spots(
         picture,
         size,
         check.spots,
-        radius_px=pitch * cohort["spot_um"] / cohort["pitch_um"] / 2,
+        radius_px=radius,
         title=f"{check.section}: {len(check.spots)} spots",
-        staggered=check.grid == "hexagonal",
+        staggered=GRIDS[check.grid].staggered,
     )
     save_png(figure, file)
     return [file]
-
-
-def _typical_distance(check: SectionCheck) -> float:
-    """Median distance of spots to their nearest neighbours, where the grid does not tell the pitch."""
-    from scipy.spatial import KDTree
-
-    assert check.spots is not None
-    points = check.spots[["pixel_x", "pixel_y"]].to_numpy()
-    return float(np.median(KDTree(points).query(points, k=2)[0][:, 1])) if len(points) > 1 else 100.0

@@ -356,7 +356,9 @@ def complete_local(
     wrong = check_local(cohort, where)
     if wrong:
         raise UserError(wrong[0])
-    cohort["sections"] = local_sections(folder / cohort["table"], list(mirrors.get(cohort["source"], ())))
+    cohort["sections"] = local_sections(
+        folder / cohort["table"], list(mirrors.get(cohort["source"], ())), cohort=cohort, where=where
+    )
     cohort["files"] = {kind: f"{{{kind}}}" for kind in FILES}
     cohort["resources"].setdefault("symbols", SYMBOLS)
 

@@ -149,8 +149,9 @@ def section_settings(wildcards):
     record = dict(sorted(cohort["sections"][wildcards.section].items()))
     return {
         "alias": cohort["aliases"].get(record["patient"], ""),
+        "geometry": dict(sorted(cohort["geometry"].items())),
         "options": {} if cohort["origin"] == "simulation" else cohort["options"],
-        "pitch_um": cohort["pitch_um"],
+        "pitch_um": cohort.get("pitch_um"),
         "reader": cohort["reader"],
         "record": record,
         "spot_um": cohort["spot_um"],

@@ -235,7 +235,7 @@ def experiment_facts(name):
         "n_patients": len(set(patients.values())),
         "n_sections": len(patients),
         "panel": dict(sorted(experiment["panel"].items())),
-        "pitch_um": cohort["pitch_um"],
+        "pitch_um": cohort.get("pitch_um"),
         "qc": experiment["qc"],
         "seeds": experiment["seeds"],
         "titles": {

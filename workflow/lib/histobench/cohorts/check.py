@@ -10,9 +10,9 @@ import numpy as np
 
 from histobench.cohorts.depth_map import DepthMap, depth_map
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
-from histobench.cohorts.placement import distances
+from histobench.cohorts.geometry import MANY, GeometryError, Question, ScaleError, judge, limits_from
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
-from histobench.cohorts.section import SectionInfo, assemble
+from histobench.cohorts.section import SectionInfo, assemble, question
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
 from histobench.cohorts.table_cohort import (
     anndata_parts,
@@ -23,15 +23,11 @@ from histobench.cohorts.table_cohort import (
 )
 from histobench.errors import UserError
 from histobench.imaging.headers import image_size
-from histobench.imaging.scale import ScaleFit, check_declared, fit_scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from histobench.cohorts.types import RawSection
-
-_FAR = 0.5  # pitches from its place on the grid at which a spot is not where the grid says
-_MANY = 0.2  # share of spots above which it is not single spots that are wrong
 
 
 @dataclass
@@ -47,9 +43,9 @@ class SectionCheck:
     spots
         Spots to draw: ``array_x``, ``array_y``, ``pixel_x``, ``pixel_y``; None if there are none.
     grid
-        "square" or "hexagonal".
-    pitch_px
-        Distance of neighbouring spots in pixels; None if it cannot be told.
+        Kind of grid, see :mod:`histobench.imaging.grid`.
+    um_per_px
+        Scale; None if array, pixels and scale do not belong together.
     depth
         Map of the sequencing depth of a section that the pipeline would store, else None.
     """
@@ -59,7 +55,7 @@ class SectionCheck:
     notes: list[Finding] = field(default_factory=list)
     spots: pd.DataFrame | None = None
     grid: str = "square"
-    pitch_px: float | None = None
+    um_per_px: float | None = None
     depth: DepthMap | None = None
 
 
@@ -69,15 +65,16 @@ def check_section(
     files: Mapping[str, str],
     options: Mapping[str, Any],
     *,
-    pitch_um: float,
+    pitch_um: float | None,
     spot_um: float,
     declared_at: tuple[str, str],
+    geometry: Mapping[str, Any] | None = None,
 ) -> SectionCheck:
     """Check everything about one section; only its image is not decoded.
 
     Parameters
     ----------
-    section, record, files, options, pitch_um, spot_um
+    section, record, files, options, pitch_um, spot_um, geometry
         As the cohort's configuration says them; see :func:`histobench.cohorts.section.write_section`.
     declared_at
         File and place in which the section is declared, for messages.
@@ -87,8 +84,28 @@ def check_section(
     positions_file = files.get("positions", files["counts"])
     spots, wrong = scan_positions(files, options)
     check.problems += findings(positions_file, section, wrong)
-    check.grid = options.get("grid") or (raw.grid if raw is not None else _grid(files, options))
     size = _image_size(check, files)
+    info = SectionInfo(
+        "",
+        section,
+        str(record["patient"]),
+        pitch_um,
+        spot_um,
+        um_per_px=record.get("um_per_px"),
+        limits=limits_from(geometry),
+    )
+    if raw is not None:
+        about = question(raw, info, files, size)
+    else:
+        about = Question(
+            section,
+            size,
+            _grid(files, options),
+            "grid" not in options,
+            pitch_um,
+            declared=info.um_per_px,
+        )
+    check.grid = about.grid
     if spots is not None:
         spots = spots[spots["selected"]]
         if raw is not None:
@@ -98,12 +115,8 @@ def check_section(
         if len(spots):
             check.spots = spots
             _check_outside(check, spots, size, positions_file, files)
-            scale = _check_geometry(check, spots, positions_file, pitch_um, record.get("um_per_px"))
-            _check_declared(check, scale, record.get("um_per_px"), declared_at)
+            _check_geometry(check, spots, positions_file, about, info, declared_at)
     if raw is not None and not check.problems:
-        info = SectionInfo(
-            "", section, str(record["patient"]), pitch_um, spot_um, um_per_px=record.get("um_per_px")
-        )
         try:  # the checks of the pipeline itself have the last word
             adata, row = assemble(raw, info, files)
         except UserError as error:
@@ -206,6 +219,8 @@ def _check_words(
 def _grid(files: Mapping[str, str], options: Mapping[str, Any]) -> str:
     """Grid of a section whose reader failed."""
     layout = layout_of(files["counts"])
+    if "grid" in options:
+        return str(options["grid"])
     if layout == LEGACY_ST:
         return "square"
     try:
@@ -254,7 +269,7 @@ def _check_outside(
     x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
     outside = np.flatnonzero((x < 0) | (y < 0) | (x >= width) | (y >= height))
     image = f"the image of {width} x {height} pixels ({files['image']})"
-    if len(outside) > _MANY * len(spots):
+    if len(outside) > MANY * len(spots):
         reach = max(x.max() / width, y.max() / height)
         remedy = "check that image and positions belong together, and that x and y are not swapped."
         if reach > 2 or reach < 0:
@@ -282,63 +297,28 @@ def _check_outside(
 
 
 def _check_geometry(
-    check: SectionCheck, spots: pd.DataFrame, path: str, pitch_um: float, declared: float | None
-) -> ScaleFit | None:
-    """See that pixels follow the grid: neither swapped nor flipped, every spot where the grid says.
-
-    Single spots that do not are named and left out of the scale.
-    """
-    away, turned = distances(spots)
-    far = away > _FAR
-    few = far.sum() <= _MANY * len(spots)
-    usual = spots[~far] if few else spots
-    try:
-        fit = fit_scale(
-            usual["array_x"],
-            usual["array_y"],
-            usual["pixel_x"],
-            usual["pixel_y"],
-            pitch_um,
-            declared=declared,
-            section=check.section,
-            grid=check.grid,
-            allow_flipped=check.grid == "hexagonal",
-        )
-    except UserError as error:
-        place = f"{spots['place'].iloc[0]} to {spots['place'].iloc[-1].split()[-1]}"
-        text = str(error).removeprefix(f"Section {check.section}: ")
-        check.problems.append(Finding(path, place, text, check.section))
-        return None
-    check.pitch_px = float(np.sqrt(fit.pitch_px_x * fit.pitch_px_y))
-    rows = np.flatnonzero(far).tolist()
-    if not few:
-        text = (
-            f"{len(rows)} of {len(spots)} spots lie more than half a pitch from where the array says; check "
-            "that array and pixel positions belong together."
-        )
-        place = f"{spots['place'].iloc[rows[0]]} and {len(rows) - 1} more"
-        check.problems.append(Finding(path, place, text, check.section))
-        return fit
-    found = [
-        (
-            spots["place"].iloc[row],
-            f"spot {spots.index[row]} lies {away[row]:.1f} pitches from where the array says; "
-            + (
-                "pixel x and y are swapped, exchange them." if turned[row] < _FAR else "correct its position."
-            ),
-        )
-        for row in rows
-    ]
-    check.problems += findings(path, check.section, shorten(found, "spots"))
-    return fit
-
-
-def _check_declared(
-    check: SectionCheck, scale: ScaleFit | None, declared: float | None, place: tuple[str, str]
+    check: SectionCheck,
+    spots: pd.DataFrame,
+    path: str,
+    about: Question,
+    info: SectionInfo,
+    declared_at: tuple[str, str],
 ) -> None:
-    if scale is None:
-        return
+    """Ask the gate for geometry; single spots that are wrong are named, and left out of what else it says."""
     try:
-        check_declared(scale, declared, check.section)
-    except UserError as error:
-        check.problems.append(Finding(*place, str(error), check.section))
+        found = judge(spots, about, info.limits)
+    except GeometryError as error:
+        text = str(error).removeprefix(f"Section {check.section}: ")
+        if error.spots:
+            listed = [(spots["place"].iloc[row], wrong) for row, wrong in error.spots]
+            check.problems += findings(path, check.section, shorten(listed, "spots"))
+            usual = spots.drop(spots.index[[row for row, _ in error.spots]])
+            _check_geometry(check, usual, path, about, info, declared_at)
+        elif isinstance(error, ScaleError):
+            check.problems.append(Finding(*declared_at, str(error), check.section))
+        else:
+            place = f"{spots['place'].iloc[0]} to {spots['place'].iloc[-1].split()[-1]}"
+            check.problems.append(Finding(path, place, text, check.section))
+        return
+    check.grid, check.um_per_px = found.grid, found.scale.um_per_px
+    check.notes += [Finding(path, "", f"{note}.", check.section) for note in found.notes]

@@ -1,7 +1,8 @@
 """The cutaneous squamous cell carcinoma cohort (Ji et al. 2020; GEO GSE144240).
 
-The layout is that of the HER2+ cohort, with two differences: names in the archive begin with a GEO accession,
-and counts cover the whole array, of which the selection lists the spots under tissue.
+The layout is that of the HER2+ cohort, with three differences: names in the archive begin with a GEO
+accession, counts cover the whole array, of which the selection lists the spots under tissue, and the array is
+one of 2,000 spots, whose rows are staggered: a diamond grid.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ from histobench.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import pandas as pd
-
 # What follows the accession in the names of the archive; {} is the section as published, such as P2_ST_rep1.
 _PUBLISHED = {
     "counts": r"{}_stdata\.tsv",
     "spots": r"spot_data-selection-{}\.tsv",
     "image": r"{}\.jpe?g",
 }
-
-_ENOUGH_SPOTS = 12  # that many spots of a square array never have the same parity by chance
 
 
 def locate_member(member: str, names: Sequence[str], read: Callable[[str], bytes]) -> str:
@@ -89,15 +86,5 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         spots=spots,
         genes=pd.DataFrame({"gene_id": ""}, index=genes),  # the source publishes symbols only
         dropped=dropped,
-        grid=grid_of(spots.index),
+        grid="diamond",
     )
-
-
-def grid_of(spot_ids: pd.Index) -> str:
-    """Tell a square array from one whose rows are staggered, by the spots' names.
-
-    On a staggered array columns are counted in half pitches, so that column and row are both even or both
-    odd at every spot (or never); on a square one neighbours differ in that.
-    """
-    parity = {sum(map(int, name.split("x"))) % 2 for name in spot_ids}
-    return "hexagonal" if len(parity) == 1 and len(spot_ids) >= _ENOUGH_SPOTS else "square"

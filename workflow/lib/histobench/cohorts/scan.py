@@ -193,12 +193,13 @@ def scan_positions(
 
 def _anndata_positions(path: str, options: Mapping[str, Any]) -> tuple[pd.DataFrame, list[Place]]:
     adata = open_anndata(path)
-    _, spots, _ = anndata_parts(adata, path, options)
+    _, spots, grid = anndata_parts(adata, path, options)
     spots["place"] = [f"row {row}" for row in range(1, len(spots) + 1)]
     spots["selected"] = (
         adata.obs["in_tissue"].to_numpy().astype(float) != 0 if "in_tissue" in adata.obs else True
     )
-    missing = ~np.isfinite(spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy()).all(axis=1)
+    wanted = ["pixel_x", "pixel_y", *(("array_x", "array_y") if grid != "irregular" else ())]
+    missing = ~np.isfinite(spots[wanted].to_numpy()).all(axis=1)
     found = [
         (
             spots["place"].iloc[row],

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histobench.cohorts.entry import load_entry
+from histobench.cohorts.geometry import Geometry, Limits, Question, judge, limits_from
 from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, RawSection
 from histobench.errors import UserError
 from histobench.files import atomic_path, sha256, write_json
-from histobench.imaging.scale import ScaleFit, check_declared, fit_scale, frame_offset
+from histobench.imaging.grid import GRIDS
+from histobench.imaging.scale import frame_offset
 
 if TYPE_CHECKING:
     import anndata
@@ -34,16 +36,18 @@ class SectionInfo:
     """What the configuration says about a section.
 
     ``patient_alias`` is the patient's name in another cohort ("" for none), ``um_per_px`` the declared scale
-    (None for none), ``pitch_um`` and ``spot_um`` are the distance and diameter of spots in micrometres.
+    (None for none), ``pitch_um`` and ``spot_um`` are the distance (None where the array's maker says it) and
+    diameter of spots in micrometres, ``limits`` what geometry is let through.
     """
 
     cohort: str
     section: str
     patient: str
-    pitch_um: float
+    pitch_um: float | None
     spot_um: float
     patient_alias: str = ""
     um_per_px: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def write_section(
@@ -56,8 +60,9 @@ def write_section(
     options: Mapping[str, Any],
     output_h5ad: str | Path,
     output_json: str | Path,
-    pitch_um: float,
     spot_um: float,
+    pitch_um: float | None = None,
+    geometry: Mapping[str, Any] | None = None,
     alias: str = "",
 ) -> None:
     """Read a section, check it, and store it with its row of the cohort table.
@@ -72,6 +77,10 @@ def write_section(
         Kind -> path; ``image`` and ``counts`` are also measured and hashed here.
     options
         The cohort's reader options.
+    pitch_um, spot_um
+        Distance (None where the array's maker says it) and diameter of spots in micrometres.
+    geometry
+        The cohort's limits, see :class:`~histobench.cohorts.geometry.Limits`; None for the defaults.
     alias
         The patient's name in another cohort, "" for none.
     output_h5ad, output_json
@@ -90,6 +99,7 @@ def write_section(
         spot_um=spot_um,
         patient_alias=alias,
         um_per_px=record.get("um_per_px"),
+        limits=limits_from(geometry),
     )
     raw: RawSection = load_entry(reader, "reader")(section, files, options)
     adata, row = assemble(raw, info, files)
@@ -106,8 +116,9 @@ def assemble(
     Raises
     ------
     UserError
-        Spots or genes are not unique, a count is negative or fractional, a position is missing, the scale
-        cannot be told or disagrees with the declared one, the image is unreadable, or no spot is left.
+        Spots or genes are not unique, a count is negative or fractional, a position is missing, array, pixels
+        and scale do not belong together (see :func:`histobench.cohorts.geometry.judge`), the image is
+        unreadable, or no spot is left.
     """
     where = f"Section {info.section}"
     counts, spots, genes = _checked(raw, where)
@@ -122,19 +133,10 @@ def assemble(
         )
     left_out = {str(spot): reason for reason in removed for spot in spots.index[spots["_removed"] == reason]}
     counts, spots = counts[np.flatnonzero(keep)], spots.loc[keep, list(SPOT_COLUMNS)]
-    scale = fit_scale(
-        spots["array_x"],
-        spots["array_y"],
-        spots["pixel_x"],
-        spots["pixel_y"],
-        info.pitch_um,
-        declared=info.um_per_px,
-        section=info.section,
-        grid=raw.grid,
-        allow_flipped=raw.grid == "hexagonal",
-    )
-    check_declared(scale, info.um_per_px, info.section)
-    adata = _anndata(counts, spots, genes, info, scale, files.get("image", ""), (width, height), raw.grid)
+    geometry = judge(spots, question(raw, info, files, (width, height)), info.limits)
+    scale = geometry.scale
+    spots[["array_x", "array_y"]] = geometry.array
+    adata = _anndata(counts, spots, genes, info, geometry, files.get("image", ""), (width, height))
     n_kept = int(keep.sum())
     row = {
         "section": info.section,
@@ -145,11 +147,13 @@ def assemble(
         **{f"dropped_{reason}": n for reason, n in {**raw.dropped, **removed}.items()},
         "dropped_spots": left_out,
         "median_umi": float(np.median(np.asarray(counts.sum(axis=1)))),
+        "grid": geometry.grid,
         "um_per_px": scale.um_per_px,
         "um_per_px_x": scale.um_per_px_x,
         "um_per_px_y": scale.um_per_px_y,
         "scale_residual_px": None if math.isnan(scale.residual_px) else scale.residual_px,
-        **_frame_check(raw, spots, (width, height), where),
+        "rotation_deg": None if math.isnan(scale.rotation_deg) else scale.rotation_deg,
+        **_frame_check(raw, spots, (width, height), geometry, where),
         "image_width": width,
         "image_height": height,
         "sha256_image": sha256(files["image"]) if "image" in files else "",
@@ -159,6 +163,24 @@ def assemble(
         **_label_summary(spots),
     }
     return adata, row
+
+
+def question(raw: RawSection, info: SectionInfo, files: Mapping[str, str], size: tuple[int, int]) -> Question:
+    """Put together what is known of a section's geometry besides its spots."""
+    from histobench.imaging.statements import stated_scales
+
+    return Question(
+        section=info.section,
+        size=size,
+        grid=raw.grid,
+        guessed=raw.grid_guessed,
+        pitch_um=info.pitch_um,
+        maker_pitch_um=raw.pitch_um,
+        declared=info.um_per_px,
+        factors=raw.factors,
+        stated=stated_scales(files["image"]) if size[0] else (),
+        framed=raw.frame is not None,
+    )
 
 
 def _is_count_row(reason: str) -> bool:
@@ -192,6 +214,8 @@ def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFra
             f"{counts.data[at]:g}, expected a whole number of at least 0; give raw counts, not scaled ones."
         )
     position = spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    if raw.grid in GRIDS and not GRIDS[raw.grid].regular:
+        position[:, :2] = 0.0  # there is no array
     if not np.isfinite(position).all():
         row, column = np.argwhere(~np.isfinite(position))[0]
         raise UserError(
@@ -249,15 +273,18 @@ def _kept_spots(
 
 
 def _frame_check(
-    raw: RawSection, spots: pd.DataFrame, size: tuple[int, int], where: str
+    raw: RawSection, spots: pd.DataFrame, size: tuple[int, int], geometry: Geometry, where: str
 ) -> dict[str, float | str | None]:
     """Compare positions with the frame of the array, to which some cohorts' images are cropped.
 
     A section whose spots lie off the frame is kept and flagged: positions or image may be shifted, and only
-    a look at the spots over the tissue can tell which.
+    a look at the spots over the tissue can tell which. What the gate for geometry notes is flagged too.
     """
+    flags = list(geometry.notes)
+    for note in flags:
+        log.warning("%s: %s; look at the spots over the tissue", where, note)
     if raw.frame is None:
-        return {"frame_offset_px": None, "flag": ""}
+        return {"frame_offset_px": None, "flag": "; ".join(flags)}
     columns, rows = raw.frame
     width, height = size
     offset = frame_offset(
@@ -270,11 +297,11 @@ def _frame_check(
         columns=columns,
         rows=rows,
     )
-    flag = ""
     if offset.pitches > FRAME_TOLERANCE:
         flag = f"off the array frame by {offset.dx:+.0f}, {offset.dy:+.0f} px"
         log.warning("%s: spots are %s; look at them over the tissue", where, flag)
-    return {"frame_offset_px": math.hypot(offset.dx, offset.dy), "flag": flag}
+        flags.append(flag)
+    return {"frame_offset_px": math.hypot(offset.dx, offset.dy), "flag": "; ".join(flags)}
 
 
 def _label_summary(spots: pd.DataFrame) -> dict[str, Any]:
@@ -292,10 +319,9 @@ def _anndata(
     spots: pd.DataFrame,
     genes: pd.DataFrame,
     info: SectionInfo,
-    scale: ScaleFit,
+    geometry: Geometry,
     image: str,
     size: tuple[int, int],
-    grid: str,
 ) -> anndata.AnnData:
     import anndata
     import pandas as pd
@@ -321,7 +347,7 @@ def _anndata(
         var=var,
         obsm={"spatial": obs[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
         uns={
-            "um_per_px": float(scale.um_per_px),
+            "um_per_px": float(geometry.scale.um_per_px),
             "cohort": info.cohort,
             "section": info.section,
             "patient": info.patient,
@@ -329,8 +355,8 @@ def _anndata(
             "image_width": int(size[0]),
             "image_height": int(size[1]),
             "spot_um": float(info.spot_um),
-            "pitch_um": float(info.pitch_um),
-            "grid": grid,
+            "pitch_um": float(geometry.pitch_um),
+            "grid": geometry.grid,
         },
     )
 

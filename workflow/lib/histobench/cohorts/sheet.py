@@ -11,7 +11,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from histobench.errors import UserError
 from histobench.files import path_trouble
 
 REQUIRED = ("section", "patient", "image", "counts", "positions")
-OPTIONAL = ("labels", "um_per_px")
-FILES = ("image", "counts", "positions", "labels")
+OPTIONAL = ("labels", "scalefactors", "um_per_px")
+FILES = ("image", "counts", "positions", "scalefactors", "labels")
 
 LEGACY_ST, VISIUM, ANNDATA = "legacy_st", "visium", "anndata"
 LAYOUTS = (LEGACY_ST, VISIUM, ANNDATA)
 
 MATRIX_FILE = "filtered_feature_bc_matrix.h5"
 POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv")
+SCALE_FILE = "scalefactors_json.json"
 
 _SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]*")
 _PATIENT = re.compile(r"[A-Za-z0-9_-]+")
@@ -91,7 +92,8 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
     ----------
     path
         Tab-separated, with the columns ``section``, ``patient``, ``image``, ``counts``, ``positions`` and
-        optionally ``labels`` and ``um_per_px``; lines that start with ``#`` are comments. Paths are absolute,
+        optionally ``labels``, ``scalefactors`` (Space Ranger's own are found beside the positions) and
+        ``um_per_px``; lines that start with ``#`` are comments. Paths are absolute,
         or relative to the table's folder, or to one of the mirrors. ``image`` may be empty (no image), and so
         may ``positions`` where the counts hold or are beside them (AnnData, Visium folders).
     mirrors
@@ -260,11 +262,14 @@ def _fit_layout(row: dict[str, str], record: dict[str, Any]) -> list[str]:
                 )
             else:
                 record["positions"] = str(place)
+        beside = Path(record.get("positions", folder)).parent / SCALE_FILE
+        if beside.is_file():
+            record.setdefault("scalefactors", str(beside))
     elif layout == LEGACY_ST and "positions" in row and not row["positions"]:
         wrong.append("positions is empty, but a table of counts has none; name the spot file.")
     elif layout == ANNDATA and record.pop("positions", None):
         wrong.append("positions is given, but an AnnData file holds its own; leave it empty.")
-    for kind in ("counts", "image", "labels", "positions"):
+    for kind in ("counts", "image", "labels", "positions", "scalefactors"):
         if kind in record and Path(record[kind]).is_dir():
             wrong.append(f"{kind} names the folder {row[kind]}, expected a file; name the file in it.")
     return wrong
@@ -292,8 +297,32 @@ def _number(value: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def local_sections(path: str | Path, mirrors: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
+def pitch_missing(sheet: Sheet, cohort: Mapping[str, Any], where: str) -> list[str]:
+    """Say that ``pitch_um`` is missing where a section's layout needs it; Visium's is a constant."""
+    legacy = [section for _, section, record in sheet.rows if layout_of(record["counts"]) == LEGACY_ST]
+    if "pitch_um" in cohort or not legacy:
+        return []
+    return [
+        f"{where}: the key `pitch_um` is missing, the distance of neighbouring spots in micrometres, which "
+        f"section {legacy[0]} needs; add it (200 for legacy Spatial Transcriptomics arrays)."
+    ]
+
+
+def local_sections(
+    path: str | Path,
+    mirrors: Sequence[str | Path] = (),
+    *,
+    cohort: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> dict[str, dict[str, Any]]:
     """Read a table whose sections a run uses.
+
+    Parameters
+    ----------
+    path, mirrors
+        See :func:`read_sheet`.
+    cohort, where
+        The cohort's settings, which must hold what the sections need, and their file, for messages.
 
     Raises
     ------
@@ -301,6 +330,8 @@ def local_sections(path: str | Path, mirrors: Sequence[str | Path] = ()) -> dict
         Something is wrong; names the first problem and how many more there are.
     """
     sheet = read_sheet(path, mirrors)
+    if cohort is not None and (missing := pitch_missing(sheet, cohort, where)):
+        raise UserError(missing[0])
     if sheet.problems:
         more = len(sheet.problems) - 1
         hint = (

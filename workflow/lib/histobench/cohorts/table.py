@@ -20,10 +20,12 @@ _FIRST = ("section", "patient", "patient_alias", "n_spots_raw", "n_spots_kept")
 _LAST = (
     "dropped_spots",
     "median_umi",
+    "grid",
     "um_per_px",
     "um_per_px_x",
     "um_per_px_y",
     "scale_residual_px",
+    "rotation_deg",
     "frame_offset_px",
     "flag",
     "image_width",

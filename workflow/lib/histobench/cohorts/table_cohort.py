@@ -13,10 +13,14 @@ import numpy as np
 
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
 from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots, refuse_duplicates
+from histobench.cohorts.scalefactors import anndata_scale_factors
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, layout_of
 from histobench.cohorts.text import require_columns, text_table
 from histobench.cohorts.types import LABEL_SOURCES, RawSection
+from histobench.cohorts.visium import PITCH_UM
+from histobench.cohorts.visium import read_section as read_visium
 from histobench.errors import UserError
+from histobench.imaging.grid import GRIDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
 
 OPTIONS = ("genes", "grid", "label", "label_source", "layer", "normal", "tumour")
 
-# Names of grid positions in AnnData files: this project's own, and scanpy's for Visium (columns first).
-_GRIDS = {"square": ("array_x", "array_y"), "hexagonal": ("array_col", "array_row")}
+# Names of grid positions in AnnData files: this project's own, and scanpy's for Visium (columns first). They
+# are the usual ones of a kind of grid; the positions say whether it is that kind.
+_ARRAYS = {"square": ("array_x", "array_y"), "hexagonal": ("array_col", "array_row")}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -39,7 +44,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     sources = [source for source in LABEL_SOURCES if source != "none"]
     for key, choices in (
         ("genes", ("human", "any")),
-        ("grid", tuple(_GRIDS)),
+        ("grid", tuple(GRIDS)),
         ("label_source", tuple(sources)),
     ):
         if key in options and options[key] not in choices:
@@ -64,9 +69,9 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     options
         ``tumour``, ``normal``: lists of the labels that count as such; ``label_source``: who gave the labels
         ("pathologist" by default); ``genes``: "human" (default) checks the names of genes against the
-        approved symbols, "any" takes them as they are; ``grid``: "square" or "hexagonal", where the layout's
-        own is wrong. For AnnData: ``layer`` with the raw counts (default: X), ``label``, the column of obs
-        with the labels.
+        approved symbols, "any" takes them as they are; ``grid``: a kind of grid (see
+        :mod:`histobench.imaging.grid`), where neither layout nor positions tell the right one. For AnnData:
+        ``layer`` with the raw counts (default: X), ``label``, the column of obs with the labels.
 
     Raises
     ------
@@ -87,12 +92,10 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     elif layout == LEGACY_ST:
         raw = _read_legacy(files)
     else:
-        from histobench.cohorts import visium
-
-        visium_files = {kind: path for kind, path in files.items() if kind in ("counts", "positions")}
-        raw = visium.read_section(section, visium_files, {})
-    if "grid" in options:
-        raw.grid = options["grid"]
+        wanted = ("counts", "positions", "scalefactors")
+        visium_files = {kind: path for kind, path in files.items() if kind in wanted}
+        raw = read_visium(section, visium_files, {})
+    raw.grid, raw.grid_guessed = options.get("grid", raw.grid), "grid" not in options
     if "symbols" in files and options.get("genes", "human") == "human":
         raw.genes = named_genes(raw.genes, files["counts"], files["symbols"])
     if "labels" in files:
@@ -144,12 +147,14 @@ def anndata_parts(
     -------
     counts, spots, grid
         Counts (spots, genes) as stored; ``array_x``, ``array_y``, ``pixel_x``, ``pixel_y`` by spot, float, as
-        they are (missing values included); "square" or "hexagonal".
+        they are (missing values included); the kind of grid that the options name, or that is usual for the
+        names of array columns, "irregular" without any (array positions are then NaN).
 
     Raises
     ------
     UserError
-        The layer, the grid positions or the pixel positions are missing; names all that is.
+        The layer, the pixel positions, or the grid positions that a named grid needs, are missing; names all
+        that is.
     """
     import pandas as pd
 
@@ -158,19 +163,24 @@ def anndata_parts(
     if layer is not None and layer not in adata.layers:
         known = ", ".join(adata.layers) or "none"
         missing.append(f"layers holds no {layer} (known: {known}), which options.layer names")
-    grid = next((name for name, columns in _GRIDS.items() if set(columns) <= set(adata.obs)), None)
-    if grid is None:
+    usual = next((name for name, columns in _ARRAYS.items() if set(columns) <= set(adata.obs)), "irregular")
+    grid = options.get("grid", usual)
+    has_pixels = {"pixel_x", "pixel_y"} <= set(adata.obs) or "spatial" in adata.obsm
+    if usual == "irregular" and not (has_pixels and grid == "irregular"):
         missing.append("obs holds neither array_x, array_y (a square grid) nor array_col, array_row (Visium)")
-    if not {"pixel_x", "pixel_y"} <= set(adata.obs) and "spatial" not in adata.obsm:
+    if not has_pixels:
         missing.append("there is no obsm['spatial'] with pixel positions (x, y), and no obs pixel_x, pixel_y")
-    if missing or grid is None:
+    if missing:
         raise UserError(f"{path}: {'; '.join(missing)}; add what is missing.")
     if {"pixel_x", "pixel_y"} <= set(adata.obs):
         pixels = adata.obs[["pixel_x", "pixel_y"]].to_numpy()
     else:
         pixels = np.asarray(adata.obsm["spatial"])
     try:
-        values = np.column_stack([adata.obs[list(_GRIDS[grid])].to_numpy(), pixels[:, :2]]).astype(np.float64)
+        array: Any = np.full((adata.n_obs, 2), np.nan)
+        if grid != "irregular":
+            array = adata.obs[list(_ARRAYS[usual])].to_numpy()
+        values = np.column_stack([array, pixels[:, :2]]).astype(np.float64)
     except (ValueError, IndexError) as error:
         raise UserError(f"{path}: positions of spots are no numbers ({error}); correct them.") from None
     index = pd.Index(adata.obs_names.astype(str), name="spot")
@@ -203,7 +213,15 @@ def _read_anndata(path: str, options: Mapping[str, Any]) -> RawSection:
         inside = adata.obs["in_tissue"].to_numpy().astype(float) != 0
         dropped["not_in_tissue"] = int((~inside).sum())
         counts, spots = counts[np.flatnonzero(inside)], spots[inside]
-    return RawSection(counts, spots, genes, dropped, grid)
+    return RawSection(
+        counts,
+        spots,
+        genes,
+        dropped,
+        grid,
+        pitch_um=PITCH_UM if "grid" not in options and set(_ARRAYS["hexagonal"]) <= set(adata.obs) else None,
+        factors=anndata_scale_factors(adata.uns, path),
+    )
 
 
 def named_genes(genes: pd.DataFrame, path: str | Path, symbols_path: str | Path) -> pd.DataFrame:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy import sparse
 
+    from histobench.cohorts.scalefactors import ScaleFactors
+
 SPOT_COLUMNS = ("array_x", "array_y", "pixel_x", "pixel_y", "label", "tumour", "label_source")
 """Columns that ``RawSection.spots`` must have, in the order in which they are written."""
 
@@ -44,7 +46,14 @@ class RawSection:
         spots, those that start with ``label_`` rows of an annotation, those that start with ``feature_``
         columns of the counts.
     grid
-        "square", or "hexagonal" where ``array_x`` counts columns in half pitches (Visium).
+        Kind of grid, see :mod:`histobench.imaging.grid`; on an "irregular" one ``array_x`` and ``array_y``
+        may be NaN.
+    grid_guessed
+        Whether the kind is only the usual one of the layout, so that the positions may overrule it.
+    pitch_um
+        Distance of neighbouring spots as the maker of the array says it, where it is a constant (Visium).
+    factors
+        Scale factors that came with the positions.
     frame
         Pitches across and down the image, for images that are cropped to the frame of the array; positions
         are then compared with the frame. None for others.
@@ -55,6 +64,9 @@ class RawSection:
     genes: pd.DataFrame
     dropped: dict[str, int] = field(default_factory=dict)
     grid: str = "square"
+    grid_guessed: bool = False
+    pitch_um: float | None = None
+    factors: ScaleFactors | None = None
     frame: tuple[int, int] | None = None
 
 

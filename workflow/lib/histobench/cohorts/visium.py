@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from histobench.cohorts.archives import unpack_member
 from histobench.cohorts.legacy_st import join_spots, refuse_duplicates
+from histobench.cohorts.scalefactors import ScaleFactors, read_scale_factors
+from histobench.cohorts.sheet import SCALE_FILE
 from histobench.cohorts.text import numbers, read_text, require_columns, text_table
 from histobench.cohorts.types import LABEL_SOURCES, RawSection
 from histobench.errors import UserError
@@ -30,6 +33,9 @@ POSITION_COLUMNS = (
 )
 """Columns of a table of positions, in the order of files without a header (Space Ranger before 2.0)."""
 
+PITCH_UM = 100.0
+"""Distance of neighbouring spots of a Visium array, 6.5 or 11 mm wide."""
+
 POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions_list.txt")
 _GENES = "Gene Expression"
 
@@ -38,7 +44,7 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     """Read one section.
 
     The grid is hexagonal: ``array_x`` counts columns in half pitches. The scale therefore follows from the
-    pitch of 100 µm; ``spot_diameter_fullres`` is not 55 µm but 65 or more, and is not used.
+    pitch of 100 µm; ``spot_diameter_fullres`` is not 55 µm but 65 or more, and only compared with it.
 
     Parameters
     ----------
@@ -46,8 +52,8 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         Name; used in messages, and to pick the section's rows in a table of labels of several sections.
     files
         ``counts``, the filtered feature matrix (HDF5); ``positions``, a table of positions, or ``spatial``,
-        Space Ranger's folder of that name or a tar file of it; optionally ``labels``. Others (``image``) are
-        not used here.
+        Space Ranger's folder of that name or a tar file of it; optionally ``scalefactors`` (in ``spatial``
+        they are found) and ``labels``. Others (``image``) are not used here.
     options
         ``labels``: how a table of labels is read, see :func:`read_labels`.
 
@@ -66,6 +72,11 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         )
     counts, barcodes, genes, n_other = read_matrix(files["counts"])
     positions = read_positions(files["positions"]) if "positions" in files else read_spatial(files["spatial"])
+    factors = None
+    if "scalefactors" in files:
+        factors = read_scale_factors(files["scalefactors"])
+    elif "positions" not in files:
+        factors = spatial_scale_factors(files["spatial"])
     # Spots off the tissue are no loss, unless they have counts after all.
     known = positions["selected"] | positions.index.isin(barcodes)
     counts, spots, dropped = join_spots(counts, barcodes, positions[known])
@@ -81,7 +92,15 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         dropped["label_no_spot"] = int((~label.index.isin(spots.index)).sum())
     source = settings.get("source", "pathologist")
     spots["label_source"] = np.where(spots["label"] != "", source, "none").astype(object)
-    return RawSection(counts=counts, spots=spots, genes=genes, dropped=dropped, grid="hexagonal")
+    return RawSection(
+        counts=counts,
+        spots=spots,
+        genes=genes,
+        dropped=dropped,
+        grid="hexagonal",
+        pitch_um=PITCH_UM,
+        factors=factors,
+    )
 
 
 def _binary(settings: Mapping[str, Any]) -> dict[str, float]:
@@ -148,6 +167,21 @@ def read_spatial(path: str | Path) -> pd.DataFrame:
                 continue
             return read_positions(Path(unpacked, name))
     raise problem or UserError(f"{path}: holds no positions.")
+
+
+def spatial_scale_factors(path: str | Path) -> ScaleFactors | None:
+    """Read the scale factors of a ``spatial`` folder, or of a tar file of one; None if it holds none."""
+    path = Path(path)
+    if path.is_dir():
+        found = [place for place in (path / SCALE_FILE, path / "spatial" / SCALE_FILE) if place.is_file()]
+        return read_scale_factors(found[0]) if found else None
+    with tempfile.TemporaryDirectory() as unpacked:
+        place = Path(unpacked, SCALE_FILE)
+        try:
+            unpack_member(path, SCALE_FILE, place)
+        except UserError:
+            return None
+        return replace(read_scale_factors(place), source=f"{path}!/{SCALE_FILE}")
 
 
 def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataFrame, int]:

@@ -43,13 +43,13 @@ def draw_spots(
     size
         Width and height of the full image in pixels, (0, 0) without one.
     spots
-        ``array_x``, ``array_y`` (grid), ``pixel_x``, ``pixel_y`` (full image).
+        ``array_x``, ``array_y`` (grid; NaN where there is no array), ``pixel_x``, ``pixel_y`` (full image).
     radius_px
         Radius of a spot in pixels of the full image.
     title
         Above the picture.
     staggered
-        Columns of neighbouring rows lie half a pitch apart (a hexagonal array): two make the first one.
+        Columns of neighbouring rows are staggered (a hexagonal array): two make the first one.
     """
     x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
     width, height = size if size[0] else (float(x.max() + radius_px), float(y.max() + radius_px))
@@ -77,7 +77,8 @@ def draw_spots(
         (column, COLUMN, f"first column of the array ({spots['array_x'].min():.0f}): left", 1.6),
     )
     for chosen, colour, label, line in groups:
-        _circles(axes, x[chosen], y[chosen], radius_px, colour, line, label)
+        if label == "spot" or chosen.any():
+            _circles(axes, x[chosen], y[chosen], radius_px, colour, line, label)
     if outside.any() and picture is not None:
         axes.plot(x[outside], y[outside], "x", color="#CC0000", markersize=5, label="outside the image")
     axes.set_xlabel("pixel_x of the image")

@@ -16,12 +16,10 @@ from xml.etree import ElementTree
 
 from histobench.errors import UserError
 from histobench.imaging.headers import JPEG, PNG, image_kind, tiff_errors, unreadable
+from histobench.imaging.scale import PLAUSIBLE_UM
 from histobench.imaging.slides import vendor_format
 
-__all__ = ["PLAUSIBLE_UM", "ScaleStatements", "StatedScale", "scale_statements", "stated_scales", "turned_as"]
-
-#: Micrometres per pixel of an image in which cells can be seen.
-PLAUSIBLE_UM = (0.1, 5.0)
+__all__ = ["ScaleStatements", "StatedScale", "scale_statements", "stated_scales", "turned_as"]
 
 _USUAL_UM = {20.0: 0.5, 40.0: 0.25}
 _UM_PER_INCH = 25400.0
@@ -47,11 +45,16 @@ _TURNED = {
 
 @dataclass(frozen=True)
 class StatedScale:
-    """A scale that a file states, in micrometres per pixel along both axes, and where it says so."""
+    """A scale that a file states, in micrometres per pixel along both axes, and where it says so.
+
+    ``measured`` is whether the place is one where scanners and microscopes write what they measured, not the
+    resolution for print, which editors set.
+    """
 
     um_per_px_x: float
     um_per_px_y: float
     source: str
+    measured: bool = False
 
     @property
     def um_per_px(self) -> float:
@@ -153,11 +156,11 @@ class _Found:
     ignored: list[str] = field(default_factory=list)
     magnification: float | None = None
 
-    def add(self, x: float, y: float, source: str) -> None:
+    def add(self, x: float, y: float, source: str, *, measured: bool = False) -> None:
         """Take a statement, or set it apart where it cannot be the scale of histology."""
         low, high = PLAUSIBLE_UM
         if low <= x <= high and low <= y <= high:  # also not NaN
-            self.scales.append(StatedScale(x, y, source))
+            self.scales.append(StatedScale(x, y, source, measured))
             return
         value = f"{x:.4g}" if x == y or math.isnan(x) else f"{x:.4g} x {y:.4g}"
         self.ignored.append(
@@ -176,7 +179,8 @@ def _read_vendor(path: Path, found: _Found) -> None:
     vendor = properties.get("openslide.vendor", "scanner")
     if any(f"openslide.mpp-{axis}" in properties for axis in "xy"):
         x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
-        found.add(x, y, "MPP of the Aperio header" if vendor == "aperio" else f"pixel size of {vendor}")
+        source = "MPP of the Aperio header" if vendor == "aperio" else f"pixel size of {vendor}"
+        found.add(x, y, source, measured=True)
     elif "aperio.MPP" in properties:
         found.ignored.append(f'MPP of "{properties["aperio.MPP"]}" in the Aperio header, which is no number')
     magnification = _number(properties.get("aperio.AppMag") or properties.get("openslide.objective-power"))
@@ -213,7 +217,7 @@ def _read_ome(xml: str, width: int, height: int, found: _Found) -> None:
                 found.ignored.append(f'OME PhysicalSize{axis} of {value} "{unit}", which is no length')
                 return
             sizes.append(_number(value) * _UM[unit])
-        found.add(sizes[0], sizes[1], "OME PhysicalSizeX and PhysicalSizeY")
+        found.add(sizes[0], sizes[1], "OME PhysicalSizeX and PhysicalSizeY", measured=True)
         return
 
 

@@ -23,9 +23,14 @@ from histobench.errors import UserError
 from histobench.files import read_json
 from histobench.imaging.patches import WHITE_LEVEL, Windows, iter_patches, place_windows
 from histobench.imaging.patchview import PatchView, window_pixels
-from histobench.imaging.scale import DECLARED_TOLERANCE
+from histobench.imaging.scale import (
+    DECLARED_TOLERANCE,
+    LONGEST_MM,
+    PLAUSIBLE_UM,
+    implausible_text,
+    too_long_text,
+)
 from histobench.imaging.slides import Slide, open_slide
-from histobench.imaging.statements import PLAUSIBLE_UM
 from histobench.imaging.thumbnail import thumbnail
 from histobench.methods.contract import Prediction, SectionData
 from histobench.methods.entry import load_method
@@ -41,7 +46,6 @@ if TYPE_CHECKING:
 PITCH_UM = 100.0
 _GRID = "square"  # that is laid over a slide, whatever array the model was trained on
 MAX_WHITE = 0.75  # more than the half of He et al. 2020, which loses pale stroma and fat
-LONGEST_MM = 80.0  # a glass slide is 75 mm long
 LUMINOSITY_PERCENTILE = 95.0
 _LAMP = (200.0, 255.0)  # brightness of glass; where nothing is so bright, there is no glass
 _BLANK = 2.0  # standard deviation of a picture without anything on it, in grey levels
@@ -123,12 +127,8 @@ def slide_um_per_px(slide: Slide, path: str | Path, given: float | None) -> tupl
     said, pixels = scale_statements(path), max(slide.width, slide.height)
     if given is not None:
         scale, source = given, "given"
-        low, high = PLAUSIBLE_UM
-        if not low <= scale <= high:  # also NaN
-            raise UserError(
-                f"{path}: --um-per-px is {scale:g} µm per pixel, which is implausible for histology "
-                f"({low:g} to {high:g}); give the right --um-per-px."
-            )
+        if wrong := implausible_text(scale, *PLAUSIBLE_UM):
+            raise UserError(f"{path}: --um-per-px is {wrong}; give the right --um-per-px.")
         believable = [
             stated
             for stated in said.scales
@@ -143,12 +143,8 @@ def slide_um_per_px(slide: Slide, path: str | Path, given: float | None) -> tupl
             )
     else:
         scale, source = _stated_um_per_px(said, path)
-    longest = pixels * scale / 1000
-    if longest > LONGEST_MM:
-        raise UserError(
-            f"{path}: at {scale:g} µm per pixel ({source}) the image would be {longest:.0f} mm long, more "
-            "than a glass slide; give the right --um-per-px."
-        )
+    if wrong := too_long_text(scale, slide.width, slide.height):
+        raise UserError(f"{path}: {wrong} ({source}); give the right --um-per-px.")
     return scale, source
 
 
