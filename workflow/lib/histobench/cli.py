@@ -38,6 +38,19 @@ def _gdc_manifest(arguments: argparse.Namespace) -> None:
         print(f"left out: {number} files ({reason})")
 
 
+def _lock(arguments: argparse.Namespace) -> int:
+    import datetime
+
+    from histobench.cohorts.publishers import refresh_lock
+
+    found = refresh_lock(arguments.lock, arguments.refresh, datetime.date.today().isoformat())
+    for line in found.told:
+        print(line)
+    for line in found.contradictions:
+        print(f"Problem: {line}; find out which is right, and correct the row.")
+    return 1 if found.contradictions else 0
+
+
 def _check_cohort(arguments: argparse.Namespace) -> int:
     from histobench.cohortcheck import check_cohort
 
@@ -182,6 +195,17 @@ def parser() -> argparse.ArgumentParser:
     manifest.add_argument("--project", default="TCGA-BRCA", help="project of the GDC (default: %(default)s)")
     manifest.add_argument("--patients", type=int, help="only the first so many patients")
     manifest.set_defaults(run=_gdc_manifest)
+    lock = commands.add_parser(
+        "lock", help="ask publishers what they state of their files, and write it into the data lock"
+    )
+    lock.add_argument(
+        "--refresh", required=True, metavar="SOURCE", help="source of the lock whose rows are asked for"
+    )
+    lock.add_argument(
+        "--lock", type=Path, default=PROJECT / "resources" / "data_lock.tsv", metavar="FILE",
+        help="the data lock (default: resources/data_lock.tsv of this checkout)",
+    )  # fmt: skip
+    lock.set_defaults(run=_lock)
     return main
 
 

@@ -1,4 +1,7 @@
-"""Fetching raw files: from a mirror folder or the web, verified before they get their name."""
+"""Fetching raw files: from a mirror folder or the web, verified before they get their name.
+
+Where the data lock knows no checksum, the publisher is asked for one before anything is trusted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from histobench.cohorts.lock import UNKNOWN, split_checksum
-from histobench.cohorts.transfer import Patience, Problem, Wanted, fetch, verify
+from histobench.cohorts.publishers import Publishers, Silence, is_collection
+from histobench.cohorts.transfer import Patience, Problem, Wanted, assemble, fetch, verify
 from histobench.errors import UserError
 from histobench.files import atomic_path, explain_storage_error, sha256
 
@@ -51,13 +55,15 @@ def download(
     mirrors: Sequence[str | Path] = (),
     source: str = "SOURCE",
     patience: Patience | None = None,
+    publishers: Publishers | None = None,
 ) -> None:
     """Bring a verified file to ``destination``: keep what is there, else copy a mirror's, else download.
 
     A download grows in ``destination.part``, continues there after an interruption, and is renamed only
     when its size and checksum are right. Proxies are taken from the usual environment variables. If the
-    checksum is "unknown", the one of the first download is recorded in ``destination.sha256`` and demanded
-    ever after.
+    checksum is "unknown", what the publisher states of the addresses is demanded instead; where nobody states
+    anything, one line says so. The checksum of the first download is recorded in ``destination.sha256`` and
+    demanded ever after.
 
     Parameters
     ----------
@@ -67,6 +73,8 @@ def download(
         Paths where a local copy of the file may lie; they are tried before the addresses.
     source
         Name of the source, for the advice in messages.
+    patience, publishers
+        How long to wait for servers, and whom to ask what they state; the usual ones if None.
 
     Raises
     ------
@@ -75,13 +83,16 @@ def download(
     """
     wanted = Wanted(Path(destination), checksum.lower(), size)
     split_checksum(wanted.checksum)
+    locked = wanted.checksum
     if wanted.checksum == UNKNOWN and wanted.record.is_file():
-        wanted = replace(wanted, checksum=wanted.record.read_text(encoding="utf-8").split()[0])
+        wanted = replace(wanted, checksum=_recorded(wanted))
     problems: list[Problem] = []
     if wanted.destination.is_dir():
         raise explain_storage_error(IsADirectoryError(errno.EISDIR, ""), wanted.destination)
     try:
         wanted.destination.parent.mkdir(parents=True, exist_ok=True)
+        if wanted.checksum == UNKNOWN:
+            wanted = _as_stated(wanted, urls, publishers or Publishers())
         if not (_is_there(wanted) or _from_mirrors(wanted, mirrors, problems)):
             _from_web(wanted, urls, patience or Patience(), problems)
     except OSError as error:
@@ -89,11 +100,56 @@ def download(
     if not wanted.destination.is_file():
         _give_up(wanted, mirrors, source, problems)
     wanted.discard_part()
-    if wanted.checksum == UNKNOWN:
+    if locked == UNKNOWN and not wanted.record.is_file():
         found = sha256(wanted.destination)
         with atomic_path(wanted.record) as temporary:
             temporary.write_text(f"{found}  {wanted.destination.name}\n", encoding="utf-8")
         log.info("%s: recorded its sha256, %s", wanted.destination, found)
+
+
+def _recorded(wanted: Wanted) -> str:
+    """Return the checksum of the first download of a file."""
+    told = wanted.record.read_bytes().decode("ascii", "replace").split()
+    try:
+        split_checksum(told[0])
+    except (IndexError, ValueError):
+        raise UserError(
+            f"{wanted.record}: holds no sha256 checksum; delete it and {wanted.destination.name} and run "
+            "again to fetch the file anew."
+        ) from None
+    return told[0]
+
+
+def _as_stated(wanted: Wanted, urls: Sequence[str], publishers: Publishers) -> Wanted:
+    """Demand what publishers state of a file that the lock does not know; say so where nobody states it."""
+    reasons: list[str] = []
+    for url in urls:
+        try:
+            if members := publishers.files(url):
+                log.info("%s: its publisher states the sha256 of each of its files", wanted.destination)
+                return replace(wanted, members=members)
+        except Silence as silence:
+            reasons.append(str(silence))
+    for url in urls:
+        try:
+            stated = publishers.states(url)
+        except Silence as silence:
+            reasons.append(str(silence))
+            continue
+        if stated is None:
+            continue
+        if wanted.size is None:
+            wanted = replace(wanted, size=stated.size)
+        if stated.checksum != UNKNOWN:
+            log.info("%s: %s states %s", wanted.destination, stated.who, stated.checksum)
+            return replace(wanted, checksum=stated.checksum)
+        reasons.append(f"{stated.who} states the size alone")
+    log.warning(
+        "%s: no publisher states its checksum (%s), so the one that is recorded now is trusted from now on",
+        wanted.destination,
+        "; ".join(dict.fromkeys(reasons)) or "none of its addresses is of one that does",
+    )
+    return wanted
 
 
 def _is_there(wanted: Wanted) -> bool:
@@ -138,7 +194,12 @@ def _from_web(wanted: Wanted, urls: Sequence[str], patience: Patience, problems:
         session.headers["User-Agent"] = "histobench"
         for url in urls:
             try:
-                fetch(session, url, wanted, patience)
+                if is_collection(url):
+                    if not wanted.members:
+                        raise Problem("it does not tell its files", unreachable=True)
+                    assemble(session, wanted, patience)
+                else:
+                    fetch(session, url, wanted, patience)
             except Problem as problem:
                 log.warning("%s: %s", url, problem)
                 problems.append(problem.at(url))

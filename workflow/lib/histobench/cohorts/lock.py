@@ -15,6 +15,8 @@ from pathlib import Path
 from histobench.errors import UserError
 
 COLUMNS = ("source", "file", "urls", "size", "sha256", "licence", "citation")
+STATED = "stated"
+"""Last column, which may be left out: who states size and checksum, and when that was asked."""
 UNKNOWN = "unknown"
 _CHUNK = 1 << 20
 _KINDS = {"sha256": 64, "md5": 32, "git": 40}
@@ -37,6 +39,8 @@ class LockedFile:
         identifies the content like a checksum), or ``unknown``.
     licence, citation
         Of the data.
+    stated
+        Who states size and checksum, and when that was asked; or who would be asked.
     """
 
     source: str
@@ -46,6 +50,7 @@ class LockedFile:
     checksum: str
     licence: str
     citation: str
+    stated: str = ""
 
 
 def load_lock(path: str | Path) -> dict[tuple[str, str], LockedFile]:
@@ -62,7 +67,7 @@ def load_lock(path: str | Path) -> dict[tuple[str, str], LockedFile]:
             rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except FileNotFoundError:
         raise UserError(f"{path}: the data lock is missing; restore it from the repository.") from None
-    if not rows or tuple(rows[0]) != COLUMNS:
+    if not rows or tuple(rows[0]) not in (COLUMNS, (*COLUMNS, STATED)):
         raise UserError(f"{path}: line 1 must hold the columns {', '.join(COLUMNS)}, separated by tabs.")
     lock: dict[tuple[str, str], LockedFile] = {}
     for line, fields in enumerate(rows[1:], start=2):
@@ -79,12 +84,12 @@ def load_lock(path: str | Path) -> dict[tuple[str, str], LockedFile]:
 
 
 def _entry(fields: list[str], place: str) -> LockedFile:
-    if len(fields) != len(COLUMNS):
+    if len(fields) not in (len(COLUMNS), len(COLUMNS) + 1):
         raise UserError(
             f"{place} has {len(fields)} fields, expected {len(COLUMNS)} separated by tabs "
             f"({', '.join(COLUMNS)})."
         )
-    row = dict(zip(COLUMNS, (field.strip() for field in fields), strict=True))
+    row = dict(zip((*COLUMNS, STATED), (field.strip() for field in [*fields, ""]), strict=False))
     relative = Path(row["file"])
     if not row["source"] or not row["file"] or relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{place}: source and file must be given, and file be a path inside the source.")
@@ -103,7 +108,9 @@ def _entry(fields: list[str], place: str) -> LockedFile:
             f'md5: and 32, git: and 40, or "{UNKNOWN}".'
         ) from None
     size = None if row["size"] == UNKNOWN else int(row["size"])
-    return LockedFile(row["source"], row["file"], urls, size, checksum, row["licence"], row["citation"])
+    return LockedFile(
+        row["source"], row["file"], urls, size, checksum, row["licence"], row["citation"], row[STATED]
+    )
 
 
 def split_checksum(checksum: str) -> tuple[str, str]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from histobench.cohorts.archives import open_archive
 from histobench.cohorts.lock import UNKNOWN, checksum_of, split_checksum
 from histobench.cohorts.sniff import HEAD_BYTES, unexpected_content
+from histobench.errors import UserError
 
 if TYPE_CHECKING:
     import requests
+
+    from histobench.cohorts.publishers import ListedFile
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +58,15 @@ class Patience:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a file must be: ``checksum`` as in the data lock, ``size`` in bytes or None."""
+    """What a file must be: ``checksum`` as in the data lock, ``size`` in bytes or None.
+
+    ``members`` are the files that an archive must hold, where its publisher states theirs and not its own.
+    """
 
     destination: Path
     checksum: str = UNKNOWN
     size: int | None = None
+    members: tuple[ListedFile, ...] = ()
 
     @property
     def part(self) -> Path:
@@ -67,6 +77,11 @@ class Wanted:
     def part_tag(self) -> Path:
         """Where the address and the version (ETag or date) of the partial file are noted."""
         return self.destination.with_name(self.destination.name + ".part.tag")
+
+    @property
+    def pieces(self) -> Path:
+        """Where the files of an archive are kept until it can be packed."""
+        return self.destination.with_name(self.destination.name + ".pieces")
 
     def discard_part(self) -> None:
         """Forget what was fetched so far."""
@@ -120,12 +135,74 @@ def verify(path: Path, wanted: Wanted) -> None:
     size = path.stat().st_size
     if wanted.size is not None and size != wanted.size:
         raise Problem(f"it has {size} bytes, expected {wanted.size}", differs=True)
+    if wanted.members:
+        _verify_members(path, wanted.members)
     kind, digits = split_checksum(wanted.checksum)
     if kind == UNKNOWN:
         return
     found = checksum_of(path, kind).removeprefix(f"{kind}:")
     if found != digits:
         raise Problem(f"its {kind} checksum is {found}, expected {digits}", differs=True)
+
+
+def _verify_members(path: Path, members: Sequence[ListedFile]) -> None:
+    """Raise a problem unless an archive holds exactly the listed files."""
+    try:
+        with open_archive(path) as packed:
+            names = {PurePosixPath(name).name: name for name in packed.names}
+            listed = {member.name for member in members}
+            lacking, surplus = sorted(listed - set(names)), sorted(set(names) - listed)
+            if lacking or surplus or len(names) < len(packed.names):
+                what = f"lacks {lacking[0]}" if lacking else f"also holds {(surplus or ['a file twice'])[0]}"
+                raise Problem(f"its publisher lists {len(listed)} files, but it {what}", differs=True)
+            for member in members:
+                digest, size = hashlib.sha256(), 0
+                for chunk in packed.chunks(names[member.name]):
+                    digest.update(chunk)
+                    size += len(chunk)
+                if size != member.size or digest.hexdigest() != member.sha256:
+                    raise Problem(
+                        f"its {member.name} has {size} bytes and the sha256 checksum {digest.hexdigest()}, "
+                        f"expected {member.size} and {member.sha256}",
+                        differs=True,
+                    )
+    except UserError as error:
+        raise Problem(f"it is no intact archive ({error})", differs=True) from error
+
+
+def assemble(session: requests.Session, wanted: Wanted, patience: Patience) -> None:
+    """Fetch the files of an archive one by one, each verified, and pack them in ``wanted.part``.
+
+    What has arrived stays in a folder beside it until all has, so that an interruption costs one file. The
+    archive depends on the files only: in the order of their names, not compressed, without times.
+    """
+    wanted.pieces.mkdir(parents=True, exist_ok=True)
+    needed = 2 * sum(member.size for member in wanted.members)
+    free = shutil.disk_usage(wanted.pieces).free + sum(_size(path) for path in wanted.pieces.iterdir())
+    if free < needed:
+        raise Problem(f"it needs {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free", no_room=True)
+    members = sorted(wanted.members, key=lambda member: member.name)
+    for number, member in enumerate(members, start=1):
+        piece = Wanted(wanted.pieces / member.name, member.sha256, member.size)
+        if _size(piece.destination) == member.size and checksum_of(piece.destination) == member.sha256:
+            continue
+        try:
+            fetch(session, member.url, piece, patience)
+        except Problem as problem:
+            raise problem.at(member.name) from problem
+        piece.part.replace(piece.destination)
+        piece.discard_part()
+        log.info("%s: file %d of %d, %s", wanted.destination.name, number, len(members), member.name)
+    with zipfile.ZipFile(wanted.part, "w", zipfile.ZIP_STORED) as packed:
+        for member in members:
+            entry = zipfile.ZipInfo(member.name)  # without a time of its own: 1 January 1980
+            with (
+                (wanted.pieces / member.name).open("rb") as source,
+                packed.open(entry, "w", force_zip64=True) as target,
+            ):
+                shutil.copyfileobj(source, target, _CHUNK)
+    verify(wanted.part, wanted)
+    shutil.rmtree(wanted.pieces)
 
 
 def fetch(session: requests.Session, url: str, wanted: Wanted, patience: Patience) -> None:
