@@ -205,8 +205,8 @@ class Refreshed:
 def refresh_lock(path: str | Path, source: str, day: str, publishers: Publishers | None = None) -> Refreshed:
     """Ask the publishers what they state of a source's files, and write it into the data lock.
 
-    Only "unknown" cells are filled, with the day in the last column. A cell that a publisher contradicts stays
-    as it is: somebody has to find out who is right. All other rows stay the same to the byte.
+    Only "unknown" cells are filled, with the day in the last column. A cell that a publisher contradicts
+    stays as it is: somebody has to find out who is right. All other rows stay the same to the byte.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ class Checkpoint:
         with atomic_path(self.path) as temporary, temporary.open("wb") as stream:
             # in the file and not beside it: two files would not be replaced at one moment
             hashing = _Hashing(stream)
-            torch.save({"identity": self.identity, "state": state}, hashing)
+            torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", hashing))
             stream.write(hashing.digest.hexdigest().encode() + b"\n")
         self._last = time.monotonic()
 
