@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; that is no property of the code.
+settings.register_profile("histobench", deadline=None)
+settings.load_profile("histobench")
 
 PROJECT = Path(__file__).resolve().parent.parent
 

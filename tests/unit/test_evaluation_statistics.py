@@ -341,3 +341,17 @@ def test_shared_training_widens_the_binomial_test():
     assert seen > 2 * binomial_p(np.array([18]), 23)[0]
     assert shared_binomial_p(np.array([18]), 23, rho)[0] == pytest.approx(seen, abs=4 * np.sqrt(seen / draws))
     assert "0.045" in dependence_note(rho) and "agree" in dependence_note(0.0)
+
+
+def test_the_interval_is_that_of_95_percent():
+    """Against scipy's percentile bootstrap over patients, whose level is given to it."""
+    rng = np.random.default_rng(0)
+    r = rng.normal(0.2, 0.1, (12, 30)) + rng.normal(0, 0.1, (12, 1))
+    low, high = bootstrap_interval(r, n=20_000, seed=1)
+    expected = stats.bootstrap(
+        (r.mean(axis=1),), np.mean, n_resamples=20_000, confidence_level=0.95, method="percentile", rng=2
+    ).confidence_interval
+    assert low == pytest.approx(expected.low, abs=0.002)
+    assert high == pytest.approx(expected.high, abs=0.002)
+    narrow = bootstrap_interval(r, n=20_000, seed=1, alpha=0.10)
+    assert narrow[0] - low > 0.004 and high - narrow[1] > 0.004  # another level would be seen

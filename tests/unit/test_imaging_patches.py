@@ -26,6 +26,7 @@ from histobench.imaging.patches import (
     white_fraction,
     write_patches,
 )
+from histobench.imaging.patchview import window_pixels
 from histobench.imaging.slides import ArraySlide
 from histobench.imaging.stain import StainFit, fit_stain, normalise, stain_map, write_stain
 
@@ -306,3 +307,12 @@ def test_unusable_arrays_are_one_sentence(content, message, tmp_path):
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         load_patches(path)
+
+
+@pytest.mark.parametrize(
+    ("um", "um_per_px", "pixels"),
+    [(154.0, 2.4, 64), (151.0, 2.4, 63), (150.0, 2.4, 62), (112.0, 0.688, 163), (100.0, 0.7, 143)],
+)
+def test_a_window_in_micrometres_is_the_nearest_number_of_pixels(um, um_per_px, pixels):
+    """64.17, 62.92, 62.5 (to the even one), 162.8 and 142.9 pixels."""
+    assert window_pixels({"um": um}, um_per_px, 256, "patches.npy") == pixels

@@ -425,3 +425,39 @@ def test_a_method_killed_five_times_ends_with_the_model_of_an_undisturbed_one(tm
     times = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(history.drop(columns=times), again.drop(columns=times))
     assert not (folders[1] / "model/.checkpoints").exists()
+
+
+def test_genes_that_a_section_does_not_measure_leave_prediction_truth_and_counts_alike(study: Study) -> None:
+    study.train()
+    whole = anndata.read_h5ad(study.predict() / "B1.h5ad")
+    shutil.rmtree(study.folder / "predictions")
+    measured = ["G10", "G7"]  # two of three, in another order than the panel's
+    pd.DataFrame({"gene": measured, "rank": 1}).to_csv(study.folder / "measured.tsv", sep="\t", index=False)
+    part = anndata.read_h5ad(study.predict(measured_tsv=study.folder / "measured.tsv") / "B1.h5ad")
+    assert list(part.var_names) == measured
+    np.testing.assert_array_equal(part.X, whole[:, measured].X)
+    for layer in ("truth", "counts"):
+        values, expected = part.layers[layer], whole[:, measured].layers[layer]
+        values, expected = (v.toarray() if sparse.issparse(v) else v for v in (values, expected))
+        np.testing.assert_array_equal(values, expected)
+    wanted = study.counts["B1"][:, [GENES.index(gene) for gene in measured]]
+    counts = part.layers["counts"]
+    np.testing.assert_array_equal(counts.toarray() if sparse.issparse(counts) else counts, wanted)
+
+
+def test_the_configured_seed_reaches_the_training(study: Study) -> None:
+    """Also the first one: a run with `seeds: [7]` is not one with `seeds: [0]`."""
+    changes = {"entry": "histobench.methods.random_network:RandomNetwork", "needs": {"patches": True},
+               "params": {"architecture": "small_cnn", "input_px": None}}  # fmt: skip
+    found = {}
+    for seed in (0, 7, 0):
+        model = study.train(**changes, seed=seed)
+        facts = json.loads((model / "run.json").read_text())
+        found.setdefault(seed, []).append((facts["seed_derived"], anndata.read_h5ad(
+            study.predict(**changes, seed=seed) / "B1.h5ad").X))  # fmt: skip
+        shutil.rmtree(study.folder / "predictions")
+        shutil.rmtree(study.folder / "model")
+    (first, again), (other,) = found[0], found[7]
+    assert first[0] == again[0] != other[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    assert np.abs(first[1] - other[1]).max() > 1e-4
