@@ -15,7 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
-from histobench.evaluation.metrics import METRICS, MOMENTS, gene_metrics, gene_moments
+from histobench.evaluation.metrics import METRICS, MOMENTS, PATTERNS, gene_metrics, gene_moments
 from histobench.evaluation.spatial import SPATIAL_METRICS, spatial_metrics
 from histobench.expression.transforms import log_depth
 
@@ -67,7 +67,7 @@ def test_relative_error_spread_and_divergence_equal_sklearn_and_scipy():
             assert ours["js_divergence"][g] == pytest.approx(expected, abs=1e-6)
     assert (gene_metrics(truth, truth)["js_divergence"][:1] == 0).all()
     disjoint = np.array([[1, 0], [0, 1.0]])
-    assert gene_metrics(disjoint, 1 - disjoint)["js_divergence"] == pytest.approx([1, 1])
+    assert gene_metrics(disjoint, 1 - disjoint, least_spots=0)["js_divergence"] == pytest.approx([1, 1])
 
 
 def test_moments_are_those_of_all_metrics():
@@ -149,7 +149,7 @@ awkward = arrays(
 @given(awkward, st.integers(0, 2**31 - 1))
 def test_awkward_values_agree_with_scipy_or_are_undefined(truth, seed):
     prediction = np.random.default_rng(seed).choice([0.0, 1.0, -2.0, 0.5], truth.shape).astype(np.float32)
-    ours = gene_metrics(truth, prediction)
+    ours = gene_metrics(truth, prediction, least_spots=0)
     for g in range(truth.shape[1]):
         y, f = truth[:, g].astype(float), prediction[:, g].astype(float)
         if np.ptp(y) <= 1e-6 * np.abs(y).max():
@@ -163,6 +163,28 @@ def test_awkward_values_agree_with_scipy_or_are_undefined(truth, seed):
             if len(y) >= 4:
                 assert ours["auroc_quartiles"][g] == pytest.approx(brute_force_auroc(y, f))
         assert np.isfinite(ours["rmse"][g]) and np.isfinite(ours["mae"][g])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_a_few_spots_have_errors_and_means_but_no_pattern(n):
+    rng = np.random.default_rng(n)
+    truth, prediction = rng.normal(size=(2, n, 5)).astype(np.float32)
+    total = rng.integers(50, 500, n)
+    for found in (
+        gene_metrics(truth, prediction, total_counts=total, smoothed_truth=truth),
+        gene_moments(truth, prediction),
+    ):
+        for name, values in found.items():
+            assert np.isnan(values).all() == (name in PATTERNS), name
+    enough = gene_metrics(truth, prediction, least_spots=n)["pearson"]
+    np.testing.assert_array_equal(np.isfinite(enough), np.full(5, n > 1))
+
+
+def test_ten_spots_are_enough():
+    truth, prediction = np.random.default_rng(0).normal(size=(2, 10, 5)).astype(np.float32)
+    found = gene_metrics(truth, prediction)["pearson"]
+    expected = [stats.pearsonr(truth[:, g], prediction[:, g]).statistic for g in range(5)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_constant_up_to_rounding_is_constant():

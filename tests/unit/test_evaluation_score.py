@@ -10,7 +10,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from histobench.errors import UserError
-from histobench.evaluation.metrics import METRICS
+from histobench.evaluation.metrics import METRICS, PATTERNS
+from histobench.evaluation.results import read_scores
 from histobench.evaluation.score import POOLED, SPOT_COLUMNS, write_metrics
 from histobench.evaluation.spatial import SPATIAL_METRICS
 from histobench.expression.transforms import transform_counts
@@ -92,6 +93,76 @@ def test_section_and_pooled_patient_correlations_are_those_of_scipy(scored):
         expected = stats.pearsonr(*both).statistic
         assert value(table, POOLED, gene, "pearson", "P1") == pytest.approx(expected, abs=1e-6)
     assert table[(table.section == POOLED) & (table.patient == "P1")].n_spots.eq(60).all()
+
+
+def test_a_section_of_few_spots_has_no_pattern_but_counts_when_pooled(tmp_path):
+    """As many rows say nothing as there are metrics of patterns; the pooled patient is that of all spots."""
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    large = prediction_file(folder, "P1a", "P1", seed=1, tumour=True)
+    small = prediction_file(folder, "P1b", "P1", seed=2, n=4, tumour=True)
+    prediction_file(folder, "P2a", "P2", seed=3, n=2)
+    write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
+    table = pd.read_parquet(tmp_path / "m.parquet")
+    for section in ("P1b", "P2a"):
+        own = table[table.section == section]
+        patterns = own[own.metric.isin([*PATTERNS, *SPATIAL_METRICS])]
+        assert (
+            len(patterns) == len(GENES) * len({*PATTERNS, *SPATIAL_METRICS}) and patterns.value.isna().all()
+        )
+        assert own[own.metric.isin(["rmse", "mae", "mean_truth", "sd_prediction"])].value.notna().all()
+        assert not own.metric.str.contains("colocation|purity|importance|auroc$").any()
+    of_patient = table[(table.section == POOLED) & (table.patient == "P2")]
+    assert of_patient[of_patient.metric == "pearson"].value.isna().all()
+    assert not table[table.section == "P1a"].metric.str.contains("covariance$").any()
+    scores = read_scores([tmp_path / "m.parquet"])
+    assert scores.too_few_spots.sum(axis=1).tolist() == [0, len(GENES), len(GENES)]
+    pooled, alone = scores.pooled_by_patient(), scores.per_patient(scores["pearson"])
+    for g, gene in enumerate(GENES[:2]):
+        truth = np.concatenate([data.layers["truth"][:, g] for data in (large, small)])
+        predicted = np.concatenate([data.X[:, g] for data in (large, small)])
+        expected = stats.pearsonr(truth, predicted).statistic
+        column = scores.genes.index(gene)
+        assert pooled[0, column] == pytest.approx(expected, abs=1e-5)
+        assert alone[0, column] == value(table, "P1a", gene, "pearson")
+    assert np.isnan(pooled[1]).all() and np.isnan(alone[1]).all()
+
+
+def test_a_subset_of_few_spots_has_no_correlation_of_its_own(tmp_path):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    for name, seed in (("P1a", 1), ("P1b", 2)):
+        data = prediction_file(folder, name, "P1", seed=seed, n=40)
+        number = 3 if name == "P1a" else 15
+        data.obs["tumour"] = np.where(np.arange(40) < number, 1.0, 0.0).astype(np.float32)
+        data.write_h5ad(folder / f"{name}.h5ad")
+    write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet")
+    table = pd.read_parquet(tmp_path / "m.parquet")
+    of = {s: table[(table.section == s) & (table.metric == "pearson@tumour")] for s in ("P1a", "P1b")}
+    assert of["P1a"].value.isna().all() and of["P1a"].n_spots.eq(3).all()
+    assert of["P1b"].value.notna().any()
+    scores = read_scores([tmp_path / "m.parquet"], "tumour")
+    data = [anndata.read_h5ad(folder / f"{name}.h5ad") for name in ("P1a", "P1b")]
+    chosen = [np.flatnonzero(d.obs["tumour"] == 1) for d in data]
+    truth, predicted = (
+        np.concatenate([values(d)[rows, 0] for d, rows in zip(data, chosen, strict=True)])
+        for values in (lambda d: d.layers["truth"], lambda d: d.X)
+    )
+    expected = stats.pearsonr(truth, predicted).statistic
+    assert scores.pooled_by_patient()[0, scores.genes.index(GENES[0])] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_least_number_of_spots_can_be_set(tmp_path):
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    prediction_file(folder, "P1a", "P1", seed=1, n=12)
+    for least, defined in ((5, True), (12, True), (13, False)):
+        write_metrics(folder, tmp_path / "m.parquet", tmp_path / "s.parquet", least_spots=least)
+        table = pd.read_parquet(tmp_path / "m.parquet")
+        for section in ("P1a", POOLED):
+            assert np.isfinite(value(table, section, GENES[0], "pearson")) == defined
+        scores = read_scores([tmp_path / "m.parquet"], least_spots=least)
+        assert np.isfinite(scores.pooled()[scores.genes.index(GENES[0])]) == defined
 
 
 def test_smoothing_averages_raw_counts_before_the_transform(scored):

@@ -99,7 +99,7 @@ def test_awkward_genes_and_sections():
     none = spatial_metrics(truth[:0], prediction[:0], x[:0], y[:0])
     for result in (one, none):
         assert all(np.isnan(values).all() and len(values) == 4 for values in result.values())
-    lonely = spatial_metrics(truth[:5], prediction[:5], np.arange(5) * 3.0, np.zeros(5))
+    lonely = spatial_metrics(truth[:5], prediction[:5], np.arange(5) * 3.0, np.zeros(5), least_spots=0)
     assert np.isnan(lonely["moran_truth"]).all() and np.isfinite(lonely["ssim"][3])
     scattered = spatial_metrics(truth, prediction, 1000 * x, 1000 * y)
     assert np.isnan(scattered["ssim"]).all(), "positions that are no grid have no map"
@@ -208,7 +208,9 @@ def test_few_spots_and_spots_at_one_place_are_no_error_on_any_grid(grid):
     values = np.array([[1.0, 2.0], [3.0, 1.0], [2.0, 2.0]], np.float32)
     for x, y in (([4, 4, 4], [4, 4, 4]), ([4, 6, 5], [4, 4, 5]), ([0, 50, 500], [0, 50, 100])):
         for n in (1, 2, 3):
-            found = spatial_metrics(values[:n], values[:n], np.array(x[:n]), np.array(y[:n]), grid=grid)
+            found = spatial_metrics(
+                values[:n], values[:n], np.array(x[:n]), np.array(y[:n]), grid=grid, least_spots=0
+            )
             assert all(len(each) == 2 for each in found.values())
 
 

@@ -18,6 +18,8 @@ from histobench.evaluation.score import ScoredSection, score_and_describe
 from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
 from histobench.evaluation.tables import write_tables
 from histobench.files import read_table, write_json, write_table
+from histobench.report.experiment import _few_spots
+from histobench.report.tables import Loaded
 
 PATIENTS = {"A": ["A1", "A2"], "B": ["B1"], "C": ["C1", "C2", "C3"], "D": ["D1"], "E": ["E1"], "F": ["F1"]}
 GENES = [f"PLANT{i}" for i in range(6)] + [f"NULL{i}" for i in range(12)]
@@ -431,6 +433,46 @@ def test_missing_results_are_listed_and_the_rest_is_still_tabulated(files, tmp_p
     board = pd.read_csv(tmp_path / "leaderboard.tsv", sep="\t")
     assert set(board["method"]) == {"good", "constant"} and board["ceiling_fraction"].isna().all()
     assert pd.read_csv(tmp_path / "planted.tsv", sep="\t").empty
+
+
+def first_spots(section, n):
+    """The section as if quality control had left its first ``n`` spots."""
+    own = {
+        name: value[:n] if isinstance(value, np.ndarray) else value for name, value in vars(section).items()
+    }
+    return ScoredSection(**own)
+
+
+def test_a_section_of_two_spots_weighs_nothing_and_is_counted(tmp_path):
+    """r would be 1 or -1 for every gene there, with the weight of a section of hundreds of spots."""
+    boards, metrics = {}, {}
+    for name in ("with", "without"):
+        for patient, sections in {"B": ["B1"], "C": ["C1", "C2"], "D": ["D1"]}.items():
+            found = [scored("good", section, patient, 0) for section in sections]
+            if patient == "C":
+                found = [found[0], first_spots(found[1], 2)] if name == "with" else found[:1]
+            path = tmp_path / name / f"{patient}.parquet"
+            write_table(score_and_describe(found)[0], path)
+            metrics.setdefault(name, []).append(path)
+        write_tables(experiment="test", metrics={"good": metrics[name]}, runs={}, ceilings=[],
+                     families={"good": "deep"}, output_folder=tmp_path / name, n_bootstrap=20)  # fmt: skip
+        boards[name] = read_table(tmp_path / name / "leaderboard.tsv").iloc[0]
+    for column in ("pearson", "pearson_low", "pearson_high", "spearman", "n_positive"):
+        assert boards["with"][column] == boards["without"][column], column
+    assert boards["with"]["n_undefined"] == boards["without"]["n_undefined"] + 17
+    sections = read_table(tmp_path / "with" / "sections.tsv").set_index("section")
+    assert sections.loc["C2", ["n_spots", "n_genes", "n_too_few_spots", "n_constant_truth"]].tolist() == [
+        2,
+        0,
+        17,
+        0,
+    ]
+    assert sections.drop("C2")["n_too_few_spots"].eq(0).all() and np.isnan(sections.loc["C2", "pearson"])
+    patients = read_table(tmp_path / "with" / "patients.tsv").set_index("patient")
+    assert patients.loc["C", "n_sections"] == 2 and np.isfinite(patients.loc["C", "pearson"])
+    warning = _few_spots(Loaded(sections.reset_index()))
+    assert "C2 (2 spots)" in warning and "C1" not in warning
+    assert _few_spots(Loaded(read_table(tmp_path / "without" / "sections.tsv"))) == ""
 
 
 def test_no_result_at_all_gives_empty_tables_with_headers(tmp_path):

@@ -19,6 +19,7 @@ rule score_method:
         mem_mb=growing(3000),
         runtime=growing(30),
     params:
+        settings=lambda wildcards: experiment_of(wildcards)["statistics"],
         code=code_hash("scripts/score_method.py"),
     script:
         "../scripts/score_method.py"

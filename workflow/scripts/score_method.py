@@ -4,4 +4,9 @@ from histobench.evaluation.score import score_method
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
-    score_method(snakemake.input, snakemake.output.metrics, snakemake.output.spots)
+    score_method(
+        snakemake.input,
+        snakemake.output.metrics,
+        snakemake.output.spots,
+        **snakemake.params.settings,
+    )

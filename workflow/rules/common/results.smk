@@ -27,7 +27,11 @@ def ceiling_input(wildcards):
 
 def ceiling_settings(wildcards):
     experiment = experiment_of(wildcards)
-    return {"seed": min(experiment["seeds"]), "transform": experiment["transform"]}
+    return {
+        "seed": min(experiment["seeds"]),
+        "transform": experiment["transform"],
+        **experiment["statistics"],
+    }
 
 
 TABLES = [
@@ -140,4 +144,5 @@ def table_settings(wildcards):
         },
         "folds": list(experiment["folds"]["made"]),
         "transform": experiment["transform"],
+        **experiment["statistics"],
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histobench.errors import UserError
-from histobench.evaluation.metrics import gene_metrics
+from histobench.evaluation.metrics import LEAST_SPOTS, gene_metrics
 from histobench.evaluation.score import COLUMNS, POOLED
 from histobench.expression.thinning import split_counts
 from histobench.expression.transforms import transform_counts
@@ -56,6 +56,7 @@ def noise_ceiling(
     n_genes: int,
     seed: int = 0,
     n_thinnings: int = N_THINNINGS,
+    least_spots: int = LEAST_SPOTS,
 ) -> pd.DataFrame:
     """Estimate the ceiling of every gene in every section and in each patient's pooled sections.
 
@@ -71,6 +72,8 @@ def noise_ceiling(
         Seed; a section's halves depend on it and on the section's name only.
     n_thinnings
         Splits over which the correlation between halves is averaged.
+    least_spots
+        With fewer spots there is no ceiling, as there is no score.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def noise_ceiling(
         ]
         for group, members in groups.items():
             first, second = (np.concatenate([halves[i][side] for i in members]) for side in (0, 1))
-            found[group].append(_correlation(first, second))
+            found[group].append(_correlation(first, second, least_spots))
     tables = []
     for (patient, section), values in found.items():
         half = _mean_of_defined(np.array(values))
@@ -112,9 +115,9 @@ def noise_ceiling(
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _correlation(first: np.ndarray, second: np.ndarray, least_spots: int) -> np.ndarray:
     """Correlation per gene; NaN where either half is constant."""
-    r = gene_metrics(first, second)
+    r = gene_metrics(first, second, least_spots=least_spots)
     return np.where(r["sd_prediction"] == 0, np.nan, r["pearson"])
 
 
@@ -160,6 +163,7 @@ def write_ceiling(
     qc_tables: Sequence[str | Path] | None = None,
     seed: int = 0,
     n_thinnings: int = N_THINNINGS,
+    least_spots: int = LEAST_SPOTS,
 ) -> None:
     """Estimate the noise ceiling of the tested sections of one fold and write it.
 
@@ -173,7 +177,7 @@ def write_ceiling(
         Spot tables of the QC profile; None keeps all spots.
     output
         Long Parquet table, see :func:`noise_ceiling`.
-    transform, seed, n_thinnings
+    transform, seed, n_thinnings, least_spots
         See :func:`noise_ceiling`.
     """
     from histobench.expression.panels import kept_spots
@@ -183,6 +187,12 @@ def write_ceiling(
     kept = None if qc_tables is None else kept_spots(qc_tables)
     sections = [read_panel_counts(path, genes, kept) for path in h5ads]
     table = noise_ceiling(
-        sections, genes, transform=transform, n_genes=n_genes, seed=seed, n_thinnings=n_thinnings
+        sections,
+        genes,
+        transform=transform,
+        n_genes=n_genes,
+        seed=seed,
+        n_thinnings=n_thinnings,
+        least_spots=least_spots,
     )
     write_table(table, output)

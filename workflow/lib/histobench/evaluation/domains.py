@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from histobench.evaluation.metrics import gene_moments
+from histobench.evaluation.metrics import LEAST_SPOTS, gene_moments
 from histobench.imaging.grid import neighbour_pairs
 
 NO_LABEL = ("", "undetermined")
@@ -159,6 +159,7 @@ def latent_neighbours(
     array_y: np.ndarray,
     *,
     grid: str = "square",
+    least_spots: int = LEAST_SPOTS,
 ) -> dict[str, np.ndarray]:
     """Predict every spot by that of its neighbours which is nearest, or farthest, in latent space.
 
@@ -174,17 +175,19 @@ def latent_neighbours(
         Grid positions; spots with fewer than two neighbours are left out.
     grid
         Kind of grid: a spot has four neighbours at one pitch on a square or diamond one, six on a hexagonal.
+    least_spots
+        Least number of spots with two neighbours.
 
     Returns
     -------
     dict
         ``neighbour_nearest`` and ``neighbour_farthest``: Pearson correlation over spots, (genes,); empty
-        where no spot has two neighbours.
+        where too few spots have two neighbours.
     """
     row, other = neighbour_pairs(grid, array_x, array_y)
     degree = np.bincount(row, minlength=len(truth))
     spot = np.flatnonzero(degree >= 2)
-    if not len(spot):
+    if len(spot) < max(least_spots, 1):
         return {}
     around = np.full((len(truth), int(degree.max())), -1, dtype=np.int64)
     around[row, np.arange(len(row)) - np.repeat(np.cumsum(degree) - degree, degree)] = other
@@ -195,6 +198,8 @@ def latent_neighbours(
     farthest = np.where(around >= 0, distance, -np.inf).argmax(axis=1)
     rows = np.arange(len(spot))
     return {
-        f"neighbour_{name}": gene_moments(truth[spot], truth[around[rows, which]])["pearson"]
+        f"neighbour_{name}": gene_moments(truth[spot], truth[around[rows, which]], least_spots=least_spots)[
+            "pearson"
+        ]
         for name, which in (("nearest", nearest), ("farthest", farthest))
     }

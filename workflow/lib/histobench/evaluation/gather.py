@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.evaluation.dependence import shared_training
+from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.results import (
     SectionScores,
     aligned,
@@ -150,8 +151,8 @@ class ScoredMethod:
         return shared_training(others)
 
     def count_undefined(self) -> int:
-        """Gene-section pairs without a correlation, for either reason; mean over seeds, rounded."""
-        counts = [int((run.constant_truth | run.constant_prediction).sum()) for run in self.runs]
+        """Gene-section pairs without a correlation, for any reason; mean over seeds, rounded."""
+        counts = [int(run.undefined.sum()) for run in self.runs]
         return round(sum(counts) / len(counts))
 
     def fact(self, *names: str) -> np.ndarray:
@@ -187,6 +188,7 @@ def gather(
     families: Mapping[str, str],
     folds: Sequence[str] | None = None,
     spots: Mapping[str, Sequence[str | Path]] | None = None,
+    least_spots: int = LEAST_SPOTS,
 ) -> Gathered:
     """Read the results of all methods.
 
@@ -201,6 +203,8 @@ def gather(
         Names of the experiment's folds, each expected of every run; None expects nothing.
     spots
         Result folder -> spot tables; those that exist are kept for the tables that need them.
+    least_spots
+        What the sections were scored with.
     """
     gathered = Gathered()
     by_method: dict[str, list[str]] = {name: [] for name in families}
@@ -220,9 +224,9 @@ def gather(
             gathered.failures += [_failure(name, folder, fold, NO_METRICS) for fold in missing]
             seen |= {path.stem for path in present}
             if present:
-                scored.append(read_scores(present))
+                scored.append(read_scores(present, least_spots=least_spots))
                 for subset, runs_on in subsets.items():
-                    runs_on.append(read_scores(present, subset))
+                    runs_on.append(read_scores(present, subset, least_spots=least_spots))
                 scalars.append(read_scalars(present))
                 fold_of |= {key: path.stem for path in present for key in _sections(path)}
                 facts += _facts(runs.get(folder, ()), present)

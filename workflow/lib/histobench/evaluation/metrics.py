@@ -31,10 +31,14 @@ js_divergence
     have no share; a prediction without any share counts as uniform.
 mean_truth, mean_prediction, sd_truth, sd_prediction
     Population moments (division by n). With n and r they are sufficient to pool correlations exactly.
+
+A few spots tell nothing of a pattern: two give r = 1 or -1 for every gene. Below a least number of spots
+everything but errors, means and standard deviations is undefined (NaN), see :data:`LEAST_SPOTS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -62,6 +66,17 @@ METRICS = (
 # With n, enough to pool correlations exactly.
 MOMENTS = ("pearson", "mean_truth", "mean_prediction", "sd_truth", "sd_prediction")
 
+# Over n independent spots, r of unrelated values has a standard deviation of 1 / sqrt(n - 1): 1 for two
+# spots, 0.58 for four, and 1/3 for ten, where one gene in twenty still exceeds 0.63 by chance.
+LEAST_SPOTS = 10
+# Metrics of METRICS that fewer spots leave undefined.
+PATTERNS = (
+    "pearson", "spearman", "pearson_smoothed", "pearson_partial_depth", "auroc_quartiles",
+    "auroc_quartiles_strict", "mse_to_section_mean", "sd_ratio", "js_divergence",
+)  # fmt: skip
+# What takes the place of r in sections that have none, for pooling.
+COVARIANCE = "covariance"
+
 # A float32 column whose spread is within a few rounding errors of its magnitude is constant.
 _ROUNDING = 1e-6
 # Block of genes x spots that stays in a core's cache.
@@ -74,6 +89,7 @@ def gene_metrics(
     *,
     total_counts: np.ndarray | None = None,
     smoothed_truth: np.ndarray | None = None,
+    least_spots: int = LEAST_SPOTS,
     threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Compute all metrics of every gene.
@@ -87,6 +103,8 @@ def gene_metrics(
         (spots,) UMIs per spot; without it pearson_partial_depth is NaN.
     smoothed_truth
         (spots, genes) transformed 3 x 3 averages; without it pearson_smoothed is NaN.
+    least_spots
+        With fewer spots :data:`PATTERNS` are NaN.
     threads
         Threads that work on blocks of genes.
 
@@ -125,10 +143,35 @@ def gene_metrics(
             parts = list(pool.map(work, blocks))
     else:
         parts = [work(block) for block in blocks]
-    return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in METRICS}
+    found = {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in METRICS}
+    return found if n_spots >= least_spots else without_patterns(found)
 
 
-def gene_moments(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
+def without_patterns(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Leave undefined what a few spots do not tell, :data:`PATTERNS`.
+
+    Parameters
+    ----------
+    values
+        Metric -> (genes,).
+    """
+    return {
+        name: np.full_like(array, np.nan) if name in PATTERNS else array for name, array in values.items()
+    }
+
+
+def covariance(moments: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the population covariance that moments and r say, (genes,); 0 for a constant, NaN without truth.
+
+    Where a section has too few spots for an r of its own, its spots still count in pooled correlations.
+    """
+    product = np.nan_to_num(moments["pearson"]) * moments["sd_truth"] * moments["sd_prediction"]
+    return np.where(np.isfinite(moments["mean_truth"]), product, np.nan)
+
+
+def gene_moments(
+    truth: np.ndarray, prediction: np.ndarray, *, least_spots: int = LEAST_SPOTS
+) -> dict[str, np.ndarray]:
     """Compute only :data:`MOMENTS` of every gene, arguments as for :func:`gene_metrics`."""
     truth, prediction = _as_matrix(truth), _as_matrix(prediction)
     if len(truth) == 0:
@@ -152,7 +195,8 @@ def gene_moments(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndar
         "sd_truth": np.sqrt(xx / n_spots),
         "sd_prediction": np.sqrt(yy / n_spots),
     }
-    return {name: np.where(missing, np.nan, values) for name, values in result.items()}
+    found = {name: np.where(missing, np.nan, values) for name, values in result.items()}
+    return found if n_spots >= least_spots else without_patterns(found)
 
 
 def _moment_metrics(observed: _Moments, predicted: _Moments, r: np.ndarray) -> dict[str, np.ndarray]:

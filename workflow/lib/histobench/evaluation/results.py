@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histobench.errors import UserError
+from histobench.evaluation.metrics import COVARIANCE, LEAST_SPOTS
 from histobench.evaluation.score import POOLED
 from histobench.evaluation.statistics import gene_means
 from histobench.files import read_table
@@ -49,6 +50,8 @@ class SectionScores:
         (sections, genes) whether the gene was predicted in that section's fold.
     values
         Metric -> (sections, genes); NaN where not scored or not defined.
+    least_spots
+        With fewer spots a section, or the pooled sections of a patient, have no correlation.
     """
 
     patients: tuple[str, ...]
@@ -57,6 +60,7 @@ class SectionScores:
     n_spots: np.ndarray
     scored: np.ndarray
     values: Mapping[str, np.ndarray]
+    least_spots: int = LEAST_SPOTS
 
     def __getitem__(self, metric: str) -> np.ndarray:
         """Return a metric, all NaN when the files do not have it."""
@@ -70,14 +74,24 @@ class SectionScores:
         return tuple(sorted(set(self.patients)))
 
     @property
+    def too_few_spots(self) -> np.ndarray:
+        """(sections, genes): predicted, but on too few spots for a correlation."""
+        return self.scored & (self.n_spots < self.least_spots)[:, None]
+
+    @property
     def constant_truth(self) -> np.ndarray:
-        """(sections, genes): scored, but the observation does not vary."""
-        return self.scored & np.isnan(self["pearson"])
+        """(sections, genes): scored on enough spots, but the observation does not vary."""
+        return self.scored & np.isnan(self["pearson"]) & ~self.too_few_spots
 
     @property
     def constant_prediction(self) -> np.ndarray:
         """(sections, genes): the observation varies, the prediction does not."""
         return self.scored & ~np.isnan(self["pearson"]) & (self["sd_prediction"] == 0)
+
+    @property
+    def undefined(self) -> np.ndarray:
+        """(sections, genes): predicted, but without a correlation, or with one that was set to 0."""
+        return self.too_few_spots | self.constant_truth | self.constant_prediction
 
     def per_patient(self, values: np.ndarray) -> np.ndarray:
         """Average (sections, genes) over the sections of each patient; (patients, genes)."""
@@ -96,7 +110,7 @@ class SectionScores:
         return self._pooled(np.ones(len(self.sections), dtype=bool))
 
     def _pooled(self, rows: np.ndarray) -> np.ndarray:
-        """Pool correlations exactly from n, means, standard deviations and r of the sections."""
+        """Pool correlations exactly from n, means, standard deviations and r (or covariance) of sections."""
         mean = {side: self[f"mean_{side}"][rows] for side in ("truth", "prediction")}
         sd = {side: self[f"sd_{side}"][rows] for side in ("truth", "prediction")}
         present = self.scored[rows] & np.isfinite(mean["truth"])
@@ -111,15 +125,18 @@ class SectionScores:
         offset = {side: mean[side] - centre[side] for side in mean}
         variance = {side: average(sd[side] ** 2 + offset[side] ** 2) for side in mean}
         within = np.nan_to_num(self["pearson"][rows]) * sd["truth"] * sd["prediction"]
+        within += np.nan_to_num(self[COVARIANCE][rows])  # of sections without an r of their own
         covariance = average(within + offset["truth"] * offset["prediction"])
         flat = {side: ~(variance[side] > (_ROUNDING * np.abs(centre[side])) ** 2) for side in mean}
         length = np.sqrt(variance["truth"] * variance["prediction"])
         r = np.divide(covariance, length, out=np.zeros(len(total)), where=length > 0)
         r = np.where(flat["prediction"], 0.0, np.clip(r, -1.0, 1.0))
-        return np.where(flat["truth"] | (total == 0), np.nan, r)
+        return np.where(flat["truth"] | (total < max(self.least_spots, 1)), np.nan, r)
 
 
-def read_scores(paths: Iterable[str | Path], subset: str = "") -> SectionScores:
+def read_scores(
+    paths: Iterable[str | Path], subset: str = "", *, least_spots: int = LEAST_SPOTS
+) -> SectionScores:
     """Read the long metric tables of all folds of one run, without rows about patients and whole sections.
 
     Parameters
@@ -128,6 +145,8 @@ def read_scores(paths: Iterable[str | Path], subset: str = "") -> SectionScores:
         Metric tables.
     subset
         "" for the metrics over all spots of a section, "tumour" or "normal" for those over such spots only.
+    least_spots
+        What the sections were scored with.
 
     Raises
     ------
@@ -157,7 +176,7 @@ def read_scores(paths: Iterable[str | Path], subset: str = "") -> SectionScores:
             target = values.setdefault(metric, np.full(shape, np.nan))
             target[at[0][chosen], at[1][chosen]] = table.value[chosen]
     patients, names = zip(*sections, strict=True) if sections else ((), ())
-    return SectionScores(tuple(patients), tuple(names), tuple(genes), n_spots, scored, values)
+    return SectionScores(tuple(patients), tuple(names), tuple(genes), n_spots, scored, values, least_spots)
 
 
 @dataclass(frozen=True)
@@ -279,4 +298,5 @@ def average_seeds(runs: Sequence[SectionScores]) -> SectionScores:
         n_spots,
         scored.any(axis=0),
         {metric: mean_of([bring(run, run[metric]) for run in runs]) for metric in metrics},
+        runs[0].least_spots,
     )

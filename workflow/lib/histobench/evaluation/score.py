@@ -3,10 +3,16 @@
 Rows of the metric table without a gene ("") are about a whole section, those of section "*" about the pooled
 sections of a patient. A metric that ends in "@tumour" or "@normal" was computed on these spots only, whose
 number is n_spots.
+
+Where a section, the pooled sections of a patient or the spots of a subset are fewer than a least number
+(:data:`histobench.evaluation.metrics.LEAST_SPOTS`), what compares patterns over them is NaN: correlations,
+ranks, maps, clusters. A section's rows then have the metric "covariance" besides, by which its spots still
+count when sections are pooled.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +22,15 @@ import numpy as np
 
 from histobench.errors import UserError
 from histobench.evaluation.colocation import colocation
-from histobench.evaluation.domains import latent_neighbours, section_domains, two_clusters
-from histobench.evaluation.metrics import gene_metrics, gene_moments
+from histobench.evaluation.domains import determined, latent_neighbours, section_domains, two_clusters
+from histobench.evaluation.metrics import (
+    COVARIANCE,
+    LEAST_SPOTS,
+    covariance,
+    gene_metrics,
+    gene_moments,
+    without_patterns,
+)
 from histobench.evaluation.spatial import spatial_metrics
 from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
@@ -28,6 +41,8 @@ from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 # Section name of the rows in which the sections of a patient are pooled.
 POOLED = "*"
@@ -145,8 +160,19 @@ def smoothed_truth(
     return transform_counts(transform, mean_counts, average @ np.asarray(total), n_genes=n_genes)
 
 
-def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+def section_table(
+    section: ScoredSection, *, threads: int = 1, least_spots: int = LEAST_SPOTS
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Score one section.
+
+    Parameters
+    ----------
+    section
+        What was observed and predicted.
+    threads
+        Threads that work on blocks of genes.
+    least_spots
+        Fewer spots leave what compares patterns over them undefined.
 
     Returns
     -------
@@ -159,24 +185,30 @@ def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataF
 
     truth, prediction = section.truth, section.prediction
     seed = seed_for("evaluation", section.section)
-    values = _gene_values([section], threads)
+    enough = len(truth) >= least_spots
+    values = _poolable(_gene_values([section], threads, least_spots=0), len(truth), least_spots)
     if section.array_x is not None and section.array_y is not None:
         place = section.array_x, section.array_y
-        values |= spatial_metrics(truth, prediction, *place, grid=section.grid, threads=threads)
+        values |= spatial_metrics(
+            truth, prediction, *place, grid=section.grid, least_spots=least_spots, threads=threads
+        )
         if section.embedding is not None:
-            values |= latent_neighbours(truth, section.embedding, *place, grid=section.grid)
-    scalars = {"pearson_per_spot": _per_spot(truth, prediction), **_tumour_scalars([section])}
+            values |= latent_neighbours(
+                truth, section.embedding, *place, grid=section.grid, least_spots=least_spots
+            )
+    scalars = {"pearson_per_spot": _per_spot(truth, prediction), **_tumour_scalars([section], least_spots)}
     for side, array in (("truth", truth), ("prediction", prediction)):
-        found = colocation(array, section.genes)
+        found = colocation(array, section.genes) if enough else {}
         scalars |= {f"colocation_{name}_{side}": value for name, value in found.items()}
     spots: dict[str, np.ndarray] = {}
     if section.label is not None:
         domains, spots = section_domains(truth, prediction, section.label, seed)
-        scalars |= domains
+        scalars |= domains if determined(section.label).sum() >= least_spots else {}
     tables = []
     if section.tumour is not None:
         both = {"truth": truth, "prediction": prediction}
         purities, clusters = two_clusters(both, section.tumour, seed)
+        purities = purities if np.isfinite(section.tumour).sum() >= least_spots else {}
         scalars, spots = {**scalars, **purities}, {**spots, **clusters}
         if purities:  # both classes are there
             values |= {
@@ -185,7 +217,8 @@ def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataF
         for subset, code in SUBSETS.items():
             chosen = section.tumour == code
             if chosen.any():
-                part = gene_moments(truth[chosen], prediction[chosen])
+                part = gene_moments(truth[chosen], prediction[chosen], least_spots=0)
+                part = _poolable(part, int(chosen.sum()), least_spots)
                 part = {f"{name}@{subset}": value for name, value in part.items()}
                 tables.append(_long(section, section.section, part, {}, int(chosen.sum())))
     tables.insert(0, _long(section, section.section, values, scalars, len(truth)))
@@ -193,9 +226,11 @@ def section_table(section: ScoredSection, *, threads: int = 1) -> tuple[pd.DataF
 
 
 def patient_table(
-    sections: Sequence[ScoredSection], *, threads: int = 1
+    sections: Sequence[ScoredSection], *, threads: int = 1, least_spots: int = LEAST_SPOTS
 ) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
     """Score the pooled sections of one patient, which have the same genes (section "*").
+
+    Parameters are those of :func:`section_table`.
 
     Returns
     -------
@@ -204,15 +239,16 @@ def patient_table(
     spots : list of dict
         For each section, columns of the spot table.
     """
-    values = _gene_values(sections, threads)
-    scalars = _tumour_scalars(sections)
+    values = _gene_values(sections, threads, least_spots)
+    scalars = _tumour_scalars(sections, least_spots)
     spots: list[dict[str, np.ndarray]] = [{} for _ in sections]
     if all(s.tumour is not None and s.embedding is not None for s in sections):
         seed = seed_for("evaluation", sections[0].patient)
         embedding = {"embedding": _stacked(sections, "embedding")}
-        purities, found = two_clusters(embedding, _stacked(sections, "tumour"), seed)
+        tumour = _stacked(sections, "tumour")
+        purities, found = two_clusters(embedding, tumour, seed)
         # of the patient, whose sections share a latent space; the sections' own are of their expression
-        scalars |= purities
+        scalars |= purities if np.isfinite(tumour).sum() >= least_spots else {}
         bounds = np.cumsum([len(section.truth) for section in sections])[:-1]
         for name, column in found.items():
             for place, part in zip(spots, np.split(column, bounds), strict=True):
@@ -226,20 +262,31 @@ def _stacked(sections: Sequence[ScoredSection], attribute: str) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _gene_values(sections: Sequence[ScoredSection], threads: int) -> dict[str, np.ndarray]:
+def _poolable(values: dict[str, np.ndarray], n_spots: int, least_spots: int) -> dict[str, np.ndarray]:
+    """Take out what too few spots do not tell, and keep what pooling needs of it."""
+    if n_spots >= least_spots:
+        return values
+    return {**without_patterns(values), COVARIANCE: covariance(values)}
+
+
+def _gene_values(sections: Sequence[ScoredSection], threads: int, least_spots: int) -> dict[str, np.ndarray]:
     return gene_metrics(
         _stacked(sections, "truth"),
         _stacked(sections, "prediction"),
         total_counts=_stacked(sections, "total_counts"),
         smoothed_truth=_stacked(sections, "smoothed"),
+        least_spots=least_spots,
         threads=threads,
     )
 
 
-def _tumour_scalars(sections: Sequence[ScoredSection]) -> dict[str, float]:
+def _tumour_scalars(sections: Sequence[ScoredSection], least_spots: int) -> dict[str, float]:
     if any(s.tumour is None or s.tumour_probability is None for s in sections):
         return {}
-    return tumour_metrics(_stacked(sections, "tumour"), _stacked(sections, "tumour_probability"))
+    tumour = _stacked(sections, "tumour")
+    if np.isfinite(tumour).sum() < least_spots:
+        return {}
+    return tumour_metrics(tumour, _stacked(sections, "tumour_probability"))
 
 
 def _per_spot(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -250,7 +297,7 @@ def _per_spot(truth: np.ndarray, prediction: np.ndarray) -> float:
     measured = np.isfinite(truth).all(axis=0)
     if not len(truth) or not measured.any():
         return np.nan
-    r = gene_moments(truth[:, measured].T, prediction[:, measured].T)["pearson"]
+    r = gene_moments(truth[:, measured].T, prediction[:, measured].T, least_spots=0)["pearson"]
     return float(np.nanmean(r)) if np.isfinite(r).any() else np.nan
 
 
@@ -277,24 +324,27 @@ def _long(
     return table
 
 
-def score_sections(sections: Sequence[ScoredSection], *, threads: int = 1) -> pd.DataFrame:
+def score_sections(
+    sections: Sequence[ScoredSection], *, threads: int = 1, least_spots: int = LEAST_SPOTS
+) -> pd.DataFrame:
     """Score every section, and the pooled sections of every patient (section "*")."""
-    return score_and_describe(sections, threads=threads)[0]
+    return score_and_describe(sections, threads=threads, least_spots=least_spots)[0]
 
 
 def score_and_describe(
-    sections: Sequence[ScoredSection], *, threads: int = 1
+    sections: Sequence[ScoredSection], *, threads: int = 1, least_spots: int = LEAST_SPOTS
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the metric table (:data:`COLUMNS`) and the spot table (:data:`SPOT_COLUMNS`) of sections."""
     import pandas as pd
 
-    found = [section_table(section, threads=threads) for section in sections]
+    how = {"threads": threads, "least_spots": least_spots}
+    found = [section_table(section, **how) for section in sections]
     tables, columns = [table for table, _ in found], [spots for _, spots in found]
     for patient in dict.fromkeys(section.patient for section in sections):
         own = [i for i, section in enumerate(sections) if section.patient == patient]
         if len({sections[i].genes for i in own}) > 1:
             raise ValueError(f"sections of patient {patient} were predicted for different genes")
-        table, spots = patient_table([sections[i] for i in own], threads=threads)
+        table, spots = patient_table([sections[i] for i in own], **how)
         tables.append(table)
         for i, part in zip(own, spots, strict=True):
             columns[i] |= part
@@ -328,6 +378,7 @@ def write_metrics(
     output_spots: str | Path,
     *,
     threads: int = 1,
+    least_spots: int = LEAST_SPOTS,
 ) -> None:
     """Score all predictions of one method and fold.
 
@@ -342,6 +393,8 @@ def write_metrics(
         One row per spot: position, label, tumour probability and clusters (:data:`SPOT_COLUMNS`).
     threads
         Threads that work on blocks of genes.
+    least_spots
+        Fewer spots leave what compares patterns over them undefined.
 
     Raises
     ------
@@ -353,13 +406,24 @@ def write_metrics(
         raise UserError(
             f"{predictions_folder}: there is no prediction (*.h5ad) to score; run the prediction again."
         )
-    metrics, spots = score_and_describe([read_scored_section(path) for path in paths], threads=threads)
+    sections = [read_scored_section(path) for path in paths]
+    for section in sections:
+        if len(section.truth) < least_spots:
+            log.warning(
+                "section %s has %d spots, fewer than %d: it has no correlations",
+                section.section, len(section.truth), least_spots,
+            )  # fmt: skip
+    metrics, spots = score_and_describe(sections, threads=threads, least_spots=least_spots)
     write_table(spots, output_spots)
     write_table(metrics, output_metrics)
 
 
 def score_method(
-    prediction_folders: Sequence[str | Path], metrics_folder: str | Path, spots_folder: str | Path
+    prediction_folders: Sequence[str | Path],
+    metrics_folder: str | Path,
+    spots_folder: str | Path,
+    *,
+    least_spots: int = LEAST_SPOTS,
 ) -> None:
     """Score all folds of one method: a metric and a spot table per folder of predictions, named after it.
 
@@ -368,4 +432,4 @@ def score_method(
     with atomic_folder(metrics_folder) as metrics, atomic_folder(spots_folder) as spots:
         for predictions in prediction_folders:
             name = f"{Path(predictions).name}.parquet"
-            write_metrics(predictions, metrics / name, spots / name)
+            write_metrics(predictions, metrics / name, spots / name, least_spots=least_spots)

@@ -31,8 +31,8 @@ PATIENT_COLUMNS = (
     "n_genes",
 )  # fmt: skip
 SECTION_COLUMNS = (
-    "method", "patient", "section", "pearson", "ceiling", *_DETAILS, "n_spots", "n_genes", "n_constant_truth",
-    "n_constant_prediction",
+    "method", "patient", "section", "pearson", "ceiling", *_DETAILS, "n_spots", "n_genes", "n_too_few_spots",
+    "n_constant_truth", "n_constant_prediction",
 )  # fmt: skip
 
 
@@ -88,8 +88,9 @@ def leaderboard(
     patients; pearson_pooled correlates over all spots of all sections and rewards telling sections apart;
     ceiling_fraction divides pearson by the ceiling of the same sections and genes. n_positive counts genes
     whose mean r is positive; the consistent genes follow He et al. 2020 (pooled patients, 5 %).
-    n_undefined counts gene-section pairs without a correlation: constant observation (left out) or
-    constant prediction (scored 0). train_seconds is the mean of one training, peak_memory_mb the largest.
+    n_undefined counts gene-section pairs without a correlation: too few spots or a constant observation
+    (left out) or a constant prediction (scored 0). train_seconds is the mean of one training,
+    peak_memory_mb the largest.
     """
     import pandas as pd
 
@@ -144,7 +145,6 @@ def gene_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
     import pandas as pd
 
     scores, test = method.scores, method.consistency
-    undefined = scores.constant_truth | scores.constant_prediction
     return pd.DataFrame(
         {
             "method": method.name,
@@ -161,7 +161,7 @@ def gene_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
             "ceiling": gene_means(scores.per_patient(ceiling_like(ceiling, scores))),
             "pearson_pooled": method.pooled,
             **{name: gene_means(scores.per_patient(scores[name])) for name in _DETAILS},
-            "n_undefined": undefined.sum(axis=0),
+            "n_undefined": scores.undefined.sum(axis=0),
         }
     )
 
@@ -206,6 +206,7 @@ def section_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
             **{name: gene_means(scores[name].T) for name in _DETAILS},
             "n_spots": scores.n_spots.astype(np.int64),
             "n_genes": np.isfinite(scores["pearson"]).sum(axis=1),
+            "n_too_few_spots": scores.too_few_spots.sum(axis=1),
             "n_constant_truth": scores.constant_truth.sum(axis=1),
             "n_constant_prediction": scores.constant_prediction.sum(axis=1),
         }

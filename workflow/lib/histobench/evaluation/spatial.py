@@ -25,6 +25,7 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
+from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.expression.smoothing import neighbour_average
 from histobench.imaging.grid import cells, grid_named, places, spacing, within
 
@@ -46,6 +47,7 @@ def spatial_metrics(
     array_y: np.ndarray,
     *,
     grid: str = "square",
+    least_spots: int = LEAST_SPOTS,
     threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Compute the spatial metrics of every gene of one section.
@@ -58,6 +60,8 @@ def spatial_metrics(
         (spots,) grid coordinates; those of arrays are rounded to positions that the array has.
     grid
         Kind of grid, see :mod:`histobench.imaging.grid`.
+    least_spots
+        With fewer spots all are NaN.
     threads
         Threads that work on blocks of genes.
 
@@ -67,7 +71,7 @@ def spatial_metrics(
         For each name of :data:`SPATIAL_METRICS` a float64 array (genes,).
     """
     n_spots, n_genes = truth.shape
-    if n_spots == 0:
+    if n_spots < max(least_spots, 1):
         return {name: np.full(n_genes, np.nan) for name in SPATIAL_METRICS}
     regular = grid_named(grid).regular
     box: _Neighbourhood = _Box(array_x, array_y, grid) if regular else _Square(array_x, array_y)

@@ -36,7 +36,8 @@ TEXTS = {
     "sections": TableText(
         "Scores per section",
         "One row per method and section, averaged over genes. Sections of a patient are serial cuts and no "
-        "replicates. Undefined pairs are counted: constant truth is excluded, constant prediction scores 0.",
+        "replicates. Undefined pairs are counted: too few spots for a correlation and constant truth are "
+        "excluded, constant prediction scores 0.",
     ),
     "comparisons": TableText(
         "Comparisons of methods, paired over patients",

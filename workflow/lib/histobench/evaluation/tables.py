@@ -55,6 +55,7 @@ from histobench.evaluation.inference_tables import (
     power_table,
 )
 from histobench.evaluation.metric_tables import metric_table, patient_scores, rank_table, variance_table
+from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.planted import PLANTED_COLUMNS, PLANTED_GENE_COLUMNS, planted_tables
 from histobench.evaluation.results import read_scores
 from histobench.evaluation.score_tables import (
@@ -93,6 +94,7 @@ def write_tables(
     folds: Sequence[str] | None = None,
     spots: Mapping[str, Sequence[str | Path]] | None = None,
     transform: str = "",
+    least_spots: int = LEAST_SPOTS,
     n_bootstrap: int = N_BOOTSTRAP,
 ) -> None:
     """Write every table of the module docstring as ``{output_folder}/{name}.tsv``.
@@ -116,6 +118,8 @@ def write_tables(
         Result folder -> spot tables, for clusters and tumour curves.
     transform
         Target transform, whose logarithm turns errors into factors.
+    least_spots
+        What the sections were scored with, see :func:`histobench.evaluation.score.write_metrics`.
     n_bootstrap
         Resamples of intervals and envelopes.
 
@@ -124,9 +128,9 @@ def write_tables(
     UserError
         A file cannot be read.
     """
-    gathered = gather(metrics, runs, families, folds, spots)
+    gathered = gather(metrics, runs, families, folds, spots, least_spots)
     methods = gathered.methods
-    ceiling = read_scores([path for path in ceilings if Path(path).is_file()])
+    ceiling = read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots)
     seed = seed_for(experiment, "tables")
     baseline = next((method for method in methods if method.name == "train_mean"), None)
     values = {method.name: patient_scores(method, ceiling, baseline) for method in methods}

@@ -100,7 +100,9 @@ def experiment_view(
         description=str(settings.get("description") or ""),
         facts=_facts(settings, loaded),
         badges=_badges(settings, loaded, lost),
-        warnings=[text.strip() for text in [scores_note(settings)] if text]
+        warnings=[
+            text.strip() for text in [scores_note(settings), _few_spots(loaded.get("sections"))] if text
+        ]
         + list(settings.get("warnings", [])),
         verdict=answer,
         tables=tables,
@@ -125,6 +127,8 @@ def experiment_view(
 
 # -- reading ----------------------------------------------------------------------------------------
 
+# So many sections are named in a warning.
+_NAMED = 8
 # Tables of a cohort of slides, in the order of the page.
 SLIDE_TABLES = ("pseudobulk", "subtypes", "slide_colocation")
 _PLACED = ("leaderboard", "genes", "power", "planted", "failures")
@@ -166,6 +170,22 @@ def _slide_views(
 
 
 # -- the rest ---------------------------------------------------------------------------------------
+
+
+def _few_spots(sections: Loaded | None) -> str:
+    """Name the sections that have no correlation because they have too few spots, or return nothing."""
+    table = sections.table if sections is not None else None
+    if table is None or "n_too_few_spots" not in table:
+        return ""
+    few = table[table["n_too_few_spots"] > 0].drop_duplicates("section").sort_values("section")
+    if few.empty:
+        return ""
+    named = [f"{row.section} ({count(int(row.n_spots), 'spot')})" for row in few.head(_NAMED).itertuples()]
+    named += [f"{len(few) - _NAMED} more"] if len(few) > _NAMED else []
+    return (
+        f"Too few spots for a correlation, so that they enter no mean of one: {', '.join(named)}. They count "
+        "as undefined, and where sections of a patient are pooled."
+    )
 
 
 def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tuple[str, str]]:
