@@ -150,6 +150,154 @@ def test_a_cohort_of_slides_takes_its_sections_from_the_manifest(tmp_path: Path,
         )
 
 
+PORTAL = "id\tfilename\tmd5\tsize\tstate"
+EXPRESSION = "0f5a.rna_seq.augmented_star_gene_counts.tsv"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_manifest_of_the_portal_is_accepted_for_slides(tmp_path: Path, end: str) -> None:
+    """Its five columns say nothing of the patient, but a slide's name does."""
+    normal = "TCGA-A8-A082-11A-01-BS1.AB-CD.svs"
+    rows = [PORTAL, *(f"id-{name}\t{name}\t{MD5.upper()}\t10\treleased" for name in (SLIDE, normal)), ""]
+    (tmp_path / "m.txt").write_bytes(end.join(rows).encode())
+    files = gdc.read_manifest(tmp_path / "m.txt")
+    assert files == [row(SLIDE, "TCGA-A8-A082"), row(normal, "TCGA-A8-A082", "Solid Tissue Normal")]
+    sections = gdc.slide_sections(files)
+    assert {section["patient"] for section in sections.values()} == {"TCGA-A8-A082"} and len(sections) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (EXPRESSION, r"line 2: .* is no slide.* --sample-sheet SHEET"),
+        (
+            "TCGA-A8-A082-01Z-00-DX1.AB.svs",
+            r"line 2: .* not named like a frozen section.* DX is a diagnostic",
+        ),
+        ("slide.svs", r"line 2: slide\.svs is not named like a frozen section"),
+    ],
+)
+def test_what_the_portals_manifest_cannot_tell_is_asked_for(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "m.txt").write_text(f"{PORTAL}\nid\t{name}\t{MD5}\t10\treleased\n")
+    with pytest.raises(UserError, match=says):
+        gdc.read_manifest(tmp_path / "m.txt")
+
+
+SHEETS = {
+    "older": ("Sample Type", "Primary Tumor"),
+    "newer": ("Tissue Type\tTumor Descriptor\tSpecimen Type\tPreservation Method", "Tumor\tPrimary\tx\ty"),
+}
+
+
+def portal_tables(folder: Path, sheet: str, *files: tuple[str, str, str]) -> list[str]:
+    """Write the two tables that the portal gives out; returns the options that name them."""
+    column, kind = SHEETS[sheet]
+    manifest = [PORTAL]
+    samples = [f"File ID\tFile Name\tData Category\tData Type\tProject ID\tCase ID\tSample ID\t{column}"]
+    for name, case, sample in files:
+        manifest.append(f"id-{name}\t{name}\t{MD5}\t10\treleased")
+        samples.append(f"id-{name}\t{name}\tc\tt\tTCGA-BRCA\t{case}\t{sample}\t{kind}")
+    (folder / "gdc_manifest.txt").write_text("\n".join(manifest) + "\n")
+    (folder / "gdc_sample_sheet.tsv").write_text("\n".join(samples) + "\n")
+    return [
+        "--portal-manifest",
+        str(folder / "gdc_manifest.txt"),
+        "--sample-sheet",
+        str(folder / "gdc_sample_sheet.tsv"),
+        "--output",
+        str(folder / "m.tsv"),
+    ]
+
+
+@pytest.mark.parametrize("sheet", list(SHEETS))
+def test_the_portals_manifest_and_sample_sheet_are_joined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sheet: str
+) -> None:
+    case = "TCGA-A8-A082"
+    options = portal_tables(
+        tmp_path,
+        sheet,
+        (SLIDE, case, f"{case}-01A"),
+        (EXPRESSION, case, f"{case}-01A"),
+        ("normal.tsv", case, f"{case}-11A"),
+        ("pooled.tsv", f"{case}, TCGA-A8-A083", f"{case}-01A, TCGA-A8-A083-01A"),
+        ("twice.tsv", f"{case}, {case}", f"{case}-01A, {case}-01B"),
+        ("alone.tsv", "TCGA-A8-A099", "TCGA-A8-A099-01A"),
+    )
+    assert main(["gdc-manifest", *options]) == 0
+    files = gdc.read_manifest(tmp_path / "m.tsv")
+    assert [file.filename for file in files] == [EXPRESSION, SLIDE, "twice.tsv"]
+    assert {(file.patient, file.sample_type) for file in files} == {(case, "Primary Tumor")}
+    printed = capsys.readouterr().out
+    assert "1 files (Solid Tissue Normal)" in printed and "1 files (no single patient)" in printed
+
+
+def test_portal_tables_that_do_not_fit_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = "TCGA-A8-A082"
+    options = portal_tables(
+        tmp_path, "newer", (SLIDE, case, f"{case}-01A"), (EXPRESSION, case, f"{case}-01A")
+    )
+    sheet = tmp_path / "gdc_sample_sheet.tsv"
+    whole = sheet.read_text()
+    for text, says in (
+        ("".join(whole.splitlines(keepends=True)[:2]), f"line 3: {EXPRESSION} is not in"),
+        (whole.replace("Sample ID", "Sample"), "has no column Sample ID"),
+        (whole.replace("\tTCGA-BRCA", "", 1), "line 2 has 10 fields, expected 11"),
+        ("", "has no column File ID"),
+        (
+            whole.replace(f"\t{case}-01A\t", f"\t{case}-11A\t"),
+            "no patient has both a frozen slide and expression",
+        ),
+    ):
+        sheet.write_text(text)
+        assert main(["gdc-manifest", *options]) == 1
+        assert says in capsys.readouterr().err and not (tmp_path / "m.tsv").exists()
+    assert main(["gdc-manifest", *options[:2], *options[4:]]) == 1
+    assert "belong together" in capsys.readouterr().err
+
+
+def external_slides(project: Path, table: Path | None) -> Benchmark:
+    """Name the cohort of slides as external, with a manifest or the one that is shipped."""
+    change = {} if table is None else {"cohorts": {"tcga_brca": {"table": str(table)}}}
+    experiment = {
+        "title": "X",
+        "cohort": "simulated",
+        "patches": {"um_per_px": 4.8, "width_px": 32},
+        "weights": "none",
+        "methods": {"colour_ridge": None},
+        "external": [{"cohort": "tcga_brca"}],
+    }
+    return Benchmark({"run": ["x"], "experiments": {"x": experiment}, **change}, project)
+
+
+def test_slides_alone_can_be_prepared(tmp_path: Path, project: Path) -> None:
+    (tmp_path / "portal.txt").write_text(f"{PORTAL}\nid\t{SLIDE}\t{MD5}\t10\treleased\n")
+    change = {"cohorts": {"tcga_brca": {"table": str(tmp_path / "portal.txt")}}}
+    bench = Benchmark({"run": ["demo"], "prepare": ["tcga_brca"], **change}, project)
+    assert bench.section_files("tcga_brca", SLIDE.partition(".")[0]) == {"slide": SLIDE}
+
+
+def test_an_empty_manifest_is_refused_with_the_command_that_fills_it(tmp_path: Path, project: Path) -> None:
+    """At plan time: without, the comparison with bulk expression would be planned without input."""
+    with pytest.raises(UserError) as caught:
+        external_slides(project, None)
+    shipped = project / "resources/tcga_brca_manifest.tsv"
+    assert f"`histobench gdc-manifest --patients 50 --output {shipped.resolve()}`" in str(caught.value)
+    assert "experiments.x: `external` names cohort `tcga_brca`" in str(caught.value)
+    with pytest.raises(UserError, match="lists no slide; fill it"):
+        external_slides(project, manifest(tmp_path / "counts.tsv", row("a.tsv", "TCGA-A8-A082")))
+    (tmp_path / "portal.txt").write_text(f"{PORTAL}\nid\t{SLIDE}\t{MD5}\t10\treleased\n")
+    for table in (tmp_path / "portal.txt", manifest(tmp_path / "m.tsv", row(SLIDE, "TCGA-A8-A082"))):
+        with pytest.raises(UserError, match=r"lists no expression to compare .* --sample-sheet SHEET"):
+            external_slides(project, table)
+    both = manifest(tmp_path / "m.tsv", row(SLIDE, "TCGA-A8-A082"), row("a.tsv", "TCGA-A8-A082"))
+    assert external_slides(project, both).experiments["x"]["external"][0]["sections"] == [
+        SLIDE.partition(".")[0]
+    ]
+
+
 def test_manifest_is_built_from_what_the_gdc_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a real HTTP server: one request for slides, one for expression."""
     asked = []

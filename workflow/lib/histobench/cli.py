@@ -30,9 +30,15 @@ def _document_config(arguments: argparse.Namespace) -> None:
 
 
 def _gdc_manifest(arguments: argparse.Namespace) -> None:
-    from histobench.cohorts.gdc import build_manifest
+    from histobench.cohorts.gdc import build_manifest, join_portal_tables, write_paired
 
-    left_out = build_manifest(arguments.output, arguments.project, arguments.patients)
+    if bool(arguments.portal_manifest) != bool(arguments.sample_sheet):
+        raise UserError("--portal-manifest and --sample-sheet belong together; give both, or neither.")
+    if arguments.portal_manifest:
+        files, left_out = join_portal_tables(arguments.portal_manifest, arguments.sample_sheet)
+        left_out += write_paired(files, arguments.output, arguments.patients)
+    else:
+        left_out = build_manifest(arguments.output, arguments.project, arguments.patients)
     print(f"wrote {arguments.output}")
     for reason, number in sorted(left_out.items()):
         print(f"left out: {number} files ({reason})")
@@ -194,6 +200,13 @@ def parser() -> argparse.ArgumentParser:
     manifest.add_argument("--output", required=True, help="manifest to write")
     manifest.add_argument("--project", default="TCGA-BRCA", help="project of the GDC (default: %(default)s)")
     manifest.add_argument("--patients", type=int, help="only the first so many patients")
+    manifest.add_argument(
+        "--portal-manifest", type=Path, metavar="FILE",
+        help="do not ask, but take the manifest of a selection made in the GDC's portal",
+    )  # fmt: skip
+    manifest.add_argument(
+        "--sample-sheet", type=Path, metavar="FILE", help="the portal's sample sheet of the same selection"
+    )
     manifest.set_defaults(run=_gdc_manifest)
     lock = commands.add_parser(
         "lock", help="ask publishers what they state of their files, and write it into the data lock"

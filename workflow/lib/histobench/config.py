@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -660,9 +660,29 @@ class Benchmark:
                     f"{where}: `external` names section `{section}` of cohort `{name}`, which has no image; "
                     "leave it out."
                 )
+        if cohort["origin"] == "slides":
+            self._check_manifest(f"{where}: `external`", name, other["sections"])
         if [o["cohort"] for o in experiment["external"]].count(name) > 1:
             raise UserError(
                 f"{where}: `external` names cohort `{name}` twice; keep one entry with all sections."
+            )
+
+    def _check_manifest(self, where: str, name: str, sections: Sequence[str]) -> None:
+        """Refuse a cohort of slides that lists none, or of which nothing can be compared with expression."""
+        from histobench.cohorts.gdc import fill_command
+
+        listed, path = self.cohorts[name]["sections"], self.table(name).resolve()
+        if not listed:
+            raise UserError(
+                f"{where} names cohort `{name}`, but its manifest {path} lists no slide; fill it: "
+                f"{fill_command(path)}."
+            )
+        if not any("counts" in listed[section] for section in sections):
+            raise UserError(
+                f"{where} names cohort `{name}`, but its manifest {path} lists no expression to compare "
+                f"the slides with ({len(sections)} of them); list both: {fill_command(path)}, or for a "
+                "selection of your own `histobench gdc-manifest --portal-manifest MANIFEST --sample-sheet "
+                f"SHEET --output {path}`."
             )
 
     def _arm(

@@ -46,6 +46,16 @@ _FILTERS: Mapping[str, Mapping[str, str]] = {
         "analysis.workflow_type": "STAR - Counts",
     },
 }
+PORTAL_COLUMNS = COLUMNS[:5]
+"""Of the manifest that the GDC's portal gives out, and that its own client reads."""
+
+# The two digits after the patient in a barcode, in the GDC's words; other codes are no solid tissue.
+_SAMPLE_TYPES = {
+    "01": PRIMARY,
+    "02": "Recurrent Tumor",
+    "06": "Metastatic",
+    "11": "Solid Tissue Normal",
+}
 _PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}")
 _FROZEN = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}-\d{2}[A-Z]-\d{2}-(?:TS|BS|MS)[A-Z0-9]*)\..*\.svs", re.I)
 
@@ -152,6 +162,9 @@ def write_manifest(files: Iterable[GdcFile], path: str | Path) -> None:
 def read_manifest(path: str | Path) -> list[GdcFile]:
     """Read a manifest; lines that start with ``#`` are comments.
 
+    Either with the columns of :data:`COLUMNS`, or the five of the GDC's portal, if all files are slides:
+    their names tell patient and sample type.
+
     Raises
     ------
     UserError
@@ -159,32 +172,144 @@ def read_manifest(path: str | Path) -> list[GdcFile]:
     """
     path = Path(path)
     try:
-        text = read_utf8(path)
+        lines = _lines(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; correct the path under `table`.") from None
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line and line[0] != "#"]
-    if not lines or tuple(lines[0][1].split("\t")) != COLUMNS:
-        raise UserError(f"{path}: the header must be {', '.join(COLUMNS)}, separated by tabs.")
+    header = lines[0][1] if lines else []
+    if tuple(header) not in (COLUMNS, PORTAL_COLUMNS):
+        raise UserError(
+            f"{path}: the header must be {', '.join(COLUMNS)}, or the first five of them as the portal of "
+            "the GDC writes them, separated by tabs."
+        )
     files: list[GdcFile] = []
     seen: set[str] = set()
-    for number, line in lines[1:]:
-        fields = line.split("\t")
+    for number, fields in lines[1:]:
         if (
-            len(fields) != len(COLUMNS)
+            len(fields) != len(header)
             or not fields[3].isdigit()
-            or not re.fullmatch("[0-9a-f]{32}", fields[2])
+            or not re.fullmatch("[0-9a-f]{32}", fields[2].lower())
         ):
             raise UserError(
-                f"{path}: line {number}: expected {', '.join(COLUMNS)} with an md5 and a size in bytes; "
+                f"{path}: line {number}: expected {', '.join(header)} with an md5 and a size in bytes; "
                 "build the manifest again with `histobench gdc-manifest`."
             )
-        identifier, filename, md5, size, state, patient, sample_type = fields
-        file = GdcFile(identifier, filename, md5, int(size), state, patient, sample_type)
+        identifier, filename, md5, size, state = fields[:5]
+        patient, sample_type = fields[5:] or _of_name(filename, f"{path}: line {number}")
+        file = GdcFile(identifier, filename, md5.lower(), int(size), state, patient, sample_type)
         if file.filename in seen:
             raise UserError(f"{path}: line {number}: file {file.filename} occurs twice; keep one line.")
         seen.add(file.filename)
         files.append(file)
     return files
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the fields of each line of a table with tabs, with its number; without comments."""
+    numbered = enumerate((line.rstrip("\r") for line in read_utf8(path).split("\n")), start=1)
+    return [
+        (number, [text.strip() for text in line.split("\t")])
+        for number, line in numbered
+        if line.strip() and line[0] != "#"
+    ]
+
+
+def _of_name(filename: str, place: str) -> tuple[str, str]:
+    """Return patient and sample type of a slide from its name; other files do not tell theirs."""
+    if not filename.lower().endswith(".svs"):
+        raise UserError(
+            f"{place}: {filename} is no slide, and the portal's manifest does not say whose it is; take the "
+            "portal's sample sheet of the same files and join them: `histobench gdc-manifest "
+            "--portal-manifest MANIFEST --sample-sheet SHEET --output TABLE`."
+        )
+    if not _FROZEN.fullmatch(filename):
+        raise UserError(
+            f"{place}: {filename} is not named like a frozen section of TCGA (TCGA-XX-XXXX-01A-01-TS1.*.svs; "
+            "TS, BS or MS, as DX is a diagnostic slide, of another piece of tissue); leave it out."
+        )
+    return filename[:12].upper(), _sample_type(filename[13:15])
+
+
+def _sample_type(code: str) -> str:
+    return _SAMPLE_TYPES.get(code, f"sample type {code}")
+
+
+def join_portal_tables(
+    manifest: str | Path, sheet: str | Path, sample_types: Sequence[str] = (PRIMARY,)
+) -> tuple[list[GdcFile], Counter[str]]:
+    """Join the two tables that the GDC's portal gives out for a selection of files.
+
+    Parameters
+    ----------
+    manifest
+        With the columns of :data:`PORTAL_COLUMNS`.
+    sheet
+        The sample sheet of the same files: File ID, Case ID and Sample ID; the sample type follows from the
+        latter.
+    sample_types
+        Types of samples to keep.
+
+    Returns
+    -------
+    files, left_out
+        As of :func:`files_of_response`.
+
+    Raises
+    ------
+    UserError
+        A table is missing or has other columns, or a file of the manifest is not in the sheet.
+    """
+    manifest, sheet = Path(manifest), Path(sheet)
+    for path in (manifest, sheet):
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; give the tables that the portal of the GDC wrote.")
+    samples: dict[str, tuple[set[str], set[str]]] = {}
+    lines = _lines(sheet)
+    places = {name.lower(): column for column, name in enumerate(lines[0][1] if lines else [])}
+    wanted = ("file id", "case id", "sample id")
+    if lacking := [name for name in wanted if name not in places]:
+        raise UserError(
+            f"{sheet}: has no column {lacking[0].title().replace('Id', 'ID')}; give the portal's sample "
+            "sheet (File ID, File Name, Data Category, Data Type, Project ID, Case ID, Sample ID, ...)."
+        )
+    for number, fields in lines[1:]:
+        if len(fields) != len(places):
+            raise UserError(f"{sheet}: line {number} has {len(fields)} fields, expected {len(places)}.")
+        identifier, cases, ids = (fields[places[name]] for name in wanted)
+        known = samples.setdefault(identifier.lower(), (set(), set()))
+        known[0].update(re.split(r",\s*", cases))
+        known[1].update(_sample_type(sample[13:15]) for sample in re.split(r",\s*", ids))
+    lines = _lines(manifest)
+    if not lines or tuple(lines[0][1][:5]) != PORTAL_COLUMNS:
+        raise UserError(f"{manifest}: the header must be {', '.join(PORTAL_COLUMNS)}, separated by tabs.")
+    hits = []
+    for number, fields in lines[1:]:
+        if len(fields) < len(PORTAL_COLUMNS) or not fields[3].isdigit():
+            raise UserError(f"{manifest}: line {number}: expected {', '.join(PORTAL_COLUMNS)}.")
+        identifier, filename, md5, size, state = fields[:5]
+        if identifier.lower() not in samples:
+            raise UserError(
+                f"{manifest}: line {number}: {filename} is not in {sheet}; take both from one selection."
+            )
+        cases_of, types = samples[identifier.lower()]
+        hits.append(
+            {
+                "file_id": identifier,
+                "file_name": filename,
+                "md5sum": md5.lower(),
+                "file_size": size,
+                "state": state,
+                "cases": [
+                    {"submitter_id": case, "samples": [{"sample_type": kind} for kind in sorted(types)]}
+                    for case in sorted(cases_of)
+                ],
+            }
+        )
+    return files_of_response({"data": {"hits": hits, "pagination": {"total": len(hits)}}}, sample_types)
+
+
+def fill_command(path: str | Path) -> str:
+    """Return the one command that fills a manifest."""
+    return f"`histobench gdc-manifest --patients 50 --output {path}`"
 
 
 def lock_rows(files: Iterable[GdcFile], source: str) -> dict[tuple[str, str], LockedFile]:
@@ -277,10 +402,25 @@ def build_manifest(path: str | Path, project: str = "TCGA-BRCA", patients: int |
             ) from None
         found += files
         left_out += dropped
+    return left_out + write_paired(found, path, patients)
+
+
+def write_paired(found: Sequence[GdcFile], path: str | Path, patients: int | None) -> Counter[str]:
+    """Write the manifest of those who have a slide and expression; return how many files that leaves out.
+
+    Raises
+    ------
+    UserError
+        Nobody has both.
+    """
     kept, unpaired = paired(found, patients)
-    left_out["patient without slide or expression, or beyond the wanted number"] += unpaired
+    if not kept:
+        raise UserError(
+            f"{path}: not written, as no patient has both a frozen slide and expression (STAR counts) among "
+            f"{len(found)} files; select both."
+        )
     write_manifest(kept, path)
-    return left_out
+    return Counter({"patient without slide or expression, or beyond the wanted number": unpaired})
 
 
 def paired(files: Sequence[GdcFile], patients: int | None = None) -> tuple[list[GdcFile], int]:

@@ -44,6 +44,8 @@ def check_templates(cohort: Mapping[str, Any], where: str, declared: Iterable[st
         Keys of a section that have a meaning of their own.
     """
     given = {key for section in cohort["sections"].values() for key in section} | {"section", "patient"}
+    if cohort.get("origin") == "slides":  # a manifest may list slides alone
+        given |= {"slide", "counts"}
     asked = set()
     for kind, template in cohort["files"].items():
         try:
