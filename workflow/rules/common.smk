@@ -13,6 +13,7 @@ from histobench.codehash import code_hash as library_code_hash
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
 from histobench.cohorts.lock import load_lock, missing
+from histobench.cohorts.sheet import section_options
 from histobench.config import Benchmark, read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError

@@ -110,7 +110,8 @@ def check_cohort(
         check = check_section(
             section, record, files, cohort["options"],
             pitch_um=cohort.get("pitch_um"), spot_um=cohort["spot_um"], declared_at=place,
-            geometry=cohort["geometry"],
+            geometry=cohort["geometry"], allow_losses=cohort["allow_losses"],
+            genes_absent=cohort["genes_absent"],
         )  # fmt: skip
         picture, size = _look(check, files)
         if picture is not None:

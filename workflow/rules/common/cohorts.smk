@@ -147,10 +147,15 @@ def sections_of(cohort):
 def section_settings(wildcards):
     cohort = BENCH.cohorts[wildcards.cohort]
     record = dict(sorted(cohort["sections"][wildcards.section].items()))
+    options = {} if cohort["origin"] == "simulation" else cohort["options"]
+    if cohort["origin"] == "local":
+        options = section_options(options, record)
     return {
         "alias": cohort["aliases"].get(record["patient"], ""),
+        "allow_losses": cohort["allow_losses"],
+        "genes_absent": cohort["genes_absent"],
         "geometry": dict(sorted(cohort["geometry"].items())),
-        "options": {} if cohort["origin"] == "simulation" else cohort["options"],
+        "options": options,
         "pitch_um": cohort.get("pitch_um"),
         "reader": cohort["reader"],
         "record": record,

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.anndata_file import counts_and_genes, open_anndata
 from histobench.cohorts.depth_map import DepthMap, depth_map
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
 from histobench.cohorts.geometry import MANY, GeometryError, Question, ScaleError, judge, limits_from
+from histobench.cohorts.legacy_st import split_header
+from histobench.cohorts.losses import MOST_LOST, REASONS, image_cause, judge_losses
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
 from histobench.cohorts.section import SectionInfo, assemble, question
-from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
+from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of, section_options
 from histobench.cohorts.table_cohort import (
-    anndata_parts,
-    open_anndata,
+    anndata_spots,
     read_labels,
     read_section,
     unknown_text,
@@ -69,6 +71,8 @@ def check_section(
     spot_um: float,
     declared_at: tuple[str, str],
     geometry: Mapping[str, Any] | None = None,
+    allow_losses: Sequence[str] = (),
+    genes_absent: str | None = None,
 ) -> SectionCheck:
     """Check everything about one section; only its image is not decoded.
 
@@ -76,11 +80,29 @@ def check_section(
     ----------
     section, record, files, options, pitch_um, spot_um, geometry
         As the cohort's configuration says them; see :func:`histobench.cohorts.section.write_section`.
+    allow_losses, genes_absent
+        As the cohort's configuration says them.
     declared_at
         File and place in which the section is declared, for messages.
     """
     check = SectionCheck(section)
+    options = section_options(options, record)
     raw = _read(check, files, options)
+    if raw is not None:
+        try:
+            judge_losses(
+                raw.dropped,
+                len(raw.spots),
+                f"Section {section}",
+                allowed=allow_losses,
+                causes=raw.causes,
+                names=list(raw.spots.index),
+            )
+        except UserError as error:
+            check.problems.append(Finding(files["counts"], "", str(error).split(": ", 1)[1], section))
+    if "image" not in files:
+        text = "no image is named; the section serves what needs counts only, no method that sees images."
+        check.notes.append(Finding(*declared_at, text, section))
     positions_file = files.get("positions", files["counts"])
     spots, wrong = scan_positions(files, options)
     check.problems += findings(positions_file, section, wrong)
@@ -93,6 +115,8 @@ def check_section(
         spot_um,
         um_per_px=record.get("um_per_px"),
         limits=limits_from(geometry),
+        allow_losses=allow_losses,
+        genes_absent=genes_absent,
     )
     if raw is not None:
         about = question(raw, info, files, size)
@@ -109,12 +133,11 @@ def check_section(
     if spots is not None:
         spots = spots[spots["selected"]]
         if raw is not None:
-            _check_join(check, raw, spots, files)
             known = spots.index.isin(raw.spots.index)
             spots = spots[known] if known.any() else spots
         if len(spots):
             check.spots = spots
-            _check_outside(check, spots, size, positions_file, files)
+            _check_outside(check, spots, size, positions_file, files, allow_losses)
             _check_geometry(check, spots, positions_file, about, info, declared_at)
     if raw is not None and not check.problems:
         try:  # the checks of the pipeline itself have the last word
@@ -123,7 +146,12 @@ def check_section(
             check.problems.append(Finding(*declared_at, str(error), section))
         else:
             check.depth = depth_map(adata.obs["array_x"], adata.obs["array_y"], adata.X)
-            for reason in ("zero_umi", "no_position", "no_counts", "label_no_spot", "feature_other_type"):
+            if number := row["n_genes_renamed"]:
+                text = f"{number} columns share their gene's name with others and are called NAME.IDENTIFIER."
+                check.notes.append(Finding(files["counts"], "", text, section))
+            for reason in (*REASONS, "label_no_spot", "feature_other_type"):
+                if reason == "outside_image":
+                    continue  # told with the image
                 if number := row.get(f"dropped_{reason}"):
                     text = f"{number} left out: {reason.replace('_', ' ')}."
                     check.notes.append(Finding(files["counts"], "", text, section))
@@ -148,8 +176,6 @@ def _read(check: SectionCheck, files: Mapping[str, str], options: Mapping[str, A
         if not found and not positions:
             check.problems.append(Finding("", "", str(error), section))
         return None
-    if layout_of(files["counts"]) == ANNDATA:  # whose reader leaves it to the common checks
-        check.problems += findings(files["counts"], section, scan_counts(files["counts"], options))
     names = raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index.to_series()).tolist()
     _check_genes(check, [str(name) for name in names], files, options)
     _check_words(check, raw, files, options)
@@ -163,12 +189,10 @@ def _gene_names(path: str, options: Mapping[str, Any]) -> list[str]:
     try:
         if layout_of(path) == LEGACY_ST:
             lines = read_text(path).split(b"\n", 2)
-            names = [name.strip().strip('"') for name in lines[0].decode("utf-8", "replace").split("\t")]
-            return names[1:] if len(lines) > 1 and len(names) == lines[1].count(b"\t") + 1 else names
-        if path.endswith(".h5ad"):
-            adata = open_anndata(path)
-            anndata_parts(adata, path, options)
-            return list(adata.var_names.astype(str))
+            return split_header(lines[0], lines[1], path) if len(lines) > 1 else []
+        if layout_of(path) == ANNDATA:
+            adata = open_anndata(path, options)
+            return list(counts_and_genes(adata, path, options)[1].index.astype(str))
         from histobench.cohorts.visium import read_matrix
 
         return list(read_matrix(path)[2].index.astype(str))
@@ -225,7 +249,9 @@ def _grid(files: Mapping[str, str], options: Mapping[str, Any]) -> str:
         return "square"
     try:
         return (
-            anndata_parts(open_anndata(files["counts"]), "", options)[2] if layout == ANNDATA else "hexagonal"
+            anndata_spots(open_anndata(files["counts"], options), "", options)[1]
+            if layout == ANNDATA
+            else "hexagonal"
         )
     except UserError:
         return "square"
@@ -241,44 +267,32 @@ def _image_size(check: SectionCheck, files: Mapping[str, str]) -> tuple[int, int
         return 0, 0
 
 
-def _check_join(check: SectionCheck, raw: RawSection, spots: pd.DataFrame, files: Mapping[str, str]) -> None:
-    """Compare the spots that counts and positions name."""
-    lost, joined = raw.dropped.get("no_position", 0), len(raw.spots)
-    if lost <= joined or "positions" not in files:
-        return
-    text = f"{lost} of {lost + joined} spots with counts have no position in {files['positions']}; "
-    if layout_of(files["counts"]) == LEGACY_ST:
-        from histobench.cohorts.legacy_st import read_counts
-
-        turned = ["x".join(reversed(name.split("x"))) for name in read_counts(files["counts"])[1]]
-        if spots.index.isin(turned).sum() > joined:
-            text += "x and y are swapped in one of the two files: a spot is array column, x, array row."
-            check.problems.append(Finding(files["counts"], "column 1", text, check.section))
-            return
-    text += "check that both belong to the same section and name spots alike."
-    check.problems.append(Finding(files["counts"], "", text, check.section))
-
-
 def _check_outside(
-    check: SectionCheck, spots: pd.DataFrame, size: tuple[int, int], path: str, files: Mapping[str, str]
+    check: SectionCheck,
+    spots: pd.DataFrame,
+    size: tuple[int, int],
+    path: str,
+    files: Mapping[str, str],
+    allowed: Sequence[str],
 ) -> None:
-    """Find spots outside the image."""
+    """Find spots outside the image; the cohort may allow that."""
     width, height = size
     if not width:
         return
     x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
     outside = np.flatnonzero((x < 0) | (y < 0) | (x >= width) | (y >= height))
     image = f"the image of {width} x {height} pixels ({files['image']})"
+    if "outside_image" in allowed or not len(outside):
+        if len(outside):
+            text = f"{len(outside)} of {len(spots)} spots lie outside {image} and are left out."
+            check.notes.append(Finding(path, "", text, check.section))
+        return
     if len(outside) > MANY * len(spots):
-        reach = max(x.max() / width, y.max() / height)
-        remedy = "check that image and positions belong together, and that x and y are not swapped."
-        if reach > 2 or reach < 0:
-            remedy = (
-                f"positions reach {reach:.1f} times as far as the image, which looks like a reduced copy; "
-                "give the full-resolution image."
-            )
+        remedy = image_cause(spots, width, height, files["image"])
+        if len(outside) > MOST_LOST * len(spots):
+            remedy += ", or allow it with `allow_losses: [outside_image]` in the cohort's YAML file"
         place = f"{spots['place'].iloc[outside[0]]} and {len(outside) - 1} more"
-        text = f"{len(outside)} of {len(spots)} spots lie outside {image}; {remedy}"
+        text = f"{len(outside)} of {len(spots)} spots lie outside the image; {remedy}."
         check.problems.append(Finding(path, place, text, check.section))
         return
     found = [

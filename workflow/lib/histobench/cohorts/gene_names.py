@@ -19,6 +19,16 @@ _DATE = re.compile(
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
+_VERSION = re.compile(r"(ENS[A-Z]*\d{11})\.\d+")
+
+
+def gene_key(name: str, gene_id: str = "") -> str:
+    """Tell which gene is meant: by its identifier without version, by its name where it has none."""
+    known = gene_id or name
+    versioned = _VERSION.fullmatch(known)
+    return versioned.group(1) if versioned else known
+
+
 class GeneCheck(NamedTuple):
     """Places (from 0) of names that cannot be genes, with the reason; and of names that are not known."""
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from histobench.cohorts.legacy_st import SPOT_ID, join_spots, read_counts, refuse_duplicates, spot_names
+from histobench.cohorts.legacy_st import join_spots, read_counts, refuse_duplicates, spot_names
 from histobench.cohorts.text import numbers, read_text, require_columns, text_table
-from histobench.cohorts.types import LEGACY_FRAME, RawSection
+from histobench.cohorts.types import LEGACY_FRAME, SPOT_ID, RawSection
 from histobench.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,20 +5,19 @@ A spot is named ``XxY``: column and row of the printed 33 x 35 array, counted fr
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.cohorts.counts import MAX_COUNT
 from histobench.cohorts.text import field_columns, read_text, split_lines
+from histobench.cohorts.types import SPOT_ID
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     from scipy import sparse
-
-SPOT_ID = re.compile(r"[0-9]+x[0-9]+", re.ASCII)
 
 
 def spot_names(x: np.ndarray, y: np.ndarray) -> list[str]:
@@ -56,13 +55,31 @@ def read_counts(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.Index
     return matrix, pd.Index(spot_ids, name="spot"), pd.Index(genes, name="gene")
 
 
-def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
-    """Split the header, with or without a corner field, and check the names."""
+def split_header(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
+    """Split the header of a table of counts, with or without a corner field.
+
+    Raises
+    ------
+    UserError
+        The table is not separated by tabs, or lies on its side.
+    """
     if b"\t" not in first_row:
         raise UserError(f"{path}: line 2 has no tab, expected a tab-separated table; convert the file.")
     fields = [name.strip().strip('"') for name in header.decode("utf-8").split("\t")]
     if len(fields) == first_row.count(b"\t") + 1:
         fields = fields[1:]
+    n_spots = sum(SPOT_ID.fullmatch(field) is not None for field in fields)
+    if n_spots > len(fields) / 2:
+        raise UserError(
+            f"{path}: line 1 names spots such as {next(filter(SPOT_ID.fullmatch, fields))}, expected genes; "
+            "the table is transposed, so turn it (one line per spot, one column per gene)."
+        )
+    return fields
+
+
+def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
+    """Split the header and check the names."""
+    fields = split_header(header, first_row, path)
     seen: dict[str, int] = {}
     for column, gene in enumerate(fields, start=2):
         if not gene:
@@ -127,7 +144,7 @@ def _whole_number(field: str, spot: str, gene: str, path: str | Path) -> int:
     if not (value >= 0 and value.is_integer()):
         kind = "negative" if value < 0 else "not a whole number"
         raise UserError(f"{place} is {field}, which is {kind}; {remedy}")
-    if value > np.iinfo(np.int32).max:
+    if value > MAX_COUNT:
         raise UserError(f"{place} is {field}, which is larger than any count can be; correct it.")
     return int(value)
 
@@ -178,10 +195,15 @@ def read_spots(path: str | Path, *, measured: bool = True) -> pd.DataFrame:
 
     names = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")
     if measured:
-        table = field_columns(path, names, sep="\t", optional=("selected",))
+        table = field_columns(path, names, sep="\t", answers=("selected",))
     else:
-        optional = ("new_x", "new_y", "selected")
-        table = field_columns(path, ("x", "y", "pixel_x", "pixel_y"), sep="\t", optional=optional)
+        table = field_columns(
+            path,
+            ("x", "y", "pixel_x", "pixel_y"),
+            sep="\t",
+            optional=("new_x", "new_y"),
+            answers=("selected",),
+        )
         for axis in ("x", "y"):
             if f"new_{axis}" not in table:
                 table[f"new_{axis}"] = table[axis]
@@ -204,7 +226,7 @@ def read_spots(path: str | Path, *, measured: bool = True) -> pd.DataFrame:
         )
     spots = pd.Index(spot_names(integers[:, 0].astype(int), integers[:, 1].astype(int)), name="spot")
     refuse_duplicates(spots, table.index, path)
-    selected = table["selected"].to_numpy() != 0 if "selected" in table else np.ones(len(table), bool)
+    selected = table["selected"].to_numpy() if "selected" in table else np.ones(len(table), bool)
     return pd.DataFrame(
         {
             "array_x": table["new_x"].to_numpy(),
@@ -242,14 +264,14 @@ def join_spots(
     -------
     counts, spots, dropped
         Matching rows, and how many were left out: ``no_position`` and ``not_selected`` (rows of counts),
-        ``no_counts`` (positions).
+        ``no_counts`` (positions under tissue).
     """
     known = spot_ids.isin(spots.index)
     under_tissue = spots.index[spots["selected"]] if "selected" in spots else spots.index
     kept = spot_ids.isin(under_tissue)
     dropped = {
         "no_position": int((~known).sum()),
-        "no_counts": int((~spots.index.isin(spot_ids)).sum()),
+        "no_counts": int((~under_tissue.isin(spot_ids)).sum()),
         "not_selected": int((known & ~kept).sum()),
     }
     joined = spots.loc[spot_ids[kept]].drop(columns="selected", errors="ignore")

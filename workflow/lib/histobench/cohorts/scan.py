@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.legacy_st import SPOT_ID
+from histobench.cohorts.anndata_file import counts_and_genes, open_anndata, raw_counts_hint, spots_in_tissue
+from histobench.cohorts.counts import entry_text, no_count, row_matrix, wrong_entries
+from histobench.cohorts.legacy_st import split_header
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
-from histobench.cohorts.table_cohort import anndata_parts, open_anndata
-from histobench.cohorts.text import read_text, text_table
-from histobench.cohorts.visium import POSITION_COLUMNS
+from histobench.cohorts.table_cohort import anndata_spots
+from histobench.cohorts.text import other_separator, read_text, text_table, yes_or_no
+from histobench.cohorts.types import SPOT_ID
+from histobench.cohorts.visium import POSITION_COLUMNS, matrix_parts, position_table
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,9 +29,9 @@ SHOWN = 10
 
 _NUMERIC = {
     LEGACY_ST: ("x", "y", "pixel_x", "pixel_y"),
-    "visium": POSITION_COLUMNS[1:],
+    "visium": POSITION_COLUMNS[2:],
 }
-_MEASURED = ("new_x", "new_y", "selected")
+_MEASURED = ("new_x", "new_y")
 
 Place = tuple[str, str]
 
@@ -55,7 +58,10 @@ def scan_counts(path: str | Path, options: Mapping[str, Any]) -> list[Place]:
     try:
         if layout == LEGACY_ST:
             return _scan_text_counts(path)
-        return _scan_matrix(*(_anndata_matrix(path, options) if layout == ANNDATA else _visium_matrix(path)))
+        if layout == ANNDATA:
+            return _scan_anndata(path, options)
+        counts, barcodes, _, names, _ = matrix_parts(path)
+        return _scan_matrix(counts, barcodes, names)
     except UserError as error:
         return [("", str(error).removeprefix(f"{path}: "))]
 
@@ -64,10 +70,7 @@ def _scan_text_counts(path: str | Path) -> list[Place]:
     lines = read_text(path).decode("utf-8", "replace").rstrip("\n").split("\n")
     if len(lines) < 2:
         return [("", "holds a header but no spots; export the file anew.")]
-    n_fields = lines[1].count("\t") + 1
-    genes = [name.strip().strip('"') for name in lines[0].split("\t")]
-    if len(genes) == n_fields:
-        genes = genes[1:]
+    genes = split_header(lines[0].encode(), lines[1].encode(), path)  # another table than one of counts
     found = shorten(_gene_columns(genes), "genes")
     rows, cells, ids = [], [], []
     seen: dict[str, int] = {}
@@ -109,42 +112,20 @@ def _no_count(value: str) -> str:
         number = float(value.strip().strip('"'))
     except ValueError:
         return f'"{value}", expected a whole number; correct it.' if value.strip() else "empty; write 0."
-    if number < 0:
-        return f"{value}, which is negative; give raw counts."
-    return (
-        ""
-        if number.is_integer()
-        else f"{value}, which is not a whole number; give raw counts, not scaled ones."
+    reason = no_count(number)
+    return f"{value}, {reason}." if reason else ""
+
+
+def _scan_anndata(path: str | Path, options: Mapping[str, Any]) -> list[Place]:
+    adata = open_anndata(path, options)
+    matrix, var = counts_and_genes(adata, path, options)
+    hint = raw_counts_hint(adata, options)
+    return _scan_matrix(
+        row_matrix(matrix, str(path)), list(adata.obs_names.astype(str)), list(var.index.astype(str)), hint
     )
 
 
-def _anndata_matrix(path: str | Path, options: Mapping[str, Any]) -> tuple[Any, list[str], list[str]]:
-    from scipy import sparse
-
-    adata = open_anndata(path)
-    matrix, _, _ = anndata_parts(adata, path, options)
-    if matrix is None:
-        raise UserError(f"{path}: holds no counts in X; name their layer in options.layer.")
-    return sparse.csr_matrix(matrix), list(adata.obs_names.astype(str)), list(adata.var_names.astype(str))
-
-
-def _visium_matrix(path: str | Path) -> tuple[Any, list[str], list[str]]:
-    import h5py
-    from scipy import sparse
-
-    try:
-        with h5py.File(path, "r") as stored:
-            matrix = stored["matrix"]
-            parts = tuple(matrix[name][:] for name in ("data", "indices", "indptr"))
-            barcodes = [str(value, "utf-8", "replace") for value in matrix["barcodes"][:]]
-            names = [str(value, "utf-8", "replace") for value in matrix["features"]["name"][:]]
-        return sparse.csr_matrix(parts, shape=(len(barcodes), len(names))), barcodes, names
-    except (OSError, KeyError, ValueError) as error:
-        text = f"is damaged or no feature matrix of Space Ranger ({error}); get the file again."
-        raise UserError(f"{path}: {text}") from None
-
-
-def _scan_matrix(matrix: Any, spots: list[str], genes: list[str]) -> list[Place]:
+def _scan_matrix(matrix: Any, spots: list[str], genes: list[str], hint: str = "") -> list[Place]:
     """Look for repeated spots and for values that are no counts in a matrix in memory."""
     seen: dict[str, int] = {}
     repeated = []
@@ -154,18 +135,14 @@ def _scan_matrix(matrix: Any, spots: list[str], genes: list[str]) -> list[Place]
                 (f"row {row}", f"spot {spot} stands already in row {seen[spot]}; keep one of them.")
             )
         seen.setdefault(spot, row)
-    data = np.asarray(matrix.data, dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(data) | (data < 0) | (data != np.rint(data)))
-    rows = np.searchsorted(matrix.indptr, bad, side="right") - 1
-    cells = [
-        (
-            f"row {row + 1}",
-            f"the count of gene {genes[matrix.indices[at]]} at spot {spots[row]} is "
-            f"{_no_count(f'{data[at]:g}')}",
-        )
-        for at, row in zip(bad.tolist(), rows.tolist(), strict=True)
-    ]
-    return [*shorten(repeated, "rows"), *shorten(cells, "counts")]
+    bad = wrong_entries(matrix)
+    if bad.size > SHOWN or (bad.size and hint):  # not single counts are wrong, but all of them
+        row, text = entry_text(matrix, int(bad[0]), spots, genes)
+        cells = [(f"row {row + 1}", f"{bad.size} of {matrix.nnz} values are no raw counts: {text}{hint}.")]
+    else:
+        texts = [entry_text(matrix, at, spots, genes) for at in bad.tolist()]
+        cells = [(f"row {row + 1}", f"{text}.") for row, text in texts]
+    return [*shorten(repeated, "rows"), *cells]
 
 
 # -- positions --------------------------------------------------------------------------------------
@@ -192,12 +169,10 @@ def scan_positions(
 
 
 def _anndata_positions(path: str, options: Mapping[str, Any]) -> tuple[pd.DataFrame, list[Place]]:
-    adata = open_anndata(path)
-    _, spots, grid = anndata_parts(adata, path, options)
+    adata = open_anndata(path, options)
+    spots, grid = anndata_spots(adata, path, options)
     spots["place"] = [f"row {row}" for row in range(1, len(spots) + 1)]
-    spots["selected"] = (
-        adata.obs["in_tissue"].to_numpy().astype(float) != 0 if "in_tissue" in adata.obs else True
-    )
+    spots["selected"], _ = spots_in_tissue(adata, path)
     wanted = ["pixel_x", "pixel_y", *(("array_x", "array_y") if grid != "irregular" else ())]
     missing = ~np.isfinite(spots[wanted].to_numpy()).all(axis=1)
     found = [
@@ -214,18 +189,23 @@ def _text_positions(path: str, layout: str) -> tuple[pd.DataFrame | None, list[P
     import pandas as pd
 
     visium = layout != LEGACY_ST
-    header = None
-    if visium:
-        second = read_text(path).split(b"\n", 1)[0].split(b",")[1:2]
-        header = POSITION_COLUMNS if second and second[0].strip().isdigit() else None
-    table = text_table(path, sep="," if visium else "\t", names=header)
-    required = [*(("barcode",) if visium else ()), *_NUMERIC[layout]]
+    table = position_table(path) if visium else text_table(path)
+    required = [*(("barcode", "in_tissue") if visium else ()), *_NUMERIC[layout]]
     missing = [name for name in required if name not in table]
+    if missing and len(table.columns) == 1 and (sign := other_separator(str(table.columns[0]))):
+        wanted_sign = "commas" if visium else "tabs"
+        text = f"column {missing[0]} is missing, as the header looks separated by {sign}; "
+        text += f"separate by {wanted_sign}, in every line."
+        return None, [("line 1", text)]
     if missing:
         known = ", ".join(map(str, table.columns))
         return None, [
             ("line 1", f"column {name} is missing (the header says {known}); add it.") for name in missing
         ]
+    answers = "in_tissue" if visium else "selected"
+    selected = pd.Series(True, index=table.index)
+    if answers in table:
+        selected[:] = yes_or_no(table[answers], path)[0]
     wanted = [*_NUMERIC[layout], *(name for name in _MEASURED if name in table and not visium)]
     values = table[wanted].apply(pd.to_numeric, errors="coerce")
     found = []
@@ -235,12 +215,11 @@ def _text_positions(path: str, layout: str) -> tuple[pd.DataFrame | None, list[P
         text = f"expected a number, found {shown}; correct it or remove the line."
         found.append((f"line {table.index[row]}, column {wanted[column]}", text))
     good = np.isfinite(values.to_numpy(dtype=np.float64)).all(axis=1)
-    table, values = table[good], values[good]
+    table, values, chosen = table[good], values[good], selected[good].to_numpy()
     places = pd.Series([f"line {line}" for line in table.index], dtype=object)
     if visium:
         names = table["barcode"].str.strip()
         grid, pixels = ("array_col", "array_row"), ("pxl_col_in_fullres", "pxl_row_in_fullres")
-        selected = values["in_tissue"].to_numpy() != 0
     else:
         found += shorten(_odd_names(values), "lines")
         names = (
@@ -248,7 +227,6 @@ def _text_positions(path: str, layout: str) -> tuple[pd.DataFrame | None, list[P
         )
         grid = ("new_x" if "new_x" in values else "x", "new_y" if "new_y" in values else "y")
         pixels = ("pixel_x", "pixel_y")
-        selected = values["selected"].to_numpy() != 0 if "selected" in values else np.ones(len(values), bool)
     spots = pd.DataFrame(
         {
             "place": places.to_numpy(),
@@ -256,7 +234,7 @@ def _text_positions(path: str, layout: str) -> tuple[pd.DataFrame | None, list[P
             "array_y": values[grid[1]].to_numpy(dtype=np.float64),
             "pixel_x": values[pixels[0]].to_numpy(dtype=np.float64),
             "pixel_y": values[pixels[1]].to_numpy(dtype=np.float64),
-            "selected": selected,
+            "selected": chosen,
         },
         index=pd.Index(names.to_numpy(dtype=object), name="spot"),
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.counts import require_counts, row_matrix
 from histobench.cohorts.entry import load_entry
+from histobench.cohorts.gene_names import gene_key
 from histobench.cohorts.geometry import Geometry, Limits, Question, judge, limits_from
-from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, RawSection
+from histobench.cohorts.losses import image_cause, judge_losses
+from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, UNMEASURED, RawSection
 from histobench.errors import UserError
 from histobench.files import atomic_path, sha256, write_json
 from histobench.imaging.grid import GRIDS
@@ -37,7 +40,9 @@ class SectionInfo:
 
     ``patient_alias`` is the patient's name in another cohort ("" for none), ``um_per_px`` the declared scale
     (None for none), ``pitch_um`` and ``spot_um`` are the distance (None where the array's maker says it) and
-    diameter of spots in micrometres, ``limits`` what geometry is let through.
+    diameter of spots in micrometres, ``limits`` what geometry is let through, ``allow_losses`` the reasons
+    for which most spots may go; ``genes_absent`` says what a gene means that the counts do not list (None:
+    what is usual in their layout).
     """
 
     cohort: str
@@ -48,6 +53,8 @@ class SectionInfo:
     patient_alias: str = ""
     um_per_px: float | None = None
     limits: Limits = field(default_factory=Limits)
+    allow_losses: Sequence[str] = ()
+    genes_absent: str | None = None
 
 
 def write_section(
@@ -64,6 +71,8 @@ def write_section(
     pitch_um: float | None = None,
     geometry: Mapping[str, Any] | None = None,
     alias: str = "",
+    allow_losses: Sequence[str] = (),
+    genes_absent: str | None = None,
 ) -> None:
     """Read a section, check it, and store it with its row of the cohort table.
 
@@ -83,6 +92,8 @@ def write_section(
         The cohort's limits, see :class:`~histobench.cohorts.geometry.Limits`; None for the defaults.
     alias
         The patient's name in another cohort, "" for none.
+    allow_losses, genes_absent
+        See :class:`SectionInfo`.
     output_h5ad, output_json
         The section as AnnData, and its row of ``sections.tsv``. Both appear whole or not at all.
 
@@ -100,6 +111,8 @@ def write_section(
         patient_alias=alias,
         um_per_px=record.get("um_per_px"),
         limits=limits_from(geometry),
+        allow_losses=allow_losses,
+        genes_absent=genes_absent,
     )
     raw: RawSection = load_entry(reader, "reader")(section, files, options)
     adata, row = assemble(raw, info, files)
@@ -111,32 +124,50 @@ def assemble(
 ) -> tuple[anndata.AnnData, dict[str, Any]]:
     """Check a reader's section and turn it into AnnData and its row of the cohort table.
 
-    Left out and counted: spots without any transcript, and spots whose centre lies outside the image.
+    Left out and counted: spots without any transcript, and spots whose centre lies outside the image. What
+    was lost, here or by the reader, is judged (:mod:`histobench.cohorts.losses`).
 
     Raises
     ------
     UserError
-        Spots or genes are not unique, a count is negative or fractional, a position is missing, array, pixels
-        and scale do not belong together (see :func:`histobench.cohorts.geometry.judge`), the image is
-        unreadable, or no spot is left.
+        Spots, their places or genes are not unique, a count is no whole number from 0 on or too large, a
+        position is missing, array, pixels and scale do not belong together (see
+        :func:`histobench.cohorts.geometry.judge`), the image is unreadable, or most spots are lost for one
+        reason.
     """
     where = f"Section {info.section}"
     counts, spots, genes = _checked(raw, where)
     genes, n_renamed = _unique_genes(genes, where)
     width, height = _image_size(files)
     keep, removed = _kept_spots(counts, spots, width, height)
+    lost = {**raw.dropped, **removed}
+    causes = dict(raw.causes)
+    if removed["outside_image"]:
+        causes["outside_image"] = image_cause(spots, width, height, files["image"])
     if not keep.any():
-        reasons = ", ".join(f"{reason}: {number}" for reason, number in {**raw.dropped, **removed}.items())
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in lost.items())
+        most = max(lost, key=lambda reason: lost[reason], default="")
+        cause = causes.get(most) or "check the files of this section"
         raise UserError(
-            f"{where}: no spot is left of {len(spots)} with counts and a position ({reasons}); "
-            "check the files of this section or leave it out of the cohort's configuration."
+            f"{where}: no spot is left of {len(spots)} with counts and a position ({reasons}); {cause}, or "
+            "leave the section out of the cohort's configuration."
         )
+    judge_losses(
+        lost,
+        int(keep.sum()),
+        where,
+        allowed=info.allow_losses,
+        causes=causes,
+        names=list(spots.index[keep]),
+    )
     left_out = {str(spot): reason for reason in removed for spot in spots.index[spots["_removed"] == reason]}
     counts, spots = counts[np.flatnonzero(keep)], spots.loc[keep, list(SPOT_COLUMNS)]
     geometry = judge(spots, question(raw, info, files, (width, height)), info.limits)
     scale = geometry.scale
     spots[["array_x", "array_y"]] = geometry.array
     adata = _anndata(counts, spots, genes, info, geometry, files.get("image", ""), (width, height))
+    if (info.genes_absent or raw.genes_absent) == UNMEASURED:
+        adata.uns["genes_absent"] = UNMEASURED
     n_kept = int(keep.sum())
     row = {
         "section": info.section,
@@ -144,7 +175,7 @@ def assemble(
         "patient_alias": info.patient_alias,
         "n_spots_raw": len(keep) + sum(n for reason, n in raw.dropped.items() if _is_count_row(reason)),
         "n_spots_kept": n_kept,
-        **{f"dropped_{reason}": n for reason, n in {**raw.dropped, **removed}.items()},
+        **{f"dropped_{reason}": n for reason, n in lost.items()},
         "dropped_spots": left_out,
         "median_umi": float(np.median(np.asarray(counts.sum(axis=1)))),
         "grid": geometry.grid,
@@ -190,9 +221,7 @@ def _is_count_row(reason: str) -> bool:
 
 def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame]:
     """Check shapes, names, counts and positions."""
-    from scipy import sparse
-
-    counts, spots, genes = sparse.csr_matrix(raw.counts), raw.spots.copy(), raw.genes
+    counts, spots, genes = row_matrix(raw.counts, where), raw.spots.copy(), raw.genes
     if counts.shape != (len(spots), len(genes)):
         raise ValueError(f"{where}: counts {counts.shape} for {len(spots)} spots and {len(genes)} genes")
     missing = [name for name in SPOT_COLUMNS if name not in spots]
@@ -205,14 +234,7 @@ def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFra
     repeated = spots.index.duplicated()
     if repeated.any():
         raise UserError(f"{where}: spot {spots.index[repeated][0]} occurs twice; keep one of them.")
-    wrong = (counts.data < 0) | (counts.data != np.rint(counts.data)) | ~np.isfinite(counts.data)
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        row = int(np.searchsorted(counts.indptr, at, side="right")) - 1
-        raise UserError(
-            f"{where}: the count of gene {genes.index[counts.indices[at]]} at spot {spots.index[row]} is "
-            f"{counts.data[at]:g}, expected a whole number of at least 0; give raw counts, not scaled ones."
-        )
+    require_counts(counts, list(spots.index), list(genes.index), where)
     position = spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
     if raw.grid in GRIDS and not GRIDS[raw.grid].regular:
         position[:, :2] = 0.0  # there is no array
@@ -222,32 +244,60 @@ def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFra
             f"{where}: {SPOT_COLUMNS[column]} of spot {spots.index[row]} is missing; "
             "correct or remove that row of the positions."
         )
+    _refuse_shared_places(spots, where)
     counts = counts.astype(np.int32)
     counts.eliminate_zeros()
     counts.sort_indices()
     return counts, spots, genes
 
 
+def _refuse_shared_places(spots: pd.DataFrame, where: str) -> None:
+    """Stop if two spots lie at one place of the array, or at one pixel."""
+    for what, columns in (("grid position", ["array_x", "array_y"]), ("pixel", ["pixel_x", "pixel_y"])):
+        known = spots[columns].notna().all(axis=1)  # an irregular section has no array
+        shared = (spots.duplicated(columns, keep=False) & known).to_numpy()
+        if shared.any():
+            first = spots[columns].to_numpy()[shared][0]
+            two = spots.index[(spots[columns].to_numpy() == first).all(axis=1)]
+            raise UserError(
+                f"{where}: spots {two[0]} and {two[1]} lie at one {what} ({first[0]:g}, {first[1]:g}), and "
+                f"{int(shared.sum())} of {len(spots)} spots share theirs; if the files hold several "
+                "sections, give one file for each, and otherwise keep one spot per place."
+            )
+
+
 def _unique_genes(genes: pd.DataFrame, where: str) -> tuple[pd.DataFrame, int]:
     """Make gene names unique: genes that share a symbol are called ``SYMBOL.ID``.
 
-    The name depends on the gene alone, so it is the same in every section; numbering the repetitions, as
-    many tools do, would depend on the order of each file.
+    Numbering the repetitions, as many tools do, would depend on the order of each file. That a gene has the
+    same name in all sections is seen to where they come together
+    (:func:`histobench.cohorts.table.write_gene_table`).
     """
+    ids = genes["gene_id"].to_numpy(dtype=object)
+    names = genes.index.to_numpy(dtype=object).copy()
+    _refuse_repeated_genes(names.tolist(), ids.tolist(), where)
     repeated = genes.index.duplicated(keep=False)
     if not repeated.any():
         return genes, 0
-    ids = genes["gene_id"].to_numpy(dtype=object)
-    names = genes.index.to_numpy(dtype=object).copy()
-    names[repeated] = [f"{n}.{i}" if i else n for n, i in zip(names[repeated], ids[repeated], strict=True)]
-    renamed = genes.set_axis(names, axis=0)
-    again = renamed.index.duplicated()
-    if again.any():
-        raise UserError(
-            f"{where}: gene {renamed.index[again][0]} occurs twice with the same identifier; "
-            "keep one of the columns, or sum them before the import."
-        )
-    return renamed, int(repeated.sum())
+    names[repeated] = [f"{n}.{i}" for n, i in zip(names[repeated], ids[repeated], strict=True)]
+    return genes.set_axis(names, axis=0), int(repeated.sum())
+
+
+def _refuse_repeated_genes(names: Sequence[str], ids: Sequence[str], where: str) -> None:
+    """Stop if a gene has two columns: one identifier twice, or one name of which not both have one."""
+    first: dict[str, int] = {}
+    nameless = {name: place for place, (name, given) in enumerate(zip(names, ids, strict=True)) if not given}
+    for place, (name, given) in enumerate(zip(names, ids, strict=True)):
+        other = first.setdefault(gene_key(name, given), place)
+        if other == place and given:
+            other = nameless.get(name, place)
+        if other != place:
+            one, two = sorted((other, place))
+            shown = [f"{names[n]} ({ids[n]})" if ids[n] else str(names[n]) for n in (one, two)]
+            raise UserError(
+                f"{where}: gene {name} occurs twice, as {shown[0]} in column {one + 1} and as {shown[1]} in "
+                f"column {two + 1}; keep one of the columns, or sum them before the import."
+            )
 
 
 def _image_size(files: Mapping[str, str]) -> tuple[int, int]:

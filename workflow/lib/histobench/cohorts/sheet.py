@@ -21,14 +21,21 @@ from histobench.errors import UserError
 from histobench.files import path_trouble
 
 REQUIRED = ("section", "patient", "image", "counts", "positions")
-OPTIONAL = ("labels", "scalefactors", "um_per_px")
-FILES = ("image", "counts", "positions", "scalefactors", "labels")
+OPTIONAL = ("labels", "library", "scalefactors", "um_per_px")
+FILES = ("image", "counts", "positions", "scalefactors", "labels", "barcodes", "features")
+"""Kinds of files of a section; the last two lie beside counts in Matrix Market format and are not columns."""
 
 LEGACY_ST, VISIUM, ANNDATA = "legacy_st", "visium", "anndata"
 LAYOUTS = (LEGACY_ST, VISIUM, ANNDATA)
 
 MATRIX_FILE = "filtered_feature_bc_matrix.h5"
-POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv")
+MARKET_FILES = ("matrix.mtx.gz", "matrix.mtx")
+POSITION_FILES = tuple(
+    f"{name}{end}"
+    for name in ("tissue_positions", "tissue_positions_list")
+    for end in (".csv", ".csv.gz", ".parquet", ".txt")
+)
+"""Names under which Space Ranger and depositors keep the positions of spots."""
 SCALE_FILE = "scalefactors_json.json"
 
 _SECTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:-]*")
@@ -74,7 +81,8 @@ class Sheet:
 def layout_of(counts: str) -> str | None:
     """Tell the layout of a section by the name of its counts; None for a name of no known kind.
 
-    ``.h5ad`` is AnnData, ``.h5`` or a folder Visium, ``.tsv`` and ``.txt`` (also gzipped) legacy ST.
+    ``.h5ad`` is AnnData, ``.h5``, ``.mtx`` (also gzipped) or a folder Visium, ``.tsv`` and ``.txt`` (also
+    gzipped) legacy ST.
     """
     path = Path(counts)
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
@@ -82,7 +90,12 @@ def layout_of(counts: str) -> str | None:
         return LEGACY_ST
     if suffix.lower() == ".h5ad":
         return ANNDATA
-    return VISIUM if suffix.lower() == ".h5" or path.is_dir() else None
+    return VISIUM if suffix.lower() in (".h5", ".mtx") or path.is_dir() else None
+
+
+def section_options(options: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reader's options for one section of the table, which may name its own ``library``."""
+    return {**options, **({"library": record["library"]} if "library" in record else {})}
 
 
 def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
@@ -92,8 +105,9 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
     ----------
     path
         Tab-separated, with the columns ``section``, ``patient``, ``image``, ``counts``, ``positions`` and
-        optionally ``labels``, ``scalefactors`` (Space Ranger's own are found beside the positions) and
-        ``um_per_px``; lines that start with ``#`` are comments. Paths are absolute,
+        optionally ``labels``, ``library`` (which section of an AnnData file with several), ``scalefactors``
+        (Space Ranger's own are found beside the positions) and ``um_per_px``; lines that start with ``#`` are
+        comments. Paths are absolute,
         or relative to the table's folder, or to one of the mirrors. ``image`` may be empty (no image), and so
         may ``positions`` where the counts hold or are beside them (AnnData, Visium folders).
     mirrors
@@ -108,7 +122,7 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
     if not _check_header(path, columns, sheet):
         return sheet
     folders = [path.parent, *map(Path, mirrors)]
-    counts_lines: dict[str, int] = {}
+    counts_lines: dict[tuple[str, str], int] = {}
     for line, fields in rows[1:]:
         place = f"line {line}"
         if len(fields) != len(columns):
@@ -122,8 +136,8 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
         found = [Finding(str(path), place, text, row["section"]) for text in _names(row, sheet)]
         record, wrong = _record(row, folders)
         found += [Finding(str(path), place, text, row["section"]) for text in wrong]
-        counts = record.get("counts", "")
-        if counts and counts in counts_lines:
+        counts = (record.get("counts", ""), record.get("library", ""))
+        if counts[0] and counts in counts_lines:
             text = (
                 f"counts {row['counts']} are those of line {counts_lines[counts]}; name each section's own."
             )
@@ -212,6 +226,8 @@ def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any
             wrong.append(f'um_per_px is "{value}", expected a positive number; correct it or leave it empty.')
         else:
             record["um_per_px"] = scale
+    if value := row.get("library", ""):
+        record["library"] = value
     for kind in FILES:
         value = row.get(kind, "")
         if not value:
@@ -236,22 +252,19 @@ def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any
 
 def _fit_layout(row: dict[str, str], record: dict[str, Any]) -> list[str]:
     """Turn folders into the files in them, and see that the layout has what it needs."""
+    wrong = _find_matrix(row, record)
+    if wrong:
+        return wrong
     layout = layout_of(record["counts"])
     if layout is None:
         return [
             f"counts names {row['counts']}, whose layout cannot be told; expected a table (.tsv, .tsv.gz), a "
             "Space Ranger folder or its .h5, or an AnnData file (.h5ad)."
         ]
-    wrong = []
     if layout == VISIUM:
         counts = Path(record["counts"])
-        folder = counts if counts.is_dir() else counts.parent
-        if counts.is_dir():
-            record["counts"] = str(counts / MATRIX_FILE)
-            if not Path(record["counts"]).is_file():
-                wrong.append(
-                    f"counts names the folder {row['counts']}, which holds no {MATRIX_FILE}; add it."
-                )
+        market = counts.name.startswith("matrix.mtx") and not (counts.parent / "spatial").is_dir()
+        folder = counts.parent.parent if market else counts.parent
         given = Path(record["positions"]) if "positions" in record else folder / "spatial"
         if not given.is_file() and (not row.get("positions") or "positions" in record):
             places = [base / name for base in (given, given / "spatial") for name in POSITION_FILES]
@@ -269,10 +282,62 @@ def _fit_layout(row: dict[str, str], record: dict[str, Any]) -> list[str]:
         wrong.append("positions is empty, but a table of counts has none; name the spot file.")
     elif layout == ANNDATA and record.pop("positions", None):
         wrong.append("positions is given, but an AnnData file holds its own; leave it empty.")
+    if layout != ANNDATA and "library" in record:
+        wrong.append("library is given, but only AnnData files hold several sections; leave it empty.")
     for kind in ("counts", "image", "labels", "positions", "scalefactors"):
         if kind in record and Path(record[kind]).is_dir():
             wrong.append(f"{kind} names the folder {row[kind]}, expected a file; name the file in it.")
     return wrong
+
+
+def _find_matrix(row: dict[str, str], record: dict[str, Any]) -> list[str]:
+    """Put the file with the counts in the place of a folder that the table names."""
+    folder = Path(record["counts"])
+    if not folder.is_dir():
+        if folder.name.startswith("matrix.mtx"):
+            record |= _beside(folder)
+        return []
+    named = f"counts names the folder {row['counts']}"
+    if folder.suffix == ".zarr":
+        table = (
+            "spatialdata.read_zarr(...).tables['table']"
+            if (folder / "tables").is_dir()
+            else "anndata.read_zarr(...)"
+        )
+        return [f"{named}, a Zarr store; write it as one file by {table}.write_h5ad('{folder.stem}.h5ad')."]
+    # Space Ranger's own folder may be given, or the one above it
+    for place in (folder, folder / "outs"):
+        tables = [place / MATRIX_FILE, *sorted(place.glob(f"*{MATRIX_FILE}"))] if place.is_dir() else []
+        tables = [table for table in dict.fromkeys(tables) if table.is_file()]
+        if len(tables) > 1 and tables[0].name != MATRIX_FILE:
+            return [f"{named}, which holds {tables[0].name} and {tables[1].name}; name one of them."]
+        market = [
+            inner / name for inner in (place, place / "filtered_feature_bc_matrix") for name in MARKET_FILES
+        ]
+        found = [table for table in [*tables, *market, place / "raw_feature_bc_matrix.h5"] if table.is_file()]
+        if found:
+            record["counts"] = str(found[0])
+            if found[0] in market:
+                record |= _beside(found[0])
+            return []
+    binned = sorted(folder.glob("**/binned_outputs/square_*")) or sorted(folder.glob("square_*"))
+    if binned:
+        return [f"{named}, which holds bins of several sizes; name one of them, such as {binned[-1]}."]
+    return [
+        f"{named}, which holds no {MATRIX_FILE}; add it, or name the file or folder with the counts "
+        "(matrix.mtx.gz with barcodes and features beside it is read too)."
+    ]
+
+
+def _beside(matrix: Path) -> dict[str, str]:
+    """Files that belong to counts in Matrix Market format."""
+    kinds = {"barcodes": ("barcodes.tsv",), "features": ("features.tsv", "genes.tsv")}
+    found = {}
+    for kind, names in kinds.items():
+        places = [matrix.parent / f"{name}{end}" for name in names for end in (".gz", "")]
+        if place := next((place for place in places if place.is_file()), None):
+            found[kind] = str(place)
+    return found
 
 
 def _readable(record: dict[str, Any]) -> bool:

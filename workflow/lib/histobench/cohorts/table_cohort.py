@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.anndata_file import (
+    ARRAYS,
+    checked_counts,
+    open_anndata,
+    positions_of,
+    spots_in_tissue,
+)
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
 from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots, refuse_duplicates
+from histobench.cohorts.losses import name_cause
 from histobench.cohorts.scalefactors import anndata_scale_factors
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, layout_of
-from histobench.cohorts.text import require_columns, text_table
-from histobench.cohorts.types import LABEL_SOURCES, RawSection
+from histobench.cohorts.text import MISSING_WORDS, plain_words, require_columns, text_table
+from histobench.cohorts.types import LABEL_SOURCES, UNMEASURED, RawSection
 from histobench.cohorts.visium import PITCH_UM
 from histobench.cohorts.visium import read_section as read_visium
 from histobench.errors import UserError
@@ -29,11 +37,9 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-OPTIONS = ("genes", "grid", "label", "label_source", "layer", "normal", "tumour")
-
-# Names of grid positions in AnnData files: this project's own, and scanpy's for Visium (columns first). They
-# are the usual ones of a kind of grid; the positions say whether it is that kind.
-_ARRAYS = {"square": ("array_x", "array_y"), "hexagonal": ("array_col", "array_row")}
+OPTIONS = (
+    "genes", "grid", "label", "label_source", "layer", "library", "library_key", "names", "normal", "tumour",
+)  # fmt: skip
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -46,6 +52,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         ("genes", ("human", "any")),
         ("grid", tuple(GRIDS)),
         ("label_source", tuple(sources)),
+        ("names", ("given", "approved")),
     ):
         if key in options and options[key] not in choices:
             raise UserError(f"options.{key} is {options[key]!r}, expected one of {', '.join(choices)}.")
@@ -53,6 +60,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         words = options.get(key, [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"options.{key} is {words!r}, expected a list of labels such as [invasive].")
+        if nothing := [word for word in words if word.strip().lower() in MISSING_WORDS]:
+            raise UserError(f'options.{key} names "{nothing[0]}", which means that a spot has no label.')
 
 
 def read_section(section: str, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection:
@@ -70,8 +79,11 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         ``tumour``, ``normal``: lists of the labels that count as such; ``label_source``: who gave the labels
         ("pathologist" by default); ``genes``: "human" (default) checks the names of genes against the
         approved symbols, "any" takes them as they are; ``grid``: a kind of grid (see
-        :mod:`histobench.imaging.grid`), where neither layout nor positions tell the right one. For AnnData:
-        ``layer`` with the raw counts (default: X), ``label``, the column of obs with the labels.
+        :mod:`histobench.imaging.grid`), where neither layout nor positions tell the right one; ``names``:
+        "approved" calls every gene by the approved symbol of its identifier, for cohorts whose sections use
+        different annotations, "given" (default) as the file does. For AnnData: ``layer`` with the raw counts
+        (default: X; "raw": adata.raw), ``label``, the column of obs with the labels, ``library``, which
+        section of a file with several, and ``library_key``, the column of obs that names them.
 
     Raises
     ------
@@ -97,6 +109,10 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         raw = read_visium(section, visium_files, {})
     raw.grid, raw.grid_guessed = options.get("grid", raw.grid), "grid" not in options
     if "symbols" in files and options.get("genes", "human") == "human":
+        if options.get("names") == "approved":
+            raw.genes = raw.genes.set_axis(
+                raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index)
+            )
         raw.genes = named_genes(raw.genes, files["counts"], files["symbols"])
     if "labels" in files:
         label = read_labels(files["labels"])
@@ -113,57 +129,39 @@ def _read_legacy(files: Mapping[str, str]) -> RawSection:
     import pandas as pd
 
     counts, spot_ids, genes = read_counts(files["counts"])
-    counts, spots, dropped = join_spots(counts, spot_ids, read_spots(files["positions"], measured=False))
-    return RawSection(counts, spots.assign(label=""), pd.DataFrame({"gene_id": ""}, index=genes), dropped)
+    positions = read_spots(files["positions"], measured=False)
+    counts, spots, dropped = join_spots(counts, spot_ids, positions)
+    return RawSection(
+        counts,
+        spots.assign(label=""),
+        pd.DataFrame({"gene_id": ""}, index=genes),
+        dropped,
+        causes=dict.fromkeys(("no_position", "no_counts"), name_cause(spot_ids, positions.index)),
+    )
 
 
-def open_anndata(path: str | Path) -> anndata.AnnData:
-    """Read an AnnData file whole.
-
-    Raises
-    ------
-    UserError
-        The file is missing, damaged or something else.
-    """
-    import anndata
-
-    try:
-        return anndata.read_h5ad(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; correct the path.") from None
-    except Exception as error:  # noqa: BLE001 (anything may be wrong in a file of another program)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path}: cannot be read as AnnData ({reason}); write it again with a current anndata."
-        ) from None
-
-
-def anndata_parts(
+def anndata_spots(
     adata: anndata.AnnData, path: str | Path, options: Mapping[str, Any]
-) -> tuple[Any, pd.DataFrame, str]:
-    """Find raw counts and positions in an AnnData object.
+) -> tuple[pd.DataFrame, str]:
+    """Find the positions of spots in an AnnData object.
 
     Returns
     -------
-    counts, spots, grid
-        Counts (spots, genes) as stored; ``array_x``, ``array_y``, ``pixel_x``, ``pixel_y`` by spot, float, as
-        they are (missing values included); the kind of grid that the options name, or that is usual for the
-        names of array columns, "irregular" without any (array positions are then NaN).
+    spots, grid
+        ``array_x``, ``array_y``, ``pixel_x``, ``pixel_y`` by spot, float, as they are (missing values
+        included); the kind of grid that the options name, or that is usual for the names of array columns,
+        "irregular" without any (array positions are then NaN).
 
     Raises
     ------
     UserError
-        The layer, the pixel positions, or the grid positions that a named grid needs, are missing; names all
-        that is.
+        The pixel positions, or the grid positions that a named grid needs, are missing or no numbers; names
+        all that is missing.
     """
     import pandas as pd
 
     missing = []
-    layer = options.get("layer")
-    if layer is not None and layer not in adata.layers:
-        known = ", ".join(adata.layers) or "none"
-        missing.append(f"layers holds no {layer} (known: {known}), which options.layer names")
-    usual = next((name for name, columns in _ARRAYS.items() if set(columns) <= set(adata.obs)), "irregular")
+    usual = next((name for name, columns in ARRAYS.items() if set(columns) <= set(adata.obs)), "irregular")
     grid = options.get("grid", usual)
     has_pixels = {"pixel_x", "pixel_y"} <= set(adata.obs) or "spatial" in adata.obsm
     if usual == "irregular" and not (has_pixels and grid == "irregular"):
@@ -172,46 +170,30 @@ def anndata_parts(
         missing.append("there is no obsm['spatial'] with pixel positions (x, y), and no obs pixel_x, pixel_y")
     if missing:
         raise UserError(f"{path}: {'; '.join(missing)}; add what is missing.")
-    if {"pixel_x", "pixel_y"} <= set(adata.obs):
-        pixels = adata.obs[["pixel_x", "pixel_y"]].to_numpy()
-    else:
-        pixels = np.asarray(adata.obsm["spatial"])
-    try:
-        array: Any = np.full((adata.n_obs, 2), np.nan)
-        if grid != "irregular":
-            array = adata.obs[list(_ARRAYS[usual])].to_numpy()
-        values = np.column_stack([array, pixels[:, :2]]).astype(np.float64)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{path}: positions of spots are no numbers ({error}); correct them.") from None
     index = pd.Index(adata.obs_names.astype(str), name="spot")
-    spots = pd.DataFrame(values, columns=["array_x", "array_y", "pixel_x", "pixel_y"], index=index)
-    return (adata.X if layer is None else adata.layers[layer]), spots, grid
+    columns = ["array_x", "array_y", "pixel_x", "pixel_y"]
+    return pd.DataFrame(
+        positions_of(adata, () if grid == "irregular" else ARRAYS[usual], path), columns=columns, index=index
+    ), grid
 
 
 def _read_anndata(path: str, options: Mapping[str, Any]) -> RawSection:
     import pandas as pd
-    from scipy import sparse
 
-    adata = open_anndata(path)
-    matrix, spots, grid = anndata_parts(adata, path, options)
-    if matrix is None:
-        raise UserError(f"{path}: holds no counts in X; name their layer in options.layer.")
-    counts = sparse.csr_matrix(matrix)
+    adata = open_anndata(path, options)
+    spots, grid = anndata_spots(adata, path, options)
     refuse_duplicates(spots.index, pd.RangeIndex(1, len(spots) + 1), path)
+    counts, genes, n_other = checked_counts(adata, path, options)
     column = options.get("label")
     if column is not None and column not in adata.obs:
         raise UserError(f"{path}: obs has no column {column}, which options.label names; correct it.")
-    label = adata.obs[column].astype(object) if column is not None else pd.Series("", index=adata.obs_names)
-    spots["label"] = label.where(label.notna(), "").astype(str).to_numpy(dtype=object)
-    ids = next((adata.var[name] for name in ("gene_id", "gene_ids") if name in adata.var), None)
-    genes = pd.DataFrame(
-        {"gene_id": "" if ids is None else ids.astype(str).to_numpy(dtype=object)},
-        index=pd.Index(adata.var_names.astype(str), name="gene"),
-    )
-    dropped: dict[str, int] = {}
+    spots["label"] = "" if column is None else plain_words(adata.obs[column]).to_numpy(dtype=object)
+    dropped = {"feature_other_type": n_other} if n_other else {}
     if "in_tissue" in adata.obs:
-        inside = adata.obs["in_tissue"].to_numpy().astype(float) != 0
-        dropped["not_in_tissue"] = int((~inside).sum())
+        inside, unknown = spots_in_tissue(adata, path)
+        dropped["not_in_tissue"] = int((~inside & ~unknown).sum())
+        if unknown.any():
+            dropped["no_tissue_value"] = int(unknown.sum())
         counts, spots = counts[np.flatnonzero(inside)], spots[inside]
     return RawSection(
         counts,
@@ -219,8 +201,9 @@ def _read_anndata(path: str, options: Mapping[str, Any]) -> RawSection:
         genes,
         dropped,
         grid,
-        pitch_um=PITCH_UM if "grid" not in options and set(_ARRAYS["hexagonal"]) <= set(adata.obs) else None,
+        pitch_um=PITCH_UM if "grid" not in options and set(ARRAYS["hexagonal"]) <= set(adata.obs) else None,
         factors=anndata_scale_factors(adata.uns, path),
+        genes_absent=UNMEASURED,
     )
 
 
@@ -276,5 +259,5 @@ def read_labels(path: str | Path) -> pd.Series:
     require_columns(table, ("spot", "label"), path)
     spots = pd.Index(table["spot"].str.strip().to_numpy(dtype=object), name="spot")
     refuse_duplicates(spots, table.index, path)
-    label = pd.Series(table["label"].str.strip().to_numpy(dtype=object), index=spots)
+    label = pd.Series(plain_words(table["label"]).to_numpy(dtype=object), index=spots)
     return label[label != ""]

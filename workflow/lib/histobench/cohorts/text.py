@@ -15,7 +15,60 @@ from histobench.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     import pandas as pd
+
+
+MISSING_WORDS = frozenset({"", "na", "n/a", "<na>", "nan", "none", "null"})
+"""What tables write, in any case of letters, where there is nothing: no number, no answer and no label."""
+
+_YES = frozenset({"1", "1.0", "true", "t", "yes", "y"})
+_NO = frozenset({"0", "0.0", "false", "f", "no", "n"})
+
+
+def plain_words(column: pd.Series) -> pd.Series:
+    """Return a column of any type as stripped text; "" where it says nothing (:data:`MISSING_WORDS`)."""
+    words = column.astype(object).map(str).str.strip()
+    return words.mask(words.str.lower().isin(MISSING_WORDS) | column.isna(), "").astype(object)
+
+
+def is_answer(word: str) -> bool:
+    """Whether :func:`yes_or_no` reads a word, or takes it for none."""
+    return word.strip().lower() in _YES | _NO | MISSING_WORDS
+
+
+def yes_or_no(
+    column: pd.Series, path: str | Path, place: str = "line"
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Read a column that answers a question: 1 or 0, true or false, yes or no.
+
+    Parameters
+    ----------
+    column
+        Of any type; index: line or row, for messages.
+    place
+        What the index counts.
+
+    Returns
+    -------
+    yes, missing
+        Where nothing is said the answer is not yes.
+
+    Raises
+    ------
+    UserError
+        Another word, with its place.
+    """
+    words = plain_words(column)
+    lower = words.str.lower()
+    odd = ~lower.isin(_YES | _NO | {""}).to_numpy()
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
+        raise UserError(
+            f"{path}: {place} {column.index[row]}, column {column.name}: expected 1 or 0, found "
+            f'"{words.iloc[row]}" (true, false, yes and no are read too); correct it.'
+        )
+    return lower.isin(_YES).to_numpy(dtype=bool), (lower == "").to_numpy(dtype=bool)
 
 
 def read_text(path: str | Path) -> bytes:
@@ -125,7 +178,7 @@ def numbers(column: pd.Series, path: str | Path, *, allow_missing: bool = False)
     """Convert a text column to float64; name the line of the first value that is missing or no number."""
     import pandas as pd
 
-    blank = column.isin(["", "NA", "NaN", "nan"])
+    blank = plain_words(column) == ""
     values = pd.to_numeric(column.mask(blank), errors="coerce").to_numpy(dtype=np.float64)
     wrong = ~np.isfinite(values) & ~(blank.to_numpy() & allow_missing)
     if wrong.any():
@@ -139,9 +192,21 @@ def numbers(column: pd.Series, path: str | Path, *, allow_missing: bool = False)
 
 
 def field_columns(
-    path: str | Path, names: Sequence[str], *, sep: str = "\t", optional: Sequence[str] = ()
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    sep: str = "\t",
+    optional: Sequence[str] = (),
+    answers: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read named numeric columns (float64) of a text table; index: line number in the file.
+
+    Parameters
+    ----------
+    names, optional
+        Numeric columns that must be there, and that may be.
+    answers
+        Columns that may be there and say yes or no (bool; see :func:`yes_or_no`).
 
     Raises
     ------
@@ -153,13 +218,15 @@ def field_columns(
     table = text_table(path, sep)
     require_columns(table, names, path)
     wanted = [*names, *(name for name in optional if name in table)]
-    return pd.DataFrame({name: numbers(table[name], path) for name in wanted}, index=table.index)
+    values = {name: numbers(table[name], path) for name in wanted}
+    given = {name: yes_or_no(table[name], path)[0] for name in answers if name in table}
+    return pd.DataFrame({**values, **given}, index=table.index)
 
 
 def require_columns(table: pd.DataFrame, names: Sequence[str], path: str | Path) -> None:
     """Stop unless all columns are there."""
     missing = [name for name in names if name not in table]
-    if missing and len(table.columns) == 1 and (sign := _other_separator(str(table.columns[0]))):
+    if missing and len(table.columns) == 1 and (sign := other_separator(str(table.columns[0]))):
         raise UserError(
             f"{path}: column {missing[0]} is missing, because the header looks separated by {sign}; separate "
             f"{', '.join(names)} by tabs, in every line."
@@ -171,7 +238,7 @@ def require_columns(table: pd.DataFrame, names: Sequence[str], path: str | Path)
         )
 
 
-def _other_separator(header: str) -> str:
+def other_separator(header: str) -> str:
     """Name what separates the words of a header that should have been split, or nothing."""
     signs = {",": "commas", ";": "semicolons", "\t": "tabs", " ": "blanks"}
     return next((name for sign, name in signs.items() if sign in header.strip()), "")

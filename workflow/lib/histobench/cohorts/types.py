@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,14 @@ SPOT_COLUMNS = ("array_x", "array_y", "pixel_x", "pixel_y", "label", "tumour", "
 LABEL_SOURCES = ("pathologist", "expert", "transferred", "simulated", "none")
 """Where a spot's label comes from; "expert": from people who know the tissue but are no pathologists."""
 
+
+SPOT_ID = re.compile(r"[0-9]+x[0-9]+", re.ASCII)
+"""Name of a spot of the legacy array: column, x, row."""
+
+UNMEASURED = "unmeasured"
+GENES_ABSENT = ("zero", UNMEASURED)
+"""What it means that a section's counts do not list a gene that others list: it was looked for and never
+found (tables that leave out what has no count), or the assay does not measure it."""
 
 LEGACY_FRAME = (32, 34)
 """Pitches across the frame of the legacy Spatial Transcriptomics array (33 columns, 35 rows)."""
@@ -44,7 +53,10 @@ class RawSection:
     dropped
         What the reader left out: reason -> number. Reasons that start with ``no_`` or ``not_`` count
         spots, those that start with ``label_`` rows of an annotation, those that start with ``feature_``
-        columns of the counts.
+        columns of the counts. Most spots lost for one reason stop the run
+        (:mod:`histobench.cohorts.losses`); those that start with ``not_`` are no loss.
+    causes
+        Reason -> its likely cause and remedy, where the files tell.
     grid
         Kind of grid, see :mod:`histobench.imaging.grid`; on an "irregular" one ``array_x`` and ``array_y``
         may be NaN.
@@ -57,6 +69,8 @@ class RawSection:
     frame
         Pitches across and down the image, for images that are cropped to the frame of the array; positions
         are then compared with the frame. None for others.
+    genes_absent
+        One of :data:`GENES_ABSENT`, as usual in this layout; the cohort's YAML file has the last word.
     """
 
     counts: sparse.csr_matrix
@@ -68,6 +82,8 @@ class RawSection:
     pitch_um: float | None = None
     factors: ScaleFactors | None = None
     frame: tuple[int, int] | None = None
+    causes: dict[str, str] = field(default_factory=dict)
+    genes_absent: str = "zero"
 
 
 class Reader(Protocol):

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.archives import unpack_member
+from histobench.cohorts.counts import gene_features, matrix_from_parts, require_counts, row_matrix
 from histobench.cohorts.legacy_st import join_spots, refuse_duplicates
+from histobench.cohorts.losses import name_cause
 from histobench.cohorts.scalefactors import ScaleFactors, read_scale_factors
-from histobench.cohorts.sheet import SCALE_FILE
-from histobench.cohorts.text import numbers, read_text, require_columns, text_table
-from histobench.cohorts.types import LABEL_SOURCES, RawSection
+from histobench.cohorts.sheet import POSITION_FILES, SCALE_FILE
+from histobench.cohorts.text import (
+    is_answer,
+    numbers,
+    plain_words,
+    read_text,
+    require_columns,
+    text_table,
+    yes_or_no,
+)
+from histobench.cohorts.types import LABEL_SOURCES, UNMEASURED, RawSection
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,9 +45,6 @@ POSITION_COLUMNS = (
 
 PITCH_UM = 100.0
 """Distance of neighbouring spots of a Visium array, 6.5 or 11 mm wide."""
-
-POSITION_FILES = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions_list.txt")
-_GENES = "Gene Expression"
 
 
 def read_section(section: str, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection:
@@ -79,6 +86,7 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         factors = spatial_scale_factors(files["spatial"])
     # Spots off the tissue are no loss, unless they have counts after all.
     known = positions["selected"] | positions.index.isin(barcodes)
+    cause = name_cause(barcodes, positions.index)
     counts, spots, dropped = join_spots(counts, barcodes, positions[known])
     dropped["not_in_tissue"] = dropped.pop("not_selected")
     if n_other:
@@ -100,6 +108,8 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         grid="hexagonal",
         pitch_um=PITCH_UM,
         factors=factors,
+        causes={"no_position": cause, "no_counts": cause},
+        genes_absent=UNMEASURED,
     )
 
 
@@ -113,7 +123,7 @@ def _binary(settings: Mapping[str, Any]) -> dict[str, float]:
 def read_positions(path: str | Path) -> pd.DataFrame:
     """Read a table of positions, with a header (Space Ranger 2.0 and later) or without (before).
 
-    Which one is told by content: the second field of a header is no number.
+    Which one is told by content: the second field of a header is no answer.
 
     Returns
     -------
@@ -129,11 +139,10 @@ def read_positions(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    second = read_text(path).split(b"\n", 1)[0].split(b",")[1:2]
-    names = POSITION_COLUMNS if second and second[0].strip().isdigit() else None
-    table = text_table(path, sep=",", names=names)
+    table = position_table(path)
     require_columns(table, POSITION_COLUMNS, path)
-    values = {name: numbers(table[name], path) for name in POSITION_COLUMNS[1:]}
+    values = {name: numbers(table[name], path) for name in POSITION_COLUMNS[2:]}
+    inside, _ = yes_or_no(table["in_tissue"], path)
     barcodes = pd.Index(table["barcode"].str.strip().to_numpy(dtype=object), name="spot")
     refuse_duplicates(barcodes, table.index, path)
     return pd.DataFrame(
@@ -142,10 +151,38 @@ def read_positions(path: str | Path) -> pd.DataFrame:
             "array_y": values["array_row"],
             "pixel_x": values["pxl_col_in_fullres"],
             "pixel_y": values["pxl_row_in_fullres"],
-            "selected": values["in_tissue"] != 0,
+            "selected": inside,
         },
         index=barcodes,
     )
+
+
+def position_table(path: str | Path) -> pd.DataFrame:
+    """Read a table of positions as text (CSV, also gzipped, or Parquet); index: line or row.
+
+    Raises
+    ------
+    UserError
+        The file is missing or damaged.
+    """
+    import pandas as pd
+
+    if str(path).endswith(".parquet"):
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such file; fetch it or correct the path.")
+        try:
+            stored = pd.read_parquet(path)
+        except Exception as error:  # noqa: BLE001 (anything may be wrong in a file of another program)
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{path}: cannot be read as Parquet ({reason}); get the file again.") from None
+        if "barcode" not in stored:
+            stored = stored.reset_index(names="barcode")
+        table = stored.apply(plain_words).set_axis(pd.RangeIndex(1, len(stored) + 1, name="line"), axis=0)
+    else:
+        first = read_text(path).split(b"\n", 1)[0].decode()
+        headless = all(map(is_answer, first.split(",")[1:2])) and "," in first
+        table = text_table(path, sep=",", names=POSITION_COLUMNS if headless else None)
+    return table
 
 
 def read_spatial(path: str | Path) -> pd.DataFrame:
@@ -185,7 +222,7 @@ def spatial_scale_factors(path: str | Path) -> ScaleFactors | None:
 
 
 def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataFrame, int]:
-    """Read a feature-barcode matrix in HDF5 (Cell Ranger 3, Space Ranger).
+    """Read a feature-barcode matrix: HDF5 (Cell Ranger 3, Space Ranger), or a folder's matrix.mtx.
 
     Returns
     -------
@@ -198,12 +235,44 @@ def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataF
     UserError
         The file is missing, damaged or of another kind, or a count is no whole number.
     """
-    import h5py
     import pandas as pd
-    from scipy import sparse
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; fetch it or correct the path.")
+    counts, barcodes, ids, names, kinds = matrix_parts(path)
+    require_counts(counts, barcodes, names, f"{path}: holds values that are no counts")
+    counts = counts.astype(np.int32)
+    genes = pd.DataFrame({"gene_id": ids}, index=pd.Index(names, name="gene", dtype=object))
+    is_gene = gene_features(kinds)
+    if not is_gene.any():
+        raise UserError(
+            f"{path}: no feature is a gene ({', '.join(sorted(set(kinds)))}); give the counts of Gene "
+            "Expression."
+        )
+    if not is_gene.all():
+        counts, genes = counts[:, np.flatnonzero(is_gene)], genes[is_gene]
+    counts.sort_indices()
+    return counts, pd.Index(barcodes, name="spot"), genes, int((~is_gene).sum())
+
+
+_Parts = tuple["sparse.csr_matrix", list[str], list[str], list[str], list[str]]
+
+
+def matrix_parts(path: str | Path) -> _Parts:
+    """Read a feature-barcode matrix as stored: counts (barcodes, features), barcodes, and id, name and kind.
+
+    Raises
+    ------
+    UserError
+        The file is damaged or of another kind; values are not looked at.
+    """
+    return _market_parts(Path(path)) if str(path).endswith((".mtx", ".mtx.gz")) else _hdf5_parts(path)
+
+
+def _hdf5_parts(path: str | Path) -> _Parts:
+    """Read the matrix of Space Ranger's HDF5 file, see :func:`matrix_parts`."""
+    import h5py
+
     try:
         with h5py.File(path, "r") as stored:
             if "matrix/features" not in stored:
@@ -218,20 +287,53 @@ def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataF
             ids, names, kinds = (
                 _texts(matrix["features"][name][:]) for name in ("id", "name", "feature_type")
             )
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged or no feature matrix ({error}); fetch it again.") from None
-    if shape != (len(ids), len(barcodes)) or len(indptr) != len(barcodes) + 1 or indptr[-1] != len(data):
+    if (
+        shape != (len(ids), len(barcodes))
+        or not len(ids) == len(names) == len(kinds)
+        or len(indptr) != len(barcodes) + 1
+        or len(indices) != len(data)
+        or indptr[-1] != len(data)
+    ):
         raise UserError(f"{path}: its parts do not fit together; it is damaged, so fetch it again.")
-    if len(data) and (data.min() < 0 or data.max() > np.iinfo(np.int32).max or (data != np.rint(data)).any()):
-        raise UserError(f"{path}: holds values that are no counts; give raw counts, not normalised values.")
     # Columns of the stored matrix (one per barcode) are the rows of ours.
-    counts = sparse.csr_matrix((data.astype(np.int32), indices, indptr), shape=shape[::-1])
-    genes = pd.DataFrame({"gene_id": ids}, index=pd.Index(names, name="gene", dtype=object))
-    is_gene = np.array([kind == _GENES for kind in kinds])
-    if not is_gene.all():
-        counts, genes = counts[:, np.flatnonzero(is_gene)], genes[is_gene]
-    counts.sort_indices()
-    return counts, pd.Index(barcodes, name="spot"), genes, int((~is_gene).sum())
+    counts = matrix_from_parts(data, indices, indptr, (len(barcodes), len(ids)), str(path))
+    return counts, barcodes, ids, names, kinds
+
+
+def _market_parts(path: Path) -> _Parts:
+    """Read a folder of matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv), plain or gzipped."""
+    import io
+
+    from scipy.io import mmread
+
+    barcodes = [row[0] for row in _rows_beside(path, ("barcodes.tsv",))]
+    features = _rows_beside(path, ("features.tsv", "genes.tsv"))
+    if any(len(row) < 2 for row in features):
+        raise UserError(f"{path.parent}: the features need two columns, id and name; get the folder again.")
+    try:
+        stored = mmread(io.BytesIO(read_text(path)))
+    except (ValueError, OverflowError, TypeError, StopIteration) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: is damaged or no Matrix Market file ({reason}); get it again.") from None
+    if stored.shape != (len(features), len(barcodes)):
+        raise UserError(
+            f"{path}: holds {stored.shape[0]} features and {stored.shape[1]} barcodes, but the files beside "
+            f"it name {len(features)} and {len(barcodes)}; get the folder again."
+        )
+    counts = row_matrix(stored.T, str(path))
+    ids, names = [row[0] for row in features], [row[1] for row in features]
+    return counts, barcodes, ids, names, [row[2] if len(row) > 2 else "" for row in features]
+
+
+def _rows_beside(matrix: Path, names: Sequence[str]) -> list[list[str]]:
+    """Lines of the file that lies beside a matrix, split at tabs."""
+    places = [matrix.parent / f"{name}{end}" for name in names for end in ("", ".gz")]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UserError(f"{matrix.parent}: holds {matrix.name} but no {names[0]}; get the folder again.")
+    return [line.split("\t") for line in read_text(found).decode().rstrip("\n").split("\n")]
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -276,11 +378,11 @@ def read_labels(path: str | Path, settings: Mapping[str, Any], section: str) -> 
                 f"{path}: column {settings['section']} never says {section}; correct the section's name."
             )
     label = pd.Series(
-        table[settings["label"]].str.strip().to_numpy(dtype=object),
+        plain_words(table[settings["label"]]).to_numpy(dtype=object),
         index=pd.Index(table[settings["barcode"]].str.strip().to_numpy(dtype=object), name="spot"),
     )
     refuse_duplicates(label.index, table.index, path)
-    return label[~label.isin(["", "NA", "NaN", "nan"])]
+    return label[label != ""]
 
 
 _LABEL_KEYS: Sequence[str] = ("barcode", "columns", "label", "normal", "section", "source", "tumour")
