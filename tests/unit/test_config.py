@@ -162,6 +162,22 @@ WRONG = {
         "experiments: {demo: {transform: log2}}",
         r"`transform` must be one of `log1p_cp10k`.* found 'log2'",
     ),
+    "an unknown stain": (
+        "experiments: {demo: {patches: {stain: reinhard}}}",
+        r"`patches\.stain` must be one of `raw`, `vahadane`, `macenko`, found 'reinhard'",
+    ),
+    "an unknown fit": (
+        "experiments: {demo: {patches: {stain: vahadane, fit: spams}}}",
+        r"`patches\.fit` must be one of `own`, `staintools`, found 'spams'",
+    ),
+    "a fit of raw pixels": (
+        "run: [demo]\nexperiments: {demo: {patches: {stain: raw, fit: staintools}}}",
+        r"`patches\.fit: staintools` needs stains to be normalised; set `patches\.stain: vahadane` or `macenko`",
+    ),
+    "a reference of raw pixels": (
+        "run: [demo]\nexperiments: {demo: {patches: {stain: raw, stain_reference: P1_1}}}",
+        r"`patches\.stain_reference` needs stains to be normalised",
+    ),
     "an unknown experiment": ("run: [dmo]", r"names the experiment `dmo`, .* did you mean `demo`\?"),
     "an unknown method": (
         "run: [demo]\nexperiments: {demo: {methods: {stnett: {}}}}",
@@ -262,6 +278,24 @@ def test_every_key_of_the_schemas_is_described(project):
         rules = yaml.safe_load(file.read_text())
         assert rules["additionalProperties"] is False
         walk(rules, file.stem)
+
+
+@pytest.mark.parametrize("stain", ["vahadane", "macenko"])
+def test_staintools_must_be_there_where_its_fit_is_asked_for(project, tmp_path, monkeypatch, stain):
+    import importlib.util
+
+    asked = f"run: [demo]\nexperiments: {{demo: {{patches: {{stain: {stain}, fit: staintools}}}}}}"
+    assert load(project, tmp_path, asked).experiments["demo"]["patches"]["fit"] == "staintools"
+    found = importlib.util.find_spec
+    gone = ("staintools", "spams")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name in gone else found(name, *more)
+    )
+    with pytest.raises(
+        UserError, match=r"`patches\.fit: staintools` .*staintools and spams cannot be imported; install"
+    ):
+        load(project, tmp_path, asked)
+    assert load(project, tmp_path, "run: [demo]").experiments["demo"]["patches"]["fit"] == "own"
 
 
 EXTERNAL = """

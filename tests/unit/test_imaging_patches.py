@@ -255,7 +255,12 @@ def test_user_mistakes_are_one_sentence_and_leave_nothing(section):
         assert "\n" not in str(caught.value)
         assert not [p.name for p in folder.iterdir() if p.name.startswith((".", "p."))]
 
-    refused("choose raw, vahadane or macenko", stain="reinhard")
+    refused("choose raw, vahadane, macenko, vahadane_staintools", stain="reinhard")
+    refused(
+        "fitted by vahadane, but vahadane_staintools",
+        stain="vahadane_staintools",
+        stain_json=folder / "S1.json",
+    )
     refused("no stain parameters", stain="vahadane", stain_json=folder / "absent.json")
     refused("fitted by vahadane, but macenko", stain="macenko", stain_json=folder / "S1.json")
     write_section(folder / "S1.h5ad", x, y, image, image_width=999)

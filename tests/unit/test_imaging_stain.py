@@ -360,3 +360,108 @@ def test_shape_of_parameters_is_checked():
     values = StainFit.reference().to_dict() | {"max_concentrations": [1.0]}
     with pytest.raises(UserError, match="must be 2 x 3"):
         StainFit.from_dict(values)
+
+
+# -- StainTools' own fit --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found_by_staintools(monkeypatch):
+    """What StainTools' extractors return, in order, and the images that they are given."""
+    from staintools.stain_extraction.macenko_stain_extractor import MacenkoStainExtractor
+    from staintools.stain_extraction.vahadane_stain_extractor import VahadaneStainExtractor
+
+    seen = []
+    for extractor in (MacenkoStainExtractor, VahadaneStainExtractor):
+        own = extractor.get_stain_matrix
+
+        def spy(image, *given, own=own, **more):
+            matrix = own(image.copy(), *given, **more)
+            seen.append((image.copy(), matrix))
+            return matrix
+
+        monkeypatch.setattr(extractor, "get_stain_matrix", staticmethod(spy))
+    return seen
+
+
+@pytest.mark.parametrize("method", ["vahadane", "macenko"])
+def test_the_fit_of_staintools_is_its_own_and_no_pixel_differs_from_it(method, found_by_staintools):
+    import staintools
+
+    image = tissue(5, size=80)
+    image[:3, :3] = 0
+    source, target = fit_stain(image, f"{method}_staintools"), StainFit.reference()
+    ((standard, matrix),) = found_by_staintools
+    np.testing.assert_array_equal(standard, staintools.LuminosityStandardizer.standardize(image.copy()))
+    np.testing.assert_array_equal(source.stain_matrix, matrix)
+    assert source.method == f"{method}_staintools"
+    assert math.isnan(source.objective)
+    # from end to end through StainTools: it fits nothing anew, because its solver would end elsewhere
+    expected = staintools_transform(image, matrix, target=target, method=method)
+    assert (normalise(image, source, target) != expected).sum() == 0
+
+
+def test_with_a_target_image_no_pixel_differs_from_staintools_normaliser(found_by_staintools):
+    image, other = tissue(6, size=64), tissue(7, size=56)
+    source, target = fit_stain(image, "vahadane_staintools"), fit_stain(other, "vahadane_staintools")
+    expected = staintools_transform(image, found_by_staintools[0][1], other, target)
+    assert (normalise(image, source, target) != expected).sum() == 0
+
+
+def test_bands_of_a_slide_are_one_image_for_staintools(found_by_staintools):
+    image = tissue(8, size=64)
+
+    class Banded(ArraySlide):
+        def bands(self, rows=512):
+            return super().bands(rows=13)
+
+    fit_stain(Banded(image), "macenko_staintools")
+    fit_stain(image, "macenko_staintools")
+    (first, one), (second, other) = found_by_staintools
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_glass_has_no_stain_to_ask_staintools_for(found_by_staintools):
+    white = np.full((40, 40, 3), 250, np.uint8)
+    fit = fit_stain(white, "vahadane_staintools")
+    assert fit.flags == ("no_tissue",)
+    assert not found_by_staintools
+    np.testing.assert_array_equal(fit.stain_matrix, StainFit.reference().stain_matrix)
+
+
+def test_without_staintools_one_sentence_says_what_to_install(monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "spams" else found(name, *more)
+    )
+    with pytest.raises(
+        UserError, match=r"^stain vahadane_staintools .* spams cannot be imported; install .*spams-bin"
+    ):
+        fit_stain(tissue(), "vahadane_staintools")
+    assert fit_stain(tissue(), "vahadane").method == "vahadane"  # nobody else needs it
+
+
+def test_an_image_too_large_for_staintools_is_refused(monkeypatch):
+    from histobench.imaging import staintools_fit
+
+    monkeypatch.setattr(staintools_fit, "MOST_MEGAPIXELS", 0.001)
+    with pytest.raises(UserError, match=r"0 megapixels .*`patches.fit: own`"):
+        fit_stain(tissue(), "vahadane_staintools")
+
+
+def test_unknown_stains_are_refused():
+    for name in ("reinhard", "vahadane_spams", "raw", "reference_staintools"):
+        with pytest.raises(ValueError, match="unknown stain method"):
+            fit_stain(tissue(size=8), name)
+
+
+def test_names_of_stains_say_method_and_fit():
+    from histobench.imaging.stains import NORMALISED, split_name, stain_file, stain_name
+
+    assert stain_name("raw") == "raw"
+    assert [stain_name(*split_name(name)) for name in NORMALISED] == list(NORMALISED)
+    assert len({stain_file(name, "A1") for name in NORMALISED}) == len(NORMALISED) == 4
+    assert stain_file("vahadane", "A1") == "A1.json"

@@ -24,6 +24,7 @@ from histobench.expression.qc import PROFILES
 from histobench.runtime import begin_run, prefer_this_library
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_writable
+from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_name
 from histobench.plan.ledger import published_facts
 from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
@@ -71,7 +72,10 @@ VERSIONS = frozenset(
 code_hash = functools.partial(library_code_hash, versions=VERSIONS)
 
 # Stain and whose is the target; scale, or whose training sections set it; width.
-VARIANT = r"(raw|vahadane(@[^/]+)?)-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
+VARIANT = (
+    rf"(raw|({'|'.join(NORMALISED)})(@[^/]+)?)"
+    r"-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
+)
 
 # As many jobs with a GPU at a time as this machine's devices take, unless `--resources gpu=N` says otherwise. A cluster
 # counts its own; that the run is for one shows in its number of jobs, because the executor is not known yet.
@@ -121,6 +125,7 @@ wildcard_constraints:
     ),
     method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
     profile=r"[a-z0-9]+",
+    stain="|".join(name for name in NORMALISED if name != DEFAULT),
     variant=VARIANT,
     backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
 

@@ -23,6 +23,21 @@ rule fit_stain:
         "../scripts/fit_stain.py"
 
 
+use rule fit_stain as fit_stain_otherwise with:
+    output:
+        json="results/data/{cohort}/stain/{stain}/{section}.json",
+        preview="results/data/{cohort}/stain/{stain}/{section}.png",
+    log:
+        "results/logs/fit_stain/{cohort}/{stain}/{section}.log",
+    benchmark:
+        "results/benchmarks/fit_stain/{cohort}/{stain}/{section}.jsonl"
+    resources:
+        # StainTools keeps several float64 copies of the whole image
+        mem_mb=lambda wildcards, attempt: attempt
+        * (10000 if wildcards.stain.endswith("staintools") else 4000),
+        runtime=growing(20),
+
+
 rule hash_image:
     """Describe an image by a perceptual hash, which tells whether it occurs under two names."""
     input:

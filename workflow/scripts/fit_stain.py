@@ -5,5 +5,9 @@ from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
     write_stain(
-        snakemake.input.image, snakemake.output.json, snakemake.output.preview, snakemake.wildcards.section
+        snakemake.input.image,
+        snakemake.output.json,
+        snakemake.output.preview,
+        snakemake.wildcards.section,
+        method=snakemake.wildcards.get("stain", "vahadane"),
     )

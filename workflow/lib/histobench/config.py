@@ -770,6 +770,7 @@ class Benchmark:
         section = value["maps"].get("section")
         if section is not None and section not in value["sections"]:
             raise UserError(f"{where}: `maps.section` names `{section}`; {near(section, value['sections'])}")
+        self._check_fit(where, value["patches"] or {})
         self._check_reference(where, value)
         cohort = self.cohorts[value["cohort"]]
         if value["patches"] is not None and cohort["origin"] != "simulation":
@@ -780,6 +781,19 @@ class Benchmark:
                         "leave it out of `sections` or set `patches: null`."
                     )
 
+    def _check_fit(self, where: str, patches: Mapping[str, Any]) -> None:
+        """Refuse a fit by StainTools where there is nothing to fit, or no StainTools."""
+        if patches.get("fit", "own") == "own":
+            return
+        if patches["stain"] == "raw":
+            raise UserError(
+                f"{where}: `patches.fit: {patches['fit']}` needs stains to be normalised; set "
+                "`patches.stain: vahadane` or `macenko`, or remove it."
+            )
+        from histobench.imaging.staintools_fit import require_staintools
+
+        require_staintools(f"{where}: `patches.fit: {patches['fit']}`")
+
     def _check_reference(self, where: str, value: Mapping[str, Any]) -> None:
         """Refuse a stain reference that does not exist or is not used; the audit judges whose it is."""
         reference = (value["patches"] or {}).get("stain_reference")
@@ -788,7 +802,7 @@ class Benchmark:
         if value["patches"]["stain"] == "raw":
             raise UserError(
                 f"{where}: `patches.stain_reference` needs stains to be normalised; set `patches.stain: "
-                "vahadane`, or remove it."
+                "vahadane` or `macenko`, or remove it."
             )
         known = self.cohorts[value["cohort"]]["sections"]
         if reference not in known:

@@ -233,16 +233,15 @@ def patch_input(wildcards):
         "image": raw_image(wildcards),
         "h5ad": f"results/data/{wildcards.cohort}/sections/{wildcards.section}.h5ad",
     }
-    if wildcards.variant.startswith("vahadane"):
-        files["stain"] = (
-            f"results/data/{wildcards.cohort}/stain/{wildcards.section}.json"
-        )
     stain, scale, _ = split_variant(wildcards.variant)
-    reference, _, home = stain.partition("@")[2].partition("@")
+    name, _, target = stain.partition("@")
+    if name in NORMALISED:
+        own = stain_file(name, wildcards.section)
+        files["stain"] = f"results/data/{wildcards.cohort}/stain/{own}"
+    reference, _, home = target.partition("@")
     if reference:
-        files["reference"] = (
-            f"results/data/{home or wildcards.cohort}/stain/{reference}.json"
-        )
+        other = stain_file(name, reference)
+        files["reference"] = f"results/data/{home or wildcards.cohort}/stain/{other}"
     if scale.startswith(AS):
         files["scale"] = f"results/{scale.removeprefix(AS)}/scale.json"
     return files

@@ -29,7 +29,8 @@ def patch_variant(experiment):
     scale = patches["um_per_px"]
     scale = scale if isinstance(scale, str) else f"{scale:g}um"
     reference = patches["stain_reference"]
-    stain = f"{patches['stain']}@{reference}" if reference else patches["stain"]
+    stain = stain_name(patches["stain"], patches["fit"])
+    stain = f"{stain}@{reference}" if reference else stain
     return f"{stain}-{scale}-{patches['width_px']}px"
 
 
@@ -109,7 +110,8 @@ def photo_tiles(experiment, method):
     scale, native = patches["um_per_px"], patches["um_per_px"] == "native"
     own_scale = BENCH.cohorts[name]["options"]["um_per_px"]
     width = window.get("px") or round(window["um"] / (own_scale if native else scale))
-    variant = f"{patches['stain']}-{scale if native else f'{scale:g}um'}-{width}px"
+    stain = stain_name(patches["stain"], patches["fit"])
+    variant = f"{stain}-{scale if native else f'{scale:g}um'}-{width}px"
     return f"results/data/{name}/tiles/{variant}"
 
 
@@ -214,7 +216,7 @@ def image_settings(experiment):
     patches = experiment["patches"]
     reference = patches and patches["stain_reference"]
     return patches and {
-        "stain": patches["stain"],
+        "stain": stain_name(patches["stain"], patches["fit"]),
         "stain_reference": reference and f"{experiment['cohort']}/{reference}",
         "width_px": patches["width_px"],
     }

@@ -62,7 +62,7 @@ def protocol(experiment):
     return {
         "folds": experiment["folds"]["scheme"],
         "transform": experiment["transform"],
-        "stain": patches.get("stain"),
+        "stain": patches and stain_name(patches["stain"], patches["fit"]),
         "window": (patches.get("um_per_px"), patches.get("width_px")),
         "weights": experiment["weights"],
     }

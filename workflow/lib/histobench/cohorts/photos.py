@@ -46,7 +46,8 @@ def photo_tiles(
     width_px
         Width and height of a tile. Tiles that the edge would cut off are left out.
     stain
-        "raw", or "vahadane" or "macenko" to normalise the photograph to the built-in reference first.
+        "raw", or a name of :data:`histobench.imaging.stains.NORMALISED` to normalise the photograph to the
+        built-in reference first.
 
     Raises
     ------
@@ -81,9 +82,7 @@ def _stain_function(image: npt.NDArray[np.uint8], stain: str) -> ColourFunction 
         return None
     from histobench.imaging.stain import fit_stain, stain_map
 
-    if stain not in ("vahadane", "macenko"):
-        raise ValueError(f"unknown stain {stain!r}")
-    return stain_map(fit_stain(image, "vahadane" if stain == "vahadane" else "macenko"))
+    return stain_map(fit_stain(image, stain))
 
 
 def write_photo_tiles(

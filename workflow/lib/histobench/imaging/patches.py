@@ -18,6 +18,7 @@ import numpy.typing as npt
 from histobench.errors import UserError
 from histobench.files import atomic_path, read_json, read_table, write_table
 from histobench.imaging.slides import Slide, open_slide
+from histobench.imaging.stains import NORMALISED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,8 +202,8 @@ def write_patches(
         The index has the columns spot, pixel_x, pixel_y, left, top (native pixels), margin_px and
         white_fraction.
     stain
-        "raw", or "vahadane" or "macenko" to normalise from ``stain_json`` (the section's fit by that method)
-        to the built-in reference, or to the fit in ``reference_json``.
+        "raw", or a name of :data:`histobench.imaging.stains.NORMALISED` to normalise from ``stain_json`` (the
+        section's fit by that method) to the built-in reference, or to the fit in ``reference_json``.
     scale
         "native", or micrometres per pixel of the patches; not used with ``scale_json``.
     width_px
@@ -283,8 +284,9 @@ def _stain_function(
 ) -> ColourFunction | None:
     if stain == "raw":
         return None
-    if stain not in ("vahadane", "macenko"):
-        raise UserError(f"Patches cannot be cut with the stain {stain!r}; choose raw, vahadane or macenko.")
+    if stain not in NORMALISED:
+        known = ", ".join(NORMALISED)
+        raise UserError(f"Patches cannot be cut with the stain {stain!r}; choose raw, {known}.")
     if stain_json is None:
         raise ValueError(f"stain={stain!r} needs the section's stain_json")
     from histobench.imaging.stain import read_stain, stain_map

@@ -7,14 +7,15 @@ vectors. So the numbers are found from the exact colour histogram, and the mappi
 serves a whole section, a band of it or single patches with equal pixels.
 
 For given stain vectors every pixel equals StainTools' (LuminosityStandardizer, then StainNormalizer); the
-vectors themselves come from the converged optimum of the same objective (see ``dictionary``).
+vectors themselves come from the converged optimum of the same objective (see ``dictionary``), or from
+StainTools itself (see ``staintools_fit``).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ from histobench.imaging.dictionary import (
 )
 from histobench.imaging.slides import ArraySlide, Slide, open_slide
 from histobench.imaging.stain_fit import StainFit
+from histobench.imaging.stains import NORMALISED, split_name
+from histobench.imaging.staintools_fit import require_staintools, staintools_vectors
 
 __all__ = [
     "StainFit",
@@ -44,7 +47,6 @@ __all__ = [
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-Method = Literal["vahadane", "macenko"]
 
 LUMINOSITY_PERCENTILE = 95.0  # lightness at this percentile becomes white
 CONCENTRATION_PERCENTILE = 99.0
@@ -100,7 +102,7 @@ def _macenko(od: Floats, weights: npt.NDArray[np.int64]) -> Floats | None:
     return ordered / np.linalg.norm(ordered, axis=1, keepdims=True)
 
 
-def fit_stain(image: Image | Slide, method: Method = "vahadane") -> StainFit:
+def fit_stain(image: Image | Slide, method: str = "vahadane") -> StainFit:
     """Find the stain of a section.
 
     Parameters
@@ -108,24 +110,51 @@ def fit_stain(image: Image | Slide, method: Method = "vahadane") -> StainFit:
     image
         RGB bytes, height x width x 3, or an open slide, which is read band by band.
     method
-        "vahadane" (converged dictionary learning) or "macenko" (angular percentiles).
+        "vahadane" (converged dictionary learning) or "macenko" (angular percentiles); with the ending
+        "_staintools", vectors are those that StainTools finds, which reads the whole image into memory.
 
     Returns
     -------
     StainFit
-        Deterministic: the same pixels give the same bits. Doubtful fits carry flags.
+        Deterministic but for StainTools: the same pixels give the same bits. Doubtful fits carry flags.
+
+    Raises
+    ------
+    UserError
+        StainTools is asked for and missing, or the image is too large for it.
     """
+    if method not in NORMALISED:
+        raise ValueError(f"unknown stain method {method!r}")
+    if split_name(method)[1] == "staintools":
+        require_staintools(f"stain {method}")  # before the image is read
     histogram = ColourHistogram()
     slide = image if isinstance(image, Slide) else ArraySlide(image)
     for _, band in slide.bands():
         histogram.add(band)
-    return fit_colours(*histogram.distinct(), method=method)
+    vectors = None
+    if split_name(method)[1] == "staintools":
+
+        def find(percentile: float) -> Floats:
+            bands = [
+                _standardise(band.reshape(-1, 3), percentile).reshape(band.shape) for _, band in slide.bands()
+            ]
+            return staintools_vectors(np.concatenate(bands), split_name(method)[0])
+
+        vectors = find
+    return fit_colours(*histogram.distinct(), method=method, vectors=vectors)
 
 
-def fit_colours(rgb: Image, counts: npt.NDArray[np.int64], method: Method = "vahadane") -> StainFit:
-    """Find the stain from the distinct colours (n x 3) of a section and their numbers of pixels (n)."""
-    if method not in ("vahadane", "macenko"):
-        raise ValueError(f"unknown stain method {method!r}")
+def fit_colours(
+    rgb: Image,
+    counts: npt.NDArray[np.int64],
+    method: str = "vahadane",
+    vectors: Callable[[float], Floats] | None = None,
+) -> StainFit:
+    """Find the stain from the distinct colours (n x 3) of a section and their numbers of pixels (n).
+
+    ``vectors`` finds the stain vectors (2 x 3) elsewhere, given the percentile of lightness; it is asked
+    where there are stains to find.
+    """
     percentile = weighted_percentile(_lightness(rgb).astype(float), counts, LUMINOSITY_PERCENTILE)
     standard = _standardise(rgb, percentile)
     od = _optical_densities(standard)
@@ -147,7 +176,9 @@ def fit_colours(rgb: Image, counts: npt.NDArray[np.int64], method: Method = "vah
         )
     flags = ["little_tissue"] if tissue_share < LITTLE_TISSUE_SHARE else []
     matrix, objective = start, float("nan")
-    if method == "vahadane":
+    if vectors is not None:
+        matrix = vectors(percentile)
+    elif method == "vahadane":
         fit = fit_dictionary(od[tissue], counts[tissue], _usable_start(start))
         matrix, objective = fit.atoms, fit.objective
         if fit.n_optima > 1:
@@ -245,7 +276,7 @@ def write_stain(
     preview_path: str | Path,
     section: str,
     *,
-    method: Method = "vahadane",
+    method: str = "vahadane",
     reference_json: str | Path | None = None,
 ) -> None:
     """Fit the stain of a section's image; write its numbers (JSON) and a before/after preview (PNG).

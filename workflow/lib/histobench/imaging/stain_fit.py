@@ -44,9 +44,9 @@ class StainFit:
     n_colours
         Distinct colours of the image.
     objective
-        Value of the dictionary objective (NaN for Macenko or without tissue).
+        Value of the dictionary objective (NaN for Macenko, for vectors of StainTools or without tissue).
     method
-        "vahadane", "macenko" or "reference".
+        A name of :data:`histobench.imaging.stains.NORMALISED`, or "reference".
     """
 
     stain_matrix: Floats

@@ -389,13 +389,15 @@ def stain_function(slide: Slide, run: TrainedRun) -> Any:
     if run.image["stain"] == "raw":
         return None
     from histobench.imaging.stain import fit_stain, read_stain, stain_map
+    from histobench.imaging.stains import stain_file
 
     reference = run.image.get("stain_reference")
     target = None
     if reference:
         cohort, _, section = reference.partition("/")
         # results/EXPERIMENT/models/METHOD/FOLD
-        target = read_stain(run.folder.resolve().parents[3] / "data" / cohort / "stain" / f"{section}.json")
+        fits = run.folder.resolve().parents[3] / "data" / cohort / "stain"
+        target = read_stain(fits / stain_file(run.image["stain"], section))
     return stain_map(fit_stain(slide, run.image["stain"]), target)
 
 
