@@ -62,7 +62,7 @@ def protocol(experiment):
     return {
         "folds": experiment["folds"]["scheme"],
         "transform": experiment["transform"],
-        "stain": patches and stain_name(patches["stain"], patches["fit"]),
+        "stain": (stain_name(patches["stain"], patches["fit"]) if patches else None),
         "window": (patches.get("um_per_px"), patches.get("width_px")),
         "weights": experiment["weights"],
     }
