@@ -20,7 +20,7 @@ ACROSS = SIDE // TILE
 CHILD = """
 import json, sys
 import numpy as np
-from histobench.imaging.headers import image_size
+from histobench.imaging.slides import image_size
 from histobench.imaging.patches import iter_patches, place_windows
 from histobench.imaging.slides import open_slide
 from histobench.methods.record import peak_memory

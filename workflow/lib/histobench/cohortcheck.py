@@ -21,8 +21,8 @@ from histobench.cohorts.table_cohort import check_options
 from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
 from histobench.imaging.grid import GRIDS
-from histobench.imaging.headers import image_size
 from histobench.imaging.phash import describe_picture, same_images
+from histobench.imaging.slides import image_size
 from histobench.imaging.thumbnail import thumbnail
 from histobench.yamlfiles import read_yaml
 

@@ -24,7 +24,7 @@ from histobench.cohorts.table_cohort import (
     unknown_text,
 )
 from histobench.errors import UserError
-from histobench.imaging.headers import image_size
+from histobench.imaging.slides import image_size
 
 if TYPE_CHECKING:
     import pandas as pd

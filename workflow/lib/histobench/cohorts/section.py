@@ -304,7 +304,7 @@ def _image_size(files: Mapping[str, str]) -> tuple[int, int]:
     """Size of the section's image, (0, 0) for a section without one."""
     if "image" not in files:
         return 0, 0
-    from histobench.imaging.headers import image_size
+    from histobench.imaging.slides import image_size
 
     return image_size(files["image"])
 

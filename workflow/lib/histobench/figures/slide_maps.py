@@ -21,8 +21,7 @@ from histobench.figures.style import DIVERGING, DOUBLE, SEQUENTIAL, method_title
 from histobench.figures.text import count, signed
 from histobench.figures.tissue import Box, Thumbnail, faint, scale_bar
 from histobench.files import read_table
-from histobench.imaging.headers import image_size
-from histobench.imaging.slides import open_slide, vendor_format
+from histobench.imaging.slides import image_size
 from histobench.imaging.thumbnail import thumbnail
 
 if TYPE_CHECKING:
@@ -210,11 +209,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 def picture(path: str | Path) -> Thumbnail:
     """Return a small RGB version of a slide and its full width and height in pixels, whatever its size."""
-    if vendor_format(path) is None:
-        width, height = image_size(path)
-    else:
-        with open_slide(path) as slide:
-            width, height = slide.width, slide.height
+    width, height = image_size(path)
     return thumbnail(path, 2 * _LONGEST), width, height
 
 

@@ -14,6 +14,12 @@ JPEG, PNG, TIFF = "JPEG", "PNG", "TIFF"
 
 # Start-of-frame markers carry the size; 0xC4, 0xC8 and 0xCC lie between them but are tables.
 START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+
+# How far files can be packed: a block of 64 pixels takes a bit or more in Huffman's code (twice that is
+# allowed here), and deflate repeats at most 258 bytes for two bits.
+_JPEG_PIXELS_A_BYTE = 1024
+_DEFLATE_MOST = 1032
 WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -67,30 +73,36 @@ def image_kind(path: str | Path) -> str:
     )
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Return (width, height) in pixels of the stored image, ignoring any EXIF rotation.
+def header_size(path: str | Path, kind: str) -> tuple[int, int]:
+    """Return (width, height) in pixels that the header of a JPEG or PNG states, ignoring any EXIF rotation.
 
     Raises
     ------
     UserError
-        The file is missing, not an image of a known kind, or ends before its size is stated.
+        The file ends before its size is stated, or is too short to hold so many pixels.
     """
     path = Path(path)
-    kind = image_kind(path)
     try:
-        if kind == TIFF:
-            width, height = _tiff_size(path)
-        else:
-            with path.open("rb") as stream:
-                width, height = (_jpeg_size if kind == JPEG else _png_size)(stream)
-    except (struct.error, EOFError, ValueError) as error:
+        with path.open("rb") as stream:
+            width, height, least = (_jpeg_size if kind == JPEG else _png_size)(stream)
+    except UserError as error:  # getting the same file again would not help
+        raise UserError(f"{path}: {error}; save the image as RGB.") from None
+    except (struct.error, EOFError, ValueError, KeyError) as error:
         raise unreadable(path, f"the {kind} header is truncated or damaged") from error
     if width < 1 or height < 1:
         raise unreadable(path, f"the {kind} header states a size of {width} x {height} pixels")
+    length = path.stat().st_size
+    if length < least:
+        raise unreadable(
+            path,
+            f"the {kind} is truncated or damaged (its header states {width} x {height} pixels, which "
+            f"{length} bytes cannot hold)",
+        )
     return width, height
 
 
-def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
+def _jpeg_size(stream: BinaryIO) -> tuple[int, int, int]:
+    """Return width, height and the least number of bytes of the file."""
     stream.seek(2)
     while True:
         byte = stream.read(1)
@@ -105,24 +117,19 @@ def _jpeg_size(stream: BinaryIO) -> tuple[int, int]:
             continue
         (length,) = struct.unpack(">H", stream.read(2))
         if marker in START_OF_FRAME:
-            _, height, width = struct.unpack(">BHH", stream.read(5))
-            return width, height
+            _, height, width, components = struct.unpack(">BHHB", stream.read(6))
+            if components not in (1, 3):
+                raise UserError(f"the JPEG has {components} colour channels, but grey or RGB is needed")
+            return width, height, width * height // _JPEG_PIXELS_A_BYTE
         if marker == 0xDA:
             raise ValueError("image data before a frame header")
         stream.seek(length - 2, 1)
 
 
-def _png_size(stream: BinaryIO) -> tuple[int, int]:
-    start = stream.read(24)
+def _png_size(stream: BinaryIO) -> tuple[int, int, int]:
+    """Return width, height and the least number of bytes of the file."""
+    start = stream.read(26)
     if start[12:16] != b"IHDR":
         raise ValueError("the first chunk is not IHDR")
-    width, height = struct.unpack(">II", start[16:24])
-    return width, height
-
-
-def _tiff_size(path: Path) -> tuple[int, int]:
-    import tifffile
-
-    with tiff_errors(path), tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        return int(page.imagewidth), int(page.imagelength)
+    width, height, bits, colours = struct.unpack(">IIBB", start[16:26])
+    return width, height, height * (1 + width * bits * PNG_CHANNELS[colours] // 8) // _DEFLATE_MOST

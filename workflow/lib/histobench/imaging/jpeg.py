@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from histobench.imaging.headers import START_OF_FRAME, WITHOUT_LENGTH, unreadable
+from histobench.imaging.headers import JPEG, START_OF_FRAME, WITHOUT_LENGTH, header_size, unreadable
+from histobench.imaging.memory import require_memory
+
+_OPENCV_PIXELS = 2**30  # what OpenCV decodes at most
 
 
 def read_jpeg(path: Path, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
@@ -32,14 +35,57 @@ def read_jpeg(path: Path, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArr
     """
     import imagecodecs
 
+    width, height = header_size(path, JPEG)
+    if out is None:
+        require_memory(path, width, height, 3 * width * height + path.stat().st_size)
     data = path.read_bytes()
-    damage = find_damage(data)
-    if damage is not None:
-        raise unreadable(path, damage)
+    refuse_damage(data, path)
     try:
         return imagecodecs.jpeg8_decode(data, outcolorspace="RGB", out=out)
     except imagecodecs.Jpeg8Error as error:
         raise unreadable(path, f"the JPEG cannot be decoded ({error})") from error
+
+
+def read_reduced_jpeg(path: Path, shrink: float) -> npt.NDArray[np.uint8] | None:
+    """Decode a JPEG at the smallest of the scales 1, 1/2, 1/4, 1/8 that is at least 1/``shrink``.
+
+    None where it is too large for the decoder that can do this.
+
+    Raises
+    ------
+    UserError
+        As :func:`read_jpeg`.
+    """
+    import cv2
+
+    width, height = header_size(path, JPEG)
+    if width * height >= _OPENCV_PIXELS:
+        return None
+    eighths, flag = next(
+        (found for found in ((1, cv2.IMREAD_REDUCED_COLOR_8), (2, cv2.IMREAD_REDUCED_COLOR_4),
+                             (4, cv2.IMREAD_REDUCED_COLOR_2)) if shrink >= 8 / found[0]),
+        (8, cv2.IMREAD_COLOR),
+    )  # fmt: skip
+    require_memory(path, width, height, 6 * width * height * eighths**2 // 64 + path.stat().st_size)
+    data = path.read_bytes()
+    refuse_damage(data, path)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    if picture is None:
+        raise unreadable(path, "the JPEG cannot be decoded")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def refuse_damage(data: bytes, path: Path) -> None:
+    """Stop if a JPEG is truncated or damaged.
+
+    Raises
+    ------
+    UserError
+        With what :func:`find_damage` found.
+    """
+    damage = find_damage(data)
+    if damage is not None:
+        raise unreadable(path, damage)
 
 
 def find_damage(data: bytes) -> str | None:

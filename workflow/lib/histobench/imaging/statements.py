@@ -18,6 +18,7 @@ from histobench.errors import UserError
 from histobench.imaging.headers import JPEG, PNG, image_kind, tiff_errors, unreadable
 from histobench.imaging.scale import PLAUSIBLE_UM
 from histobench.imaging.slides import vendor_format
+from histobench.imaging.tiffs import choose_picture
 
 __all__ = ["ScaleStatements", "StatedScale", "scale_statements", "stated_scales", "turned_as"]
 
@@ -144,7 +145,7 @@ def turned_as(path: str | Path) -> str:
             import tifffile
 
             with tiff_errors(path), tifffile.TiffFile(path) as tiff:
-                value = _tag(tiff.pages.first, "Orientation") or 1
+                value = _tag(choose_picture(tiff, path).pages[0], "Orientation") or 1
     except (UserError, *_UNREAD):  # the pixels have checks of their own
         return ""
     return _TURNED.get(value, "") if isinstance(value, int) else ""
@@ -191,7 +192,7 @@ def _read_tiff(path: Path, found: _Found) -> None:
     import tifffile
 
     with tiff_errors(path), tifffile.TiffFile(path) as tiff:
-        page: Any = tiff.pages.first
+        page = choose_picture(tiff, path).pages[0]
         if tiff.is_ome:
             _read_ome(tiff.ome_metadata or "", int(page.imagewidth), int(page.imagelength), found)
         _read_resolution(tiff, page, found)

@@ -205,7 +205,7 @@ def _tissue(path: str | Path, corner: np.ndarray, extent: np.ndarray, size: tupl
     import numpy as np
     from PIL import Image
 
-    from histobench.imaging.headers import image_size
+    from histobench.imaging.slides import image_size
     from histobench.imaging.thumbnail import thumbnail
 
     if not Path(path).is_file():
