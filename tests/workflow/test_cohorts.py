@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
@@ -11,8 +12,12 @@ import zipfile
 from pathlib import Path
 
 import anndata
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from scipy import sparse
+from unit import coordinates
 from unit.own_cohort import OwnCohort
 
 OWN = """\
@@ -53,6 +58,8 @@ experiments:
   cscc: {<<: *counts, cohort: cscc, sections: [P2_rep1, P5_rep1]}
 """
 PLACES = [(2, 2), (3, 2), (4, 3), (2, 4)]
+SKIN = coordinates.cscc("P2_rep1")  # its places on the array and in the image are real
+PIXELS = {"her2st_zenodo": (1500, 1500), "hbcis": (1500, 1500), "cscc": (4300, 10500)}
 SECTIONS = {"her2st_zenodo": "B1", "hbcis": "BC23287_C1", "cscc": "P2_rep1"}
 
 
@@ -62,8 +69,8 @@ def jpeg(width: int = 1500, height: int = 1500) -> bytes:
     return stream.getvalue()
 
 
-def counts(gene: str) -> bytes:
-    rows = "".join(f"{x}x{y}\t{x + y}\t1\n" for x, y in [*PLACES, (30, 30)])
+def counts(gene: str, places=PLACES) -> bytes:
+    rows = "".join(f"{x}x{y}\t{x + y}\t1\n" for x, y in [*places, (30, 30)])
     return gzip.compress(f"\t{gene}\tOTHER\n{rows}".encode())
 
 
@@ -110,10 +117,16 @@ def hbcis(folder: Path) -> None:
 
 
 def cscc(folder: Path) -> None:
+    places = [(int(s.array_x), int(s.array_y)) for s in SKIN.itertuples()]
+    rows = "".join(
+        f"{x}\t{y}\t{x}\t{y}\t{s.pixel_x}\t{s.pixel_y}\t1\n"
+        for (x, y), s in zip(places, SKIN.itertuples(), strict=True)
+    )
+    selected = f"x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n{rows}"
     files = {
-        "GSM4284316_P2_ST_rep1_stdata.tsv.gz": counts("KRT14"),
-        "GSM4284316_spot_data-selection-P2_ST_rep1.tsv.gz": selection(200),
-        "GSM4284316_P2_ST_rep1.jpg.gz": gzip.compress(jpeg()),
+        "GSM4284316_P2_ST_rep1_stdata.tsv.gz": counts("KRT14", places),
+        "GSM4284316_spot_data-selection-P2_ST_rep1.tsv.gz": gzip.compress(selected.encode()),
+        "GSM4284316_P2_ST_rep1.jpg.gz": gzip.compress(jpeg(*PIXELS["cscc"])),
     }
     with tarfile.open(folder / "GSE144240_RAW.tar", "w") as packed:
         for name, content in files.items():
@@ -139,13 +152,16 @@ def test_archives_of_a_mirror_become_sections(fresh) -> None:
     genes = {"her2st_zenodo": "ERBB2", "hbcis": "ERBB2", "cscc": "KRT14"}
     for (cohort, section), target in zip(SECTIONS.items(), targets, strict=True):
         adata = anndata.read_h5ad(checkout.folder / target)
-        assert list(adata.obs_names) == [f"{x}x{y}" for x, y in PLACES]
-        assert genes[cohort] in adata.var_names and (adata.uns["image_width"], adata.uns["image_height"]) == (
-            1500,
-            1500,
-        )
+        names = list(SKIN.index) if cohort == "cscc" else [f"{x}x{y}" for x, y in PLACES]
+        assert list(adata.obs_names) == names and genes[cohort] in adata.var_names
+        assert (adata.uns["image_width"], adata.uns["image_height"]) == PIXELS[cohort]
+        assert adata.uns["grid"] == ("diamond" if cohort == "cscc" else "square")
         row = json.loads((checkout.folder / target).with_suffix(".json").read_text())
-        assert (row["section"], row["n_spots_raw"], row["n_spots_kept"]) == (section, 5, 4)
+        assert (row["section"], row["n_spots_raw"], row["n_spots_kept"]) == (
+            section,
+            len(names) + 1,
+            len(names),
+        )
     labelled = anndata.read_h5ad(checkout.folder / targets[1])
     assert (
         labelled.obs.loc["2x2", "label"] == "tumor"
@@ -197,3 +213,38 @@ def test_a_cohort_of_ones_own_goes_through_the_workflow(fresh) -> None:
     assert ("read_section", "cohort=mine, section=S1") in again
     assert ("train_method", "experiment=mine, method=colour_ridge, fold=P2") in again
     assert ("read_section", "cohort=mine, section=S2") not in again
+
+
+def strewn(adata: anndata.AnnData, seed: int) -> None:
+    """Spots without an array: positions are only in obsm, as of beads or of cells put together."""
+    rng = np.random.default_rng(seed)
+    adata.X = sparse.csr_matrix(rng.poisson(5, adata.shape).astype(np.float32))
+    adata.obs = adata.obs[["region"]]
+    adata.obsm["spatial"] = rng.uniform([130, 140], [510, 520], (len(adata), 2))
+
+
+@pytest.mark.slow
+def test_spots_without_an_array_go_through_the_workflow(fresh) -> None:
+    """Only pixels and a declared scale: sections, patches, predictions, and scores that need neighbours."""
+    checkout = fresh("irregular")
+    own = OwnCohort(checkout.folder / "own")
+    for seed, section in enumerate(("S1", "S2")):
+        own.use_anndata(section, functools.partial(strewn, seed=seed))
+        own.row(section)["um_per_px"] = "3.0"
+    own.write_table()
+    (checkout.folder / "own.yaml").write_text(
+        OWN.replace("    pitch_um: 200\n", "").replace(
+            "methods: {colour_ridge: {window: null}}",
+            "methods: {colour_ridge: {window: null}, neighbour_mean: }",
+        )
+    )
+    targets = [f"results/mine/metrics/{method}" for method in ("colour_ridge", "neighbour_mean")]
+    checkout.snakemake(*targets, configfile="own.yaml", check=True)
+    for method in ("colour_ridge", "neighbour_mean"):
+        predicted = anndata.read_h5ad(checkout.folder / f"results/mine/predictions/{method}/P2/S2.h5ad")
+        assert predicted.shape == (len(own.grid()), 4) and np.isfinite(predicted.X).all()
+    section = anndata.read_h5ad(checkout.folder / "results/data/mine/sections/S2.h5ad")
+    assert section.uns["grid"] == "irregular" and section.uns["um_per_px"] == 3.0
+    scores = pd.concat(map(pd.read_parquet, (checkout.folder / targets[0]).glob("*.parquet")))
+    smoothed = scores.loc[scores["metric"] == "pearson_smoothed", "value"]
+    assert len(smoothed) and np.isfinite(smoothed).all()
