@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from histobench.codehash import module_file
 from histobench.cohorts.templates import check_path, check_templates
 from histobench.encoding import read_utf8
 from histobench.errors import UserError, near
+from histobench.methods.parameters import parameter_troubles
+from histobench.networks.architectures import known_encoders
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 from histobench.yamlfiles import read_yaml
 
@@ -270,6 +272,15 @@ def with_arm(method: Mapping[str, Any], arm: str) -> dict[str, Any]:
     return value
 
 
+def _holds(value: Any, keys: Iterable[str]) -> bool:
+    """Whether a file says something about a key."""
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return False
+        value = value[key]
+    return True
+
+
 def _check_entry(entry: str, key: str, where: str) -> None:
     """Refuse an entry whose module does not exist; its code could be neither hashed nor run."""
     module = entry.partition(":")[0]
@@ -306,6 +317,31 @@ def read_configuration(
         check_config_file(path, project)
         merged = merge(merged, read_yaml(path, file_rules(project)))
     return merge(merged, overrides or {})
+
+
+def check_parameters(method: Mapping[str, Any], source: Callable[[str], str]) -> None:
+    """Refuse parameters that the constructor of a method does not take, and encoders that nobody knows.
+
+    Parameters
+    ----------
+    method
+        Complete settings of a method or arm.
+    source
+        Says of a key (``params.epochs``, ``needs.features``) which file gives it and where, for messages.
+
+    Raises
+    ------
+    UserError
+        One sentence about the first problem.
+    """
+    features = method["needs"].get("features")
+    if features is not None and features not in known_encoders():
+        raise UserError(
+            f"{source('needs.features')} names the encoder `{features}`, which does not exist; "
+            f"{near(features, known_encoders())}"
+        )
+    for trouble in parameter_troubles(method["entry"], method["params"]):
+        raise UserError(f"{source(f'params.{trouble.name}')} {trouble.text}")
 
 
 def check_config_file(path: Path, project: Path) -> None:
@@ -449,28 +485,74 @@ class Benchmark:
         for key in ("entry", "reader"):
             if key in value:
                 _check_entry(value[key], key, where)
+        for entry in value.get("uses", []):
+            _check_entry(entry, "uses", where)
         locate = value.get("archives", {}).get("locate")
         if locate:
             _check_entry(locate, "archives.locate", where)
-        return fill_defaults(value, rules)
+        value = fill_defaults(value, rules)
+        if kind == "method":
+            self._check_method(name, value)
+        return value
+
+    def _check_method(self, name: str, value: Mapping[str, Any]) -> None:
+        """Check a method and each of its arms, also those that nobody compares."""
+        check_parameters(value, functools.partial(self._source, name, ""))
+        for arm in value["arms"]:
+            changed = with_arm(value, arm)
+            check(changed, schema(self.project, "method"), f"{self.origin}: methods.{name}.arms.{arm}")
+            check_parameters(changed, functools.partial(self._source, name, arm))
+
+    def _source(self, method: str, arm: str, key: str) -> str:
+        """Say which file gives a key of a method or of its arm, and where in it."""
+        under = [["arms", arm], []] if arm else [[]]
+        file = self.project / "config/methods" / f"{method}.yaml"
+        for inside in under:
+            for path, parts in (
+                *((path, ["methods", method]) for path in reversed(self.files)),
+                (file, []),
+            ):
+                if path.exists() and _holds(read_yaml(path), [*parts, *inside, *key.split(".")[:2]]):
+                    return f"{path}: `{'.'.join([*parts, *inside, key])}`"
+        return f"{self.origin}: `methods.{method}.{key}`"
+
+    def _arm_source(self, experiment: str, arm: str, method: str, key: str) -> str:
+        """Say which file gives a key of a compared method."""
+        parts = [["experiments", experiment, "methods", arm], ["methods", method]]
+        file = self.project / "config/experiments" / f"{experiment}.yaml"
+        for path, inside in (
+            *((path, parts[0]) for path in reversed(self.files)),
+            (file, ["methods", arm]),
+            *((path, parts[1]) for path in reversed(self.files)),
+        ):
+            if path.exists() and _holds(read_yaml(path), [*inside, *key.split(".")[:2]]):
+                return f"{path}: `{'.'.join([*inside, key])}`"
+        return self._source(*(self._split(method) or (method, "")), key)
+
+    def _split(self, name: str) -> tuple[str, str] | None:
+        """Divide a name METHOD_ARM into method and arm ("" for a plain method); None if there is none."""
+        if self._is_method(name):
+            return name, ""
+        for stem in (name[:place] for place, letter in enumerate(name) if letter == "_"):
+            arm = name[len(stem) + 1 :]
+            if self._is_method(stem) and arm in self._definition("method", stem, name)["arms"]:
+                return stem, arm
+        return None
 
     def method(self, name: str, asked_by: str) -> dict[str, Any]:
         """Return a method's complete settings; a name METHOD_ARM is one of the ``arms`` of its file."""
-        if self._is_method(name):
-            value = self._definition("method", name, asked_by)
-            value.pop("arms")
+        found = self._split(name)
+        if found:
+            stem, arm = found
+            value = self._definition("method", stem, asked_by)
+            if arm:
+                value = merge(with_arm(value, arm), self.config["methods"].get(name) or {})
+            value.pop("arms", None)
+            if arm:
+                check(value, schema(self.project, "method"), f"{self.origin}: methods.{name}")
+                check_parameters(value, lambda key: f"{self.origin}: `methods.{name}.{key}`")
             _check_oracle(value, f"methods.{name}")
             return value
-        for stem in (name[:place] for place, letter in enumerate(name) if letter == "_"):
-            if self._is_method(stem):
-                method = self._definition("method", stem, asked_by)
-                arm = name[len(stem) + 1 :]
-                if arm in method["arms"]:
-                    value = merge(with_arm(method, arm), self.config["methods"].get(name) or {})
-                    value.pop("arms", None)
-                    check(value, schema(self.project, "method"), f"{self.origin}: methods.{name}")
-                    _check_oracle(value, f"methods.{name}")
-                    return value
         known = {file.stem for file in (self.project / "config/methods").glob("*.yaml")}
         known |= {each for each, change in self.config["methods"].items() if "entry" in (change or {})}
         for each in sorted(known):
@@ -696,6 +778,8 @@ class Benchmark:
         if "window" in change:
             method["window"] = change["window"]
         check(method, schema(self.project, "method"), f"{where}: methods.{arm}")
+        experiment_name = where.removeprefix("experiments.")
+        check_parameters(method, functools.partial(self._arm_source, experiment_name, arm, name))
         method["method"] = name
         needs = method["needs"]
         patches = experiment["patches"]

@@ -142,13 +142,13 @@ def _plain(value: Any, rules: Mapping[str, Any], root: Mapping[str, Any]) -> Any
     choices = [rules, *rules.get("oneOf", ())]
     if isinstance(value, dict):
         fields = {key: rule for choice in choices for key, rule in choice.get("properties", {}).items()}
-        extra = next(
-            (choice["additionalProperties"] for choice in choices if "additionalProperties" in choice), {}
+        extra: Any = next(
+            (each["additionalProperties"] for each in choices if "additionalProperties" in each), {}
         )
         extra = extra if isinstance(extra, dict) else {}
         return {key: _plain(item, fields.get(key, extra), root) for key, item in value.items()}
     if isinstance(value, list):
-        items = next((choice["items"] for choice in choices if "items" in choice), {})
+        items: Any = next((choice["items"] for choice in choices if "items" in choice), {})
         return [_plain(item, items, root) for item in value]
     if isinstance(value, _WrittenInt | _WrittenFloat):
         kinds = {kind for choice in choices for kind in _kinds(choice)}

@@ -16,16 +16,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from histobench.bounds import (
+    Count,
+    Folds,
+    NonNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Rate,
+    Share,
+    Views,
+    one_of,
+)
 from histobench.errors import UserError
 from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, predict_heads, training_loop
 from histobench.methods.store import read_weights, require, store_weights
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import Backbone, PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import IMPLEMENTATIONS, as_released
@@ -117,29 +131,29 @@ class BrSTNet:
     def __init__(
         self,
         *,
-        backbone: str = "efficientnet_b0",
+        backbone: Architecture = "efficientnet_b0",
         auxiliary: bool = True,
-        auxiliary_weight: float = 40.0,
-        auxiliary_min_share: float = 0.1,
-        implementation: str = "released",
-        initialisation: str = "random",
-        input_px: int | None = 224,
-        epochs: int = 200,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        momentum: float = 0.9,
-        weight_decay: float = 1e-6,
-        schedule: str = "plateau",
-        plateau_patience: int = 5,
-        plateau_factor: float = 0.1,
-        learning_rate_min: float = 1e-6,
-        selection: str = "held_out",
-        patience: int = 20,
-        valid_folds: int = 5,
+        auxiliary_weight: NonNegative = 40.0,
+        auxiliary_min_share: Share = 0.1,
+        implementation: Annotated[str, one_of(IMPLEMENTATIONS)] = "released",
+        initialisation: Annotated[str, one_of(("random", "experiment"))] = "random",
+        input_px: Pixels | None = 224,
+        epochs: Count = 200,
+        batch_size: Count = 32,
+        learning_rate: Positive = 1e-3,
+        momentum: Rate = 0.9,
+        weight_decay: NonNegative = 1e-6,
+        schedule: Annotated[str, one_of(SCHEDULES)] = "plateau",
+        plateau_patience: Count = 5,
+        plateau_factor: PositiveShare = 0.1,
+        learning_rate_min: NonNegative = 1e-6,
+        selection: Annotated[str, one_of(SELECTIONS)] = "held_out",
+        patience: Count = 20,
+        valid_folds: Folds = 5,
         augmentation: bool = True,
-        views: int = 1,
+        views: Views = 1,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.backbone = backbone
         self.auxiliary = auxiliary

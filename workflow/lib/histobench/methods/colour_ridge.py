@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from histobench.bounds import Penalties
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
 from histobench.training.groups import inner_groups
@@ -54,7 +55,7 @@ class ColourRidge:
         Penalties to choose from, on standardised moments, by leaving out patients.
     """
 
-    def __init__(self, alphas: Sequence[float] = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)) -> None:
+    def __init__(self, alphas: Penalties = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)) -> None:
         self.alphas = alphas
 
     def fit(

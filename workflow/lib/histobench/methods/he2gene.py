@@ -12,11 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from histobench.bounds import (
+    Count,
+    Folds,
+    NonNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Shares,
+    Triple,
+    Whole,
+    one_of,
+)
 from histobench.errors import UserError
 from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
@@ -30,6 +43,7 @@ from histobench.methods.patchwise import (
     training_loop,
 )
 from histobench.methods.store import read_weights, require, store_weights
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
@@ -81,7 +95,8 @@ class HE2Gene:
     epochs, batch_size, learning_rate, weight_decay, clip_norm
         Of Adam; weight decay is its L2 penalty, the norm that of the gradient.
     decay_every, decay_factor
-        The learning rate is multiplied by the factor after so many epochs.
+        The learning rate is multiplied by the factor after so many epochs; 0 epochs leave the network
+        as it starts.
     patience
         Epochs without improvement before stopping; the best epoch's weights are kept.
     validation, valid_folds
@@ -103,36 +118,36 @@ class HE2Gene:
     def __init__(
         self,
         *,
-        backbone: str = "resnet50",
+        backbone: Architecture = "resnet50",
         auxiliary: bool = True,
-        auxiliary_weight: float = 20.0,
-        auxiliary_min_spots: int = 3,
+        auxiliary_weight: NonNegative = 20.0,
+        auxiliary_min_spots: Whole = 3,
         tumour: bool = True,
-        tumour_weight: float = 1.0,
-        spatial: str = "none",
-        spatial_weight: float = 0.01,
+        tumour_weight: NonNegative = 1.0,
+        spatial: Annotated[str, one_of(SPATIAL)] = "none",
+        spatial_weight: NonNegative = 0.01,
         dummy_neighbours: bool = False,
-        window_share: float = 2 / 3,
-        grid_shares: Sequence[float] = (2 / 3, 1 / 3, 1.0),
-        input_px: int = 224,
+        window_share: PositiveShare = 2 / 3,
+        grid_shares: Shares = (2 / 3, 1 / 3, 1.0),
+        input_px: Pixels = 224,
         pretrained: bool = True,
-        trained_layers: str = "all",
-        pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
-        pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
-        epochs: int = 100,
-        batch_size: int = 256,
-        learning_rate: float = 1e-5,
-        weight_decay: float = 1e-4,
-        clip_norm: float = 1.0,
-        decay_every: int = 10,
-        decay_factor: float = 0.5,
-        patience: int = 10,
-        validation: str = "patients",
-        valid_folds: int = 10,
+        trained_layers: Annotated[str, one_of(TRAINED)] = "all",
+        pixel_mean: Triple = (0.5319, 0.5080, 0.6824),
+        pixel_sd: Triple = (0.2442, 0.2063, 0.1633),
+        epochs: Whole = 100,
+        batch_size: Count = 256,
+        learning_rate: Positive = 1e-5,
+        weight_decay: NonNegative = 1e-4,
+        clip_norm: Positive = 1.0,
+        decay_every: Count = 10,
+        decay_factor: PositiveShare = 0.5,
+        patience: Count = 10,
+        validation: Annotated[str, one_of(("patients", "spots"))] = "patients",
+        valid_folds: Folds = 10,
         augmentation: bool = True,
-        test_views: str = "tta",
+        test_views: Annotated[str, one_of(TEST_VIEWS)] = "tta",
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.backbone = backbone
         self.auxiliary = auxiliary

@@ -11,16 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from histobench.bounds import (
+    Count,
+    Folds,
+    NonNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Triple,
+    Views,
+    one_of,
+)
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, stepped_adam, training_loop
 from histobench.methods.store import column_means, read_weights, require, store_weights
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.networks.heads import Regressor
@@ -68,26 +80,26 @@ class HE2RNA:
     def __init__(
         self,
         *,
-        head: str = "adapted",
-        encoder: str | None = None,
-        hidden: int = 1024,
+        head: Annotated[str, one_of(HEADS)] = "adapted",
+        encoder: Architecture | None = None,
+        hidden: Count = 1024,
         rectify: bool = False,
-        epochs: int = 200,
-        batch_size: int = 16,
-        learning_rate: float = 3e-4,
-        patience: int = 50,
-        valid_folds: int = 10,
-        weight_decay: float = 0.0,
-        decay_every: int | None = None,
-        decay_factor: float = 0.5,
-        clip_norm: float | None = None,
-        input_px: int = 224,
-        pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
-        pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
+        epochs: Count = 200,
+        batch_size: Count = 16,
+        learning_rate: Positive = 3e-4,
+        patience: Count = 50,
+        valid_folds: Folds = 10,
+        weight_decay: NonNegative = 0.0,
+        decay_every: Count | None = None,
+        decay_factor: PositiveShare = 0.5,
+        clip_norm: Positive | None = None,
+        input_px: Pixels = 224,
+        pixel_mean: Triple = (0.5319, 0.5080, 0.6824),
+        pixel_sd: Triple = (0.2442, 0.2063, 0.1633),
         augmentation: bool = True,
-        views: int = 8,
+        views: Views = 8,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.head = head
         self.encoder = encoder

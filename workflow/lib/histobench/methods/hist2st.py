@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,9 +21,16 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms import functional as images
 
+from histobench.bounds import Count, NonNegative, Pixels, Positive, PositiveShare, Rate, Whole, one_of
 from histobench.errors import UserError
 from histobench.methods.contract import Context, SectionData
-from histobench.methods.whole_section import Section, WholeSectionMethod, mean_squared, scaled_pixels
+from histobench.methods.whole_section import (
+    SELECTIONS,
+    Section,
+    WholeSectionMethod,
+    mean_squared,
+    scaled_pixels,
+)
 from histobench.networks.chunks import by_chunks
 from histobench.networks.convmixer import ConvMixerBlock
 from histobench.networks.graph import NeighbourMean, mean_weights, nearest_neighbours
@@ -226,35 +234,35 @@ class Hist2ST(WholeSectionMethod):
     def __init__(
         self,
         *,
-        input_px: int | None = 112,
-        pixel_divisor: float = 1.0,
-        patch_kernel: int = 7,
-        mixer_kernel: int = 5,
-        channels: int = 32,
-        squeeze: int = 8,
-        mixer_depth: int = 2,
-        depth: int = 8,
-        graph_depth: int = 4,
-        heads: int = 16,
-        head_width: int = 64,
-        dropout: float = 0.2,
-        positions: int = 64,
-        position_sd: float = 1.0,
-        neighbours: int = 4,
-        reach: float | None = 2.0,
+        input_px: Pixels | None = 112,
+        pixel_divisor: Positive = 1.0,
+        patch_kernel: Count = 7,
+        mixer_kernel: Count = 5,
+        channels: Count = 32,
+        squeeze: Count = 8,
+        mixer_depth: Count = 2,
+        depth: Count = 8,
+        graph_depth: Count = 4,
+        heads: Count = 16,
+        head_width: Count = 64,
+        dropout: Rate = 0.2,
+        positions: Count = 64,
+        position_sd: NonNegative = 1.0,
+        neighbours: Count = 4,
+        reach: Positive | None = 2.0,
         self_loops: bool = False,
-        zinb_weight: float = 0.25,
-        copies: int = 5,
-        distillation_weight: float = 0.5,
-        epochs: int = 350,
-        learning_rate: float = 1e-5,
-        decay: float = 0.9,
-        decay_epochs: int = 50,
+        zinb_weight: NonNegative = 0.25,
+        copies: Whole = 5,
+        distillation_weight: NonNegative = 0.5,
+        epochs: Count = 350,
+        learning_rate: Positive = 1e-5,
+        decay: PositiveShare = 0.9,
+        decay_epochs: Count = 50,
         standardise: bool = False,
-        selection: str = "last",
+        selection: Annotated[str, one_of(SELECTIONS)] = "last",
         checkpointing: bool = True,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.input_px = input_px
         self.pixel_divisor = pixel_divisor

@@ -11,10 +11,13 @@ enter as 0 to 255, as released.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import nn
 
-from histobench.methods.whole_section import WholeSectionMethod, scaled_pixels
+from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, one_of
+from histobench.methods.whole_section import SELECTIONS, WholeSectionMethod, scaled_pixels
 from histobench.networks.transformer import GridEmbedding, transformer
 
 
@@ -111,22 +114,22 @@ class HisToGene(WholeSectionMethod):
     def __init__(
         self,
         *,
-        input_px: int | None = 112,
-        pixel_divisor: float = 1.0,
-        width: int = 1024,
-        depth: int = 8,
-        heads: int = 16,
-        head_width: int = 64,
-        hidden: int = 2048,
-        dropout: float = 0.1,
-        positions: int = 64,
-        position_sd: float = 1.0,
-        epochs: int = 100,
-        learning_rate: float = 1e-5,
+        input_px: Pixels | None = 112,
+        pixel_divisor: Positive = 1.0,
+        width: Count = 1024,
+        depth: Count = 8,
+        heads: Count = 16,
+        head_width: Count = 64,
+        hidden: Count = 2048,
+        dropout: Rate = 0.1,
+        positions: Count = 64,
+        position_sd: NonNegative = 1.0,
+        epochs: Count = 100,
+        learning_rate: Positive = 1e-5,
         standardise: bool = False,
-        selection: str = "last",
+        selection: Annotated[str, one_of(SELECTIONS)] = "last",
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.input_px = input_px
         self.pixel_divisor = pixel_divisor

@@ -14,12 +14,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, one_of
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, identity
@@ -75,20 +77,20 @@ class HistoSPACE:
     def __init__(
         self,
         *,
-        variant: int = 3,
-        pixel_range: str = "unit",
+        variant: Annotated[int, one_of((1, 2, 3))] = 3,
+        pixel_range: Annotated[str, one_of(RANGES)] = "unit",
         drift: bool = False,
-        input_px: int = 128,
-        autoencoder_epochs: int = 150,
-        autoencoder_batch_size: int = 256,
-        autoencoder_learning_rate: float = 1e-5,
-        loss: str = "mse",
-        epochs: int = 50,
-        batch_size: int = 32,
-        learning_rate: float = 1e-4,
-        valid_folds: int = 10,
+        input_px: Pixels = 128,
+        autoencoder_epochs: Count = 150,
+        autoencoder_batch_size: Count = 256,
+        autoencoder_learning_rate: Positive = 1e-5,
+        loss: Annotated[str, one_of(LOSSES)] = "mse",
+        epochs: Count = 50,
+        batch_size: Count = 32,
+        learning_rate: Positive = 1e-4,
+        valid_folds: Folds = 10,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.variant = variant
         self.pixel_range = pixel_range

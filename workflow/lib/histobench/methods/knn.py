@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from histobench.bounds import Count, Counts, Folds
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
@@ -37,7 +38,7 @@ class KNN:
         Folds of that choice.
     """
 
-    def __init__(self, k: int = 5, k_choices: Sequence[int] | None = None, inner_folds: int = 4) -> None:
+    def __init__(self, k: Count = 5, k_choices: Counts | None = None, inner_folds: Folds = 4) -> None:
         self.k = k
         self.k_choices = k_choices
         self.inner_folds = inner_folds

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from histobench.bounds import Count, NonNegative, Positive, PositiveShare
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import (
     column_means,
@@ -50,16 +51,16 @@ class LinearProbe:
     def __init__(
         self,
         *,
-        epochs: int = 100,
-        batch_size: int = 256,
-        learning_rate: float = 1e-5,
-        weight_decay: float = 1e-4,
-        clip_norm: float = 1.0,
-        decay_every: int = 10,
-        decay_factor: float = 0.5,
-        patience: int = 10,
+        epochs: Count = 100,
+        batch_size: Count = 256,
+        learning_rate: Positive = 1e-5,
+        weight_decay: NonNegative = 1e-4,
+        clip_norm: Positive = 1.0,
+        decay_every: Count = 10,
+        decay_factor: PositiveShare = 0.5,
+        patience: Count = 10,
         standardise: bool = True,
-        valid_share: int = 10,
+        valid_share: Count = 10,
     ) -> None:
         self.epochs = epochs
         self.batch_size = batch_size

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from histobench.bounds import Count
 from histobench.errors import UserError
 from histobench.imaging.grid import neighbour_pairs
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
@@ -33,7 +34,7 @@ class NeighbourMean:
         training mean.
     """
 
-    def __init__(self, neighbours: int = 4) -> None:
+    def __init__(self, neighbours: Count = 4) -> None:
         self.neighbours = neighbours
 
     def fit(

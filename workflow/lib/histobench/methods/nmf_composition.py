@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 
+from histobench.bounds import Count, ParametersOf
 from histobench.expression.transforms import check_transform
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.stnet import STNet
@@ -60,7 +61,11 @@ class NMFComposition:
     """
 
     def __init__(
-        self, *, factors: int = 10, iterations: int = 200, network: Mapping[str, Any] | None = None
+        self,
+        *,
+        factors: Count = 10,
+        iterations: Count = 200,
+        network: Annotated[Mapping[str, Any] | None, ParametersOf("histobench.methods.stnet:STNet")] = None,
     ) -> None:
         self.factors = factors
         self.iterations = iterations

@@ -11,9 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
+from histobench.bounds import Count, Grey, Positive, PositiveShare, one_of
 from histobench.errors import UserError
 from histobench.imaging.nuclei import (
     NUCLEUS_FEATURES,
@@ -105,15 +107,15 @@ class NucleiForest:
     def __init__(
         self,
         *,
-        description: str = "paper",
-        threshold: float | str = 60.0,
-        min_radius_um: float = 10 * PUBLISHED_UM_PER_PX,
-        max_radius_um: float = 15 * PUBLISHED_UM_PER_PX,
-        clustering_um: float = 10 * PUBLISHED_UM_PER_PX,
-        min_area_um2: float = 80 * PUBLISHED_UM_PER_PX**2,
-        trees: int = 100,
-        max_features: float = 1.0,
-        min_samples_leaf: int = 1,
+        description: Annotated[str, one_of(DESCRIPTIONS)] = "paper",
+        threshold: Grey | Literal["otsu"] = 60.0,
+        min_radius_um: Positive = 10 * PUBLISHED_UM_PER_PX,
+        max_radius_um: Positive = 15 * PUBLISHED_UM_PER_PX,
+        clustering_um: Positive = 10 * PUBLISHED_UM_PER_PX,
+        min_area_um2: Positive = 80 * PUBLISHED_UM_PER_PX**2,
+        trees: Count = 100,
+        max_features: PositiveShare = 1.0,
+        min_samples_leaf: Count = 1,
     ) -> None:
         self.description = description
         self.threshold = threshold

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from histobench.bounds import Count, PositiveShare
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
 from histobench.seeds import seed_for
@@ -47,7 +48,9 @@ class RandomForest:
         Least spots in a leaf.
     """
 
-    def __init__(self, trees: int = 100, max_features: float = 1 / 3, min_samples_leaf: int = 1) -> None:
+    def __init__(
+        self, trees: Count = 100, max_features: PositiveShare = 1 / 3, min_samples_leaf: Count = 1
+    ) -> None:
         self.trees = trees
         self.max_features = max_features
         self.min_samples_leaf = min_samples_leaf

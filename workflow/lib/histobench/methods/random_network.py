@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from histobench.bounds import Count, Pixels, one_of
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import read_weights, require, store_weights
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import (
     IMAGENET_MEAN,
     IMAGENET_SD,
@@ -42,10 +45,10 @@ class RandomNetwork:
 
     def __init__(
         self,
-        architecture: str = "resnet50",
-        input_px: int | None = 224,
-        backbone_weights: str = "none",
-        batch_size: int = 32,
+        architecture: Architecture = "resnet50",
+        input_px: Pixels | None = 224,
+        backbone_weights: Annotated[str, one_of(("none", "imagenet"))] = "none",
+        batch_size: Count = 32,
     ) -> None:
         self.architecture = architecture
         self.input_px = input_px

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from histobench.bounds import Penalties
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
 from histobench.training.groups import inner_groups
@@ -26,7 +27,7 @@ class RidgeProbe:
         Penalties to choose from, on standardised features, by leaving out training patients.
     """
 
-    def __init__(self, alphas: Sequence[float] = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6)) -> None:
+    def __init__(self, alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6)) -> None:
         self.alphas = alphas
 
     def fit(

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from histobench.bounds import ParametersOf
 from histobench.imaging.patchview import PatchView
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.entry import build_method
@@ -55,7 +56,10 @@ class ShuffledImage:
     """
 
     def __init__(
-        self, entry: str, params: Mapping[str, Any] | None = None, centre_sections: bool = True
+        self,
+        entry: str,
+        params: Annotated[Mapping[str, Any] | None, ParametersOf("entry")] = None,
+        centre_sections: bool = True,
     ) -> None:
         self.entry = entry
         self.params = params

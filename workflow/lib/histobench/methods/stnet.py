@@ -15,10 +15,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, Views, Whole, one_of
 from histobench.errors import UserError
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.store import (
@@ -29,6 +31,7 @@ from histobench.methods.store import (
     store_weights,
     training_targets,
 )
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.heads import Regressor, mean_head
 from histobench.seeds import seed_for
@@ -99,23 +102,23 @@ class STNet:
     def __init__(
         self,
         *,
-        architecture: str = "densenet121",
-        input_px: int | None = 224,
+        architecture: Architecture = "densenet121",
+        input_px: Pixels | None = 224,
         pretrained: bool = True,
-        trained_layers: str = "all",
-        epochs: int = 50,
-        selection: str = "inner_folds",
-        inner_folds: int = 4,
-        learning_rate: float = 1e-6,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        batch_size: int = 32,
-        statistics_batches: int = 12,
+        trained_layers: Annotated[str, one_of(TRAINED)] = "all",
+        epochs: Count = 50,
+        selection: Annotated[str, one_of(SELECTIONS)] = "inner_folds",
+        inner_folds: Whole = 4,
+        learning_rate: Positive = 1e-6,
+        momentum: Rate = 0.9,
+        weight_decay: NonNegative = 0.0,
+        batch_size: Count = 32,
+        statistics_batches: Count = 12,
         augmentation: bool = True,
-        views: int = 8,
-        selection_views: int = 8,
+        views: Views = 8,
+        selection_views: Views = 8,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.architecture = architecture
         self.input_px = input_px

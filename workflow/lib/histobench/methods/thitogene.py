@@ -12,14 +12,16 @@ weights of the dynamic convolution are a softmax, and neighbours alone are aggre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from histobench.bounds import Count, Counts, NonNegative, Pixels, Positive, Rate, Whole, one_of
 from histobench.errors import UserError
 from histobench.methods.contract import SectionData
-from histobench.methods.whole_section import WholeSectionMethod, scaled_pixels
+from histobench.methods.whole_section import SELECTIONS, WholeSectionMethod, scaled_pixels
 from histobench.networks.capsule import AttentionRouting, PrimaryCapsules, map_width
 from histobench.networks.chunks import by_chunks
 from histobench.networks.dynamic_conv import DynamicConv2d
@@ -273,37 +275,37 @@ class THItoGene(WholeSectionMethod):
     def __init__(
         self,
         *,
-        input_px: int | None = 112,
-        pixel_divisor: float = 1.0,
+        input_px: Pixels | None = 112,
+        pixel_divisor: Positive = 1.0,
         dynamic_conv: bool = True,
-        kernels: int = 4,
-        stem_channels: int = 16,
-        capsules: str = "routing",
-        capsule_channels: Sequence[int] = (32, 64, 64, 128),
-        primary_width: int = 8,
-        n_capsules: int = 20,
-        capsule_width: int = 64,
-        depth: int = 4,
-        heads: int = 16,
-        head_width: int = 64,
-        hidden: int = 2048,
-        graph_attention: str = "neighbours",
-        graph_heads: int = 8,
-        graph_width: int = 1024,
-        graph_out: int = 512,
-        neighbours: int = 4,
+        kernels: Count = 4,
+        stem_channels: Count = 16,
+        capsules: Annotated[str, one_of(CAPSULES)] = "routing",
+        capsule_channels: Counts = (32, 64, 64, 128),
+        primary_width: Count = 8,
+        n_capsules: Count = 20,
+        capsule_width: Count = 64,
+        depth: Whole = 4,
+        heads: Count = 16,
+        head_width: Count = 64,
+        hidden: Count = 2048,
+        graph_attention: Annotated[str, one_of(GRAPH_ATTENTION)] = "neighbours",
+        graph_heads: Count = 8,
+        graph_width: Count = 1024,
+        graph_out: Count = 512,
+        neighbours: Count = 4,
         self_loops: bool = False,
         concatenate: bool = False,
-        head_hidden: int = 1024,
-        dropout: float = 0.2,
-        positions: int = 64,
-        position_sd: float = 1.0,
-        epochs: int = 300,
-        learning_rate: float = 1e-5,
+        head_hidden: Count = 1024,
+        dropout: Rate = 0.2,
+        positions: Count = 64,
+        position_sd: NonNegative = 1.0,
+        epochs: Count = 300,
+        learning_rate: Positive = 1e-5,
         standardise: bool = False,
-        selection: str = "last",
+        selection: Annotated[str, one_of(SELECTIONS)] = "last",
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.input_px = input_px
         self.pixel_divisor = pixel_divisor

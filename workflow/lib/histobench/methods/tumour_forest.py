@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 
+from histobench.bounds import Count, Folds, Penalties, some_of
 from histobench.errors import UserError
 from histobench.methods.contract import Context, SectionData, TrainingLog
 from histobench.methods.random_forest import RandomForest
@@ -64,10 +66,10 @@ class TumourForest(TumourClassifier):
     def __init__(
         self,
         *,
-        modalities: Sequence[str] = ("image",),
-        trees: int = 100,
-        alphas: Sequence[float] = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
-        folds: int = 4,
+        modalities: Annotated[Sequence[str], some_of(MODALITIES)] = ("image",),
+        trees: Count = 100,
+        alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
+        folds: Folds = 4,
     ) -> None:
         self.modalities = modalities
         self.trees = trees

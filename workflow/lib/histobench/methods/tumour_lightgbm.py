@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from histobench.bounds import Count, Positive
 from histobench.methods.contract import Context, TrainingLog
 from histobench.methods.tumour import TumourClassifier
 
@@ -20,7 +21,7 @@ class TumourLightGBM(TumourClassifier):
     """
 
     def __init__(
-        self, *, trees: int = 100, leaves: int = 31, learning_rate: float = 0.1, min_leaf: int = 20
+        self, *, trees: Count = 100, leaves: Count = 31, learning_rate: Positive = 0.1, min_leaf: Count = 20
     ) -> None:
         self.trees = trees
         self.leaves = leaves

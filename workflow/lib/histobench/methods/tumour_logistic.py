@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from histobench.bounds import Count, Folds, Penalties
 from histobench.methods.contract import Context, TrainingLog
 from histobench.methods.tumour import TumourClassifier
 from histobench.training.groups import inner_folds
@@ -27,9 +26,9 @@ class TumourLogistic(TumourClassifier):
     def __init__(
         self,
         *,
-        strengths: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-        folds: int = 4,
-        iterations: int = 1000,
+        strengths: Penalties = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        folds: Folds = 4,
+        iterations: Count = 1000,
     ) -> None:
         self.strengths = strengths
         self.folds = folds

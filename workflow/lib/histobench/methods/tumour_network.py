@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, PositiveShare, Triple, Views
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import (
     Study,
@@ -18,6 +19,7 @@ from histobench.methods.patchwise import (
     training_loop,
 )
 from histobench.methods.store import column_means, constant, read_weights, require, store_weights
+from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
@@ -58,24 +60,24 @@ class TumourNetwork:
     def __init__(
         self,
         *,
-        backbone: str = "resnet50",
-        window_share: float = 2 / 3,
-        input_px: int = 224,
-        pixel_mean: Sequence[float] = (0.5319, 0.5080, 0.6824),
-        pixel_sd: Sequence[float] = (0.2442, 0.2063, 0.1633),
-        epochs: int = 100,
-        batch_size: int = 256,
-        learning_rate: float = 1e-5,
-        weight_decay: float = 1e-4,
-        clip_norm: float = 1.0,
-        decay_every: int = 10,
-        decay_factor: float = 0.5,
-        patience: int = 10,
-        valid_folds: int = 10,
+        backbone: Architecture = "resnet50",
+        window_share: PositiveShare = 2 / 3,
+        input_px: Pixels = 224,
+        pixel_mean: Triple = (0.5319, 0.5080, 0.6824),
+        pixel_sd: Triple = (0.2442, 0.2063, 0.1633),
+        epochs: Count = 100,
+        batch_size: Count = 256,
+        learning_rate: Positive = 1e-5,
+        weight_decay: NonNegative = 1e-4,
+        clip_norm: Positive = 1.0,
+        decay_every: Count = 10,
+        decay_factor: PositiveShare = 0.5,
+        patience: Count = 10,
+        valid_folds: Folds = 10,
         augmentation: bool = True,
-        views: int = 8,
+        views: Views = 8,
         autocast: bool = False,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: NonNegative = 60.0,
     ) -> None:
         self.backbone = backbone
         self.window_share = window_share

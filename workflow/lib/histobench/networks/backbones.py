@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from histobench.errors import UserError
+from histobench.networks.architectures import ARCHITECTURES
 
 # What torchvision's published weights expect of pixels in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -101,7 +102,6 @@ _STRIP: dict[str, Callable[[Any], int]] = {
     "vit_b_32": _strip_heads,
     "convnext_tiny": _strip_classifier,
 }
-ARCHITECTURES = (*_STRIP, "small_cnn")
 _VIT_PX = 224
 
 
