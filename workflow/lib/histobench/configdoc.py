@@ -49,7 +49,11 @@ experiments:
 ```
 
 Everything is checked before the first job: an unknown key, a wrong type or settings that mean nothing together stop the run
-with one sentence. Write numbers as `1.0e-3`: YAML reads `1e-3` as text. Threads, memory and partitions are not here but in
+with one sentence, and so does a parameter of a method that its class does not take. Write numbers as `1.0e-3`: YAML reads `1e-3`
+as text. Names are text as they are written (`NO`, `007`, `12:30`); only `true`, `false`, `null` and plain numbers are something
+else. A key that stands twice is refused. Targets stand before `--configfile`, or after `--`: what follows it is read as further
+configuration files. A configuration is code: `reader`, `entry` and `archives.locate` name functions that are run, so use
+files only of people whose code you would run. Threads, memory and partitions are not here but in
 the rules, the methods' `resources` and the profile (`workflow/profiles`). Changing a key reruns what depends on its value and
 nothing else; comments and the order of keys do not matter.
 """

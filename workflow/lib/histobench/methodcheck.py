@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from histobench.config import Benchmark, file_rules
 from histobench.errors import UserError
 from histobench.methods.conformance import CHECKS, Case, ConformanceError
+from histobench.methods.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
 
 
@@ -31,11 +33,21 @@ def method_problems(name: str, project: Path, configfile: Path | None = None) ->
     changes = [read_yaml(path, file_rules(project)).get("methods") or {} for path in files]
     bench = Benchmark({"run": ["demo"], "methods": changes[0] if changes else {}}, project, files)
     settings = bench.method(name, "check-method")
-    case = Case(settings["entry"], {**settings["params"], **settings["conformance"]}, settings["needs"])
-    found: dict[str, None] = {}  # in order, each once
+    params = {**settings["params"], **settings["conformance"]}
+    troubles = parameter_troubles(settings["entry"], params)
+    if troubles:  # the settings without those of `conformance` have been checked
+        return [f"`conformance` of {name}: `{trouble.name}` {trouble.text}" for trouble in troubles]
+    case = Case(settings["entry"], params, settings["needs"])
+    found: dict[str, str] = {}  # in order; a mistake that shows in several checks is told once
     for check in CHECKS:
         try:
             check(case)
         except (ConformanceError, UserError) as error:
-            found[str(error)] = None
-    return list(found)
+            found.setdefault(_mistake(error), str(error))
+    return list(found.values())
+
+
+def _mistake(error: Exception) -> str:
+    """Return what is wrong, without the section, the numbers and the stage at which it showed."""
+    text = error.mistake if isinstance(error, ConformanceError) else str(error)
+    return re.sub(r"\bs?\d+\b", "#", text).rstrip(".")

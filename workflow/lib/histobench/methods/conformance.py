@@ -37,7 +37,19 @@ N_FEATURES = 16
 
 
 class ConformanceError(Exception):
-    """A method breaks the contract; the message is one sentence."""
+    """A method breaks the contract; the message says how, in one sentence.
+
+    Parameters
+    ----------
+    message
+        The sentence.
+    mistake
+        What is wrong without where it showed; the same mistake may show in several checks.
+    """
+
+    def __init__(self, message: str, mistake: str = "") -> None:
+        super().__init__(message)
+        self.mistake = mistake or message
 
 
 def make_section(patient: str, section: str, n: int, seed: int) -> SectionData:
@@ -99,7 +111,7 @@ def _expecting(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # a method under test may raise anything
         text = " ".join(str(error).split()).rstrip(".")
-        raise ConformanceError(f"{what}, the method raises {type(error).__name__}: {text}.") from error
+        raise ConformanceError(f"{what}, the method raises {type(error).__name__}: {text}.", text) from error
 
 
 class Case:
@@ -157,7 +169,8 @@ class Case:
         try:
             check_prediction(prediction, len(section), len(GENES), section.section)
         except (ValueError, TypeError) as error:
-            raise ConformanceError(f"{what}{hint}, the prediction is wrong: {error}.") from error
+            text = str(error).rstrip(".")
+            raise ConformanceError(f"{what}{hint}, the prediction is wrong: {text}.", text) from error
         return prediction
 
     @cached_property
@@ -279,7 +292,8 @@ def check_gene_order(case: Case) -> None:
     if int(np.argmax(change)) != gene:
         raise ConformanceError(
             f"Raising gene {GENES[gene]} in training raises {GENES[int(np.argmax(change))]} most in the "
-            "prediction: columns are not in panel order."
+            "prediction: columns are not in panel order, or the method learns too little in these "
+            "checks (more epochs or a larger learning rate under `conformance` of its YAML file would tell)."
         )
 
 
@@ -363,7 +377,8 @@ def check_section_order(case: Case) -> None:
     turned = np.asarray(case.predict(case.fitted(case.train[::-1]), case.test).expression)
     if not _same(case.predicted, turned):
         raise ConformanceError(
-            "The order of the training sections changes the result; sort them by name first."
+            "The order of the training sections changes the result; sort them by name first "
+            "(`in_order` of histobench.methods.store)."
         )
 
 

@@ -38,6 +38,11 @@ def method_class(entry: str) -> type:
         raise UserError(
             f"entry {entry!r}: {missing}; correct the entry or install what is missing."
         ) from error
+    except Exception as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"entry {entry!r}: the module cannot be imported ({type(error).__name__}: {text}); mend it."
+        ) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise UserError(

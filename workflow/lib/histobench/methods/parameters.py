@@ -279,7 +279,7 @@ def _find_class(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassD
             known = True
         elif isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__":
             known = True
-    if known or depth:
+    if known or depth or not classes:
         raise _UnknownError
     raise UserError(f"entry '{module}:{name}': module {module} has no class {name}; {near(name, classes)}")
 

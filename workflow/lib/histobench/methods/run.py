@@ -279,6 +279,11 @@ def _write_history(history: list[dict[str, Any]], path: str | Path) -> None:
 
 def check_prediction(prediction: Prediction, n_spots: int, n_genes: int, name: str) -> None:
     """Raise a ValueError unless a prediction has the right shapes and finite numbers."""
+    if not hasattr(prediction, "expression"):
+        raise TypeError(
+            f"predict returned a {type(prediction).__name__}, expected a Prediction "
+            "(histobench.methods.contract); return Prediction(values)"
+        )
     expression = np.asarray(prediction.expression)
     if expression.shape != (n_spots, n_genes):
         raise ValueError(
