@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from histobench.bounds import Count
+from histobench.bounds import one_of
 from histobench.errors import UserError
 from histobench.imaging.grid import neighbour_pairs
 from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
@@ -34,7 +35,7 @@ class NeighbourMean:
         training mean.
     """
 
-    def __init__(self, neighbours: Count = 4) -> None:
+    def __init__(self, neighbours: Annotated[int, one_of((4, 8))] = 4) -> None:
         self.neighbours = neighbours
 
     def fit(
