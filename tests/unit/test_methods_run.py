@@ -18,7 +18,9 @@ from histobench.errors import UserError
 from histobench.evaluation.score import read_scored_section
 from histobench.expression.transforms import transform_counts
 from histobench.methods import run
+from histobench.methods.contract import Prediction, TrainingLog
 from histobench.methods.load import load_section, read_genes, read_kept_spots, read_photos
+from histobench.methods.slide import read_run
 from histobench.methods.stnet import STNet
 
 GENES = [f"G{i}" for i in range(12)]
@@ -461,3 +463,81 @@ def test_the_configured_seed_reaches_the_training(study: Study) -> None:
     assert first[0] == again[0] != other[0]
     np.testing.assert_array_equal(first[1], again[1])
     assert np.abs(first[1] - other[1]).max() > 1e-4
+
+
+NETWORK = {
+    "entry": "histobench.methods.stnet:STNet",
+    "params": {"architecture": "small_cnn", "input_px": 20, "epochs": 1},
+    "needs": {"patches": True},
+    "method": "stnet",
+}
+
+
+@pytest.mark.parametrize("method", [{}, NETWORK], ids=["train_mean", "stnet"])
+def test_two_trainings_end_in_the_same_bytes(study: Study, method: dict) -> None:
+    first = (study.train(**method) / "weights.pt").read_bytes()
+    shutil.rmtree(study.folder / "model")
+    assert (study.train(**method) / "weights.pt").read_bytes() == first
+
+
+@pytest.mark.parametrize("method", [{}, NETWORK], ids=["train_mean", "stnet"])
+def test_a_model_that_was_damaged_predicts_nothing(study: Study, method: dict) -> None:
+    weights = study.train(**method) / "weights.pt"
+    content = weights.read_bytes()
+    for place in range(0, len(content), len(content) // 20):
+        changed = bytearray(content)
+        changed[place] ^= 4
+        weights.write_bytes(changed)
+        with pytest.raises(UserError, match=r"weights\.pt: is damaged.* rule train_method"):
+            study.predict(**method)
+    weights.write_bytes(content)
+    weights.with_name("weights.pt.sha256").unlink()
+    with pytest.raises(
+        UserError, match=r"cannot be verified, as its checksum weights\.pt\.sha256 is missing"
+    ):
+        study.predict(**method)
+    assert not (study.folder / "predictions").exists()
+
+
+class OwnFormat:
+    """A method of somebody else, who writes ``weights.pt`` in a way of his own."""
+
+    def fit(self, train, valid, context) -> TrainingLog:
+        self.genes = len(context.genes)
+        return TrainingLog(history=[])
+
+    def predict(self, section) -> Prediction:
+        return Prediction(np.zeros((len(section), self.genes), np.float32))
+
+    def save(self, folder: Path) -> None:
+        (folder / "weights.pt").write_text(str(self.genes))
+
+    def load(self, folder: Path) -> None:
+        self.genes = int((folder / "weights.pt").read_text())
+
+
+def test_a_method_that_writes_its_own_format_is_protected_too(study: Study) -> None:
+    method = {"entry": f"{__name__}:OwnFormat", "method": "own"}
+    weights = study.train(**method) / "weights.pt"
+    study.predict(**method)
+    weights.write_text("7")
+    with pytest.raises(UserError, match="is damaged"):
+        study.predict(**method)
+
+
+def test_the_record_of_a_model_is_protected_too(study: Study) -> None:
+    """Its genes and its scale are what a prediction elsewhere goes by."""
+    image = {"stain": "raw", "width_px": 20}
+    model = study.train(**NETWORK, image=image, patch_um_per_px=2.0)
+    assert read_run(model).genes == tuple(PANEL)
+    record = model / "run.json"
+    for change in (("G7", "G8"), ("{", "\xff"), ('"width_px": 20', '"width_px": 24')):
+        whole = record.read_bytes()
+        record.write_bytes(whole.replace(*(text.encode("latin-1") for text in change), 1))
+        with pytest.raises(UserError, match=r"run\.json: is damaged"):
+            read_run(model)
+        record.write_bytes(whole)
+    record.with_name("run.json.sha256").unlink()
+    record.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="no valid JSON"):
+        read_run(model)

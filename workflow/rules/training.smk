@@ -16,6 +16,7 @@ rule train_method:
         checksum="results/{experiment}/models/{method}/{fold}/weights.pt.sha256",
         history="results/{experiment}/models/{method}/{fold}/history.tsv",
         run="results/{experiment}/models/{method}/{fold}/run.json",
+        run_checksum="results/{experiment}/models/{method}/{fold}/run.json.sha256",
     log:
         "results/logs/train_method/{experiment}/{method}/{fold}.log",
     benchmark:

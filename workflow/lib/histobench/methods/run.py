@@ -140,7 +140,8 @@ def train(
     transform
         Name of the target transform.
     output_weights, output_history, output_run
-        ``weights.pt``, ``history.tsv`` and ``run.json``, in one folder.
+        ``weights.pt``, ``history.tsv`` and ``run.json``, in one folder; the checksums of the first and the
+        last are written beside them (``.sha256``).
     experiment, method, seed
         Names and number that the seed of everything random follows from.
     weights, device, threads
@@ -244,6 +245,7 @@ def train(
     write_json(json_ready(facts), output_run)
     model.save(output_weights.parent)
     seal(output_weights)  # also where the method wrote the file by other means than this library's
+    seal(output_run)  # genes, scale and stain: what others need to predict with the model
     shutil.rmtree(checkpoints, ignore_errors=True)
     log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
 
@@ -262,6 +264,7 @@ def _checked_start(weights: Path, model: Method, transform: str) -> Path:
             "`transform` in both experiments."
         )
     check_seal(weights)
+    check_seal(weights.parent / "run.json", required=False)
     return weights
 
 

@@ -8,7 +8,6 @@ memory; so the slide may be of any size.
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.errors import UserError
-from histobench.files import read_json
+from histobench.files import check_seal, read_json
 from histobench.imaging.patches import WHITE_LEVEL, Windows, iter_patches, place_windows
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.scale import (
@@ -86,9 +85,10 @@ def read_run(folder: str | Path) -> TrainedRun:
             f"{folder}: no trained model; name a folder with {WEIGHTS} and run.json "
             "(results/EXPERIMENT/models/METHOD/FOLD)."
         )
+    check_seal(path, required=False)
     try:
         facts = read_json(path)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise UserError(f"{path}: no valid JSON; train the model again.") from error
     lacking = [key for key in ("entry", "params", "needs", "genes", "image", "weights") if key not in facts]
     if lacking:
