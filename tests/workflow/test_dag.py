@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -357,3 +358,28 @@ def test_the_engine_does_not_plan_by_the_clock(fresh):
     checkout.snakemake("results/tiny/folds.tsv", check=True, extra=extra)
     assert (checkout.folder / "results/tiny/folds.tsv").exists()
     assert not seen.exists()
+
+
+def test_another_workflow_uses_this_one_as_a_module(fresh, tmp_path):
+    """It runs in a folder of its own, with its own configuration and a rule on top; as docs/module.md says."""
+    checkout = fresh("module")
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    text = (checkout.folder / "docs/module.md").read_text()
+    snakefile = re.search(r"```python\n(.*?)```", text, re.S).group(1)
+    snakefile = snakefile.replace("HistoBench/", f"{checkout.folder}/").replace(
+        "config/demo.yaml", "tiny.yaml"
+    )
+    (outer / "Snakefile").write_text(snakefile.replace("results/demo/", "results/tiny/"))
+    shutil.copy(checkout.folder / "tiny.yaml", outer / "tiny.yaml")
+    home, checkout.folder = checkout.folder, outer
+    try:
+        jobs = checkout.jobs(configfile=None)
+        done = checkout.snakemake("results/tiny/folds.tsv", configfile=None)
+    finally:
+        checkout.folder = home
+    assert ("mine", "") in jobs and {rule for rule, _ in jobs} >= {
+        "histobench_train_method", "histobench_tabulate_results"
+    }  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (outer / "results/tiny/folds.tsv").is_file() and not (home / "results").exists()

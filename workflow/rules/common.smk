@@ -30,7 +30,6 @@ from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD
 
-PROJECT = Path(workflow.basedir)
 prefer_this_library()
 
 # The user's own files come last, as they do in the merge; errors name the last one.
