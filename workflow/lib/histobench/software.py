@@ -27,7 +27,6 @@ COMPUTING: Mapping[str, str] = {
     "seaborn": "seaborn",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
-    "staintools": "staintools",
     "statsmodels": "statsmodels",
     "tifffile": "tifffile",
     "timm": "timm",
