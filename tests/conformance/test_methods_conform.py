@@ -19,7 +19,13 @@ FILES = sorted((Path(__file__).parents[2] / "config" / "methods").glob("*.yaml")
 def case_of(file: Path) -> Case:
     described = yaml.safe_load(file.read_text())
     params = {**described.get("params", {}), **described.get("conformance", {})}
-    return Case(described["entry"], params, described.get("needs"))
+    return Case(
+        described["entry"],
+        params,
+        described.get("needs"),
+        described.get("gives", {}),
+        described.get("sees", "spot"),
+    )
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -30,7 +36,10 @@ def test_method_conforms(file: Path, check) -> None:
 
 @functools.cache
 def case_of_arm(name: str, arm: str) -> Case:
-    return Case(*files.tiny(name, arm), files.method(name, arm).get("needs"))
+    settings = files.method(name, arm)
+    return Case(
+        *files.tiny(name, arm), settings.get("needs"), settings.get("gives", {}), settings.get("sees", "spot")
+    )
 
 
 def different_arms() -> list[tuple[str, str]]:

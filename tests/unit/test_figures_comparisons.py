@@ -280,11 +280,11 @@ def test_reconstructions_are_shown_from_the_best_to_the_worst_beside_a_flat_patc
     assert table["shown"].sum() == autoencoder_tiles.NUMBER
     assert table["shown"].iloc[[0, -1]].all() and table["share_of_spots_below"].iloc[-1] == 1
     rows = [11 - place for place in np.flatnonzero(table["shown"])]
-    figure = autoencoder_tiles.plot_tiles(table, given[rows], made[rows])
+    figure = autoencoder_tiles.plot_tiles(table, given[rows], {"histospace": made[rows]})
     assert "reconstruction" in words(figure) and "mean squared error" in words(figure)
     assert "n = 12 spots" in autoencoder_tiles.caption(table)
     one = autoencoder_tiles.tidy_tiles(given[:1], made[:1], ["s0"], "histospace", "A1")
-    autoencoder_tiles.plot_tiles(one, given[:1], made[:1]).draw_without_rendering()
+    autoencoder_tiles.plot_tiles(one, given[:1], {"histospace": made[:1]}).draw_without_rendering()
 
 
 def test_a_figure_sees_the_window_that_its_method_was_given(tmp_path):

@@ -146,7 +146,7 @@ def test_genes_are_ranked_by_their_mean_p():
     p = 2 * t.sf(0.5 * np.sqrt(98 / 0.75), 98)
     assert list(tidy["gene"]) == ["X", "Y"] and tidy["mean_log_p"].iloc[0] == pytest.approx(-np.log10(p))
     assert tidy["best_r"].tolist() == [0.5, 0.4] and tidy["mean_r"].tolist() == pytest.approx([0.5, 0.2])
-    pvalue_genes.plot_p(tidy, predicted(), SETTINGS).draw_without_rendering()
+    pvalue_genes.plot_p(tidy, [predicted()], SETTINGS).draw_without_rendering()
 
 
 def spots(method="stnet", **columns) -> pd.DataFrame:
@@ -370,7 +370,7 @@ def test_typical_spots_are_nearest_to_the_centre_of_their_kind(tmp_path):
     write_table(pd.DataFrame({"spot": [str(k) for k in range(20)]}), tmp_path / "A1.tsv")
     found = latent_umap.role_patches(tidy, {"A1": tmp_path / "A1.npy"})
     assert sorted(int(patch[0, 0, 0]) for patch in found["typical"]) == [8, 9, 10, 11]
-    latent_umap.plot_latent_map(tidy, found).draw_without_rendering()
+    latent_umap.plot_latent_map(tidy, {"stnet": found}).draw_without_rendering()
 
 
 def test_stain_is_compared_on_the_same_pixels():

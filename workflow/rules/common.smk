@@ -25,6 +25,7 @@ from histobench.runtime import begin_run, prefer_this_library
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_writable
 from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_name
+from histobench.plan import shown
 from histobench.plan.ledger import published_facts
 from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS

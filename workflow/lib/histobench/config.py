@@ -848,6 +848,9 @@ class Benchmark:
         for arm in value.get("scatter", []):
             if arm not in value["methods"]:
                 raise UserError(f"{where}: `scatter` names `{arm}`; {near(arm, value['methods'])}")
+        for arm in value.get("about", []):
+            if arm not in value["methods"]:
+                raise UserError(f"{where}: `about` names `{arm}`; {near(arm, value['methods'])}")
         for arm in value["maps"].get("methods", []):
             if arm not in value["methods"]:
                 raise UserError(f"{where}: `maps.methods` names `{arm}`; {near(arm, value['methods'])}")

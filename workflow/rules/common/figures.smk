@@ -18,44 +18,6 @@ def map_section(experiment):
     return experiment["maps"].get("section", experiment["sections"][0])
 
 
-def map_methods(experiment):
-    """Methods on the maps: as configured, or up to three networks after two classical learners, or any."""
-    classical = arms_with(experiment, families=("classical",))
-    deep = arms_with(experiment, families=("deep",))
-    if (
-        shown_first(experiment) in deep
-    ):  # before the others, so that it is among the first three
-        deep.sort(key=lambda arm: arm != shown_first(experiment))
-    chosen = classical[: max(2, 5 - len(deep))]
-    return (
-        experiment["maps"].get("methods")
-        or [*chosen, *deep[: 5 - len(chosen)]]
-        or list(experiment["methods"])[:5]
-    )
-
-
-def shown_first(experiment):
-    """The method that an experiment sets against another, or nothing; scores are not known when planning."""
-    return ["", *(experiment.get("scatter") or ())][-1]
-
-
-def leading_method(experiment):
-    """The method of figures that show a single one: that of the comparison, else the last one on the maps."""
-    shown = map_methods(experiment)
-    return shown_first(experiment) if shown_first(experiment) in shown else shown[-1]
-
-
-def arms_with(experiment, families=None, entries=None, needs=()):
-    """Methods of an experiment of certain families, entry modules and needs."""
-    return [
-        arm
-        for arm, method in experiment["methods"].items()
-        if (families is None or method["family"] in families)
-        and (entries is None or method["entry"].split(":")[0].split(".")[-1] in entries)
-        and all(method["needs"].get(need) for need in needs)
-    ]
-
-
 def protocol(experiment):
     """In what the experiments of one cohort can differ."""
     patches = experiment["patches"] or {}
@@ -97,16 +59,12 @@ def figure_values(name):
     methods = list(experiment["methods"])
     section = map_section(experiment)
     folds = experiment["folds"]["made"].values()
-    deep = arms_with(experiment, families=("deep",))
-    labelled = arms_with(experiment, needs=("labels", "features"))
-    labelled += arms_with(experiment, needs=("labels", "patches"))
     patients = sorted(
         {records[section]["patient"] for section in experiment["sections"]}
     )
-    used_entries = [method["entry"] for method in experiment["methods"].values()]
     has_image = experiment["patches"] and "image" in section_raw(cohort, section)
     slide_cohort = next((other for other, _ in external_slides(name)), "")
-    leader = leading_method(experiment)
+    leader = shown.leading(experiment)
     slide_method = (
         leader
         if leader in image_methods(name)
@@ -121,24 +79,26 @@ def figure_values(name):
         "pair": methods[:2] if len(methods) > 1 else [],
         "patients": patients if len(patients) > 1 else [],
         "leader": leader,
-        "deep": deep,
-        "latent": (
-            arms_with(experiment, families=("deep",), needs=("patches",)) + [""]
-        )[0],
-        "baseline": arms_with(
-            experiment, entries=("tumour_label", "nuclei_forest", "nmf_composition")
-        ),
-        "tumour_method": labelled,
-        "ablation": [
+        "compared": shown.compared(experiment),
+        "trained": shown.trained(experiment),
+        "deep": [
             arm
             for arm, method in experiment["methods"].items()
-            if used_entries.count(method["entry"]) > 1
+            if method["family"] == "deep"
         ],
-        "attributed": (
-            arms_with(experiment, families=("deep",), entries=("stnet",)) + [""]
-        )[0],
-        "autoencoder": (arms_with(experiment, entries=("histospace",)) + [""])[0],
-        "map_method": map_methods(experiment),
+        "latent": shown.able(experiment, "latent"),
+        "baseline": shown.baselines(experiment),
+        "tumour_method": [
+            arm
+            for arm, method in experiment["methods"].items()
+            if method["gives"]["tumour"]
+        ],
+        "ablation": shown.variants(experiment),
+        "attributed": (shown.able(experiment, "attributions") + [""])[0],
+        "autoencoder": shown.able(experiment, "autoencoder"),
+        "map_method": shown.mapped(experiment),
+        "labels": label_origin(name),
+        "tumour_labels": label_origin(name) if tumour_labelled(name) else "",
         "map_section": section,
         "map_fold": next((fold.name for fold in folds if section in fold.test), ""),
         "map_image": section_raw(cohort, section)["image"] if has_image else "",
@@ -195,6 +155,12 @@ def figure_input(wildcards):
         )
         for kind, value in files.items()
     }
+
+
+def tumour_labelled(name):
+    """Whether labels tell tumour from normal tissue, as far as the cohort says; layers of a cortex do not."""
+    options = BENCH.cohorts[BENCH.described(name)["cohort"]]["options"]
+    return "labels" not in options or "tumour" in options["labels"]
 
 
 @functools.cache

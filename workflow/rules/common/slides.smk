@@ -105,15 +105,8 @@ def pseudobulk_settings(wildcards):
 
 def image_methods(name):
     """Method folders of an experiment that predict from an image alone, spot by spot."""
-    methods = BENCH.described(name)["methods"]
-    whole = ("histogene", "hist2st", "thitogene")
-    return [
-        folder
-        for folder, (arm, _) in BENCH.arms(name).items()
-        if (methods[arm]["needs"]["patches"] or methods[arm]["needs"]["features"])
-        and not methods[arm]["needs"]["oracle"]
-        and methods[arm]["entry"].split(":")[0].split(".")[-1] not in whole
-    ]
+    alone = shown.by_spot(BENCH.described(name))
+    return [run for run, (arm, _) in BENCH.arms(name).items() if arm in alone]
 
 
 def of_slides(name):

@@ -1,6 +1,6 @@
 """Reconstruction error of an autoencoder by epoch (Kumar and Chatterjee 2024, HistoSPACE).
 
-Inputs: ``histories`` (history.tsv of every fold of the method).
+Inputs: ``histories`` (history.tsv of every fold of the methods).
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from matplotlib.ticker import MaxNLocator
 
 from histobench.figures.parts import log_axis, require_rows
 from histobench.figures.sources import as_list
-from histobench.figures.style import QUIET_COLOUR, method_style, method_title, new_figure, styled
+from histobench.figures.style import (
+    DOUBLE,
+    QUIET_COLOUR,
+    method_style,
+    method_title,
+    method_titles,
+    new_figure,
+    panel_title,
+    styled,
+)
 from histobench.figures.text import count
 from histobench.files import read_table
 
@@ -56,32 +65,39 @@ def tidy_reconstruction(histories: Mapping[tuple[str, str], pd.DataFrame]) -> pd
 
 @styled
 def plot_reconstruction(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
-    """Draw one line per fold and split, and the published error."""
+    """Draw a panel per method, one line per fold and split, and the published error."""
     from matplotlib.lines import Line2D
 
     settings = settings or {}
-    method = str(table["method"].iloc[0])
-    colour = method_style(method, settings).colour
-    figure = new_figure(3.8, 2.8)
-    axes = figure.subplots()
-    for (split, _), line in table.groupby(["split", "fold"], sort=True):
-        valid = split == "valid"
-        axes.plot(
-            line["epoch"],
-            line["error"],
-            color=colour if valid else QUIET_COLOUR,
-            lw=1.1 if valid else 0.8,
-            ls="-" if valid else (0, (4, 2)),
-            marker="o" if len(line) == 1 else "",
-            ms=3,
-        )
-    axes.axhline(PUBLISHED, color="#222222", lw=0.8, ls=":")
-    axes.set_yscale("log")
-    log_axis(axes.yaxis)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="mean squared error (pixels 0 to 1)")
-    axes.set_title(method_title(method, settings), color=colour, loc="left")
-    axes.grid(axis="y")
+    methods = list(dict.fromkeys(table["method"]))
+    figure = new_figure(3.8 if len(methods) == 1 else DOUBLE, 2.8)
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for axes, method in zip(panels, methods, strict=True):
+        colour = method_style(method, settings).colour
+        own = table[table["method"] == method]
+        for (split, _), line in own.groupby(["split", "fold"], sort=True):
+            valid = split == "valid"
+            axes.plot(
+                line["epoch"],
+                line["error"],
+                color=colour if valid else QUIET_COLOUR,
+                lw=1.1 if valid else 0.8,
+                ls="-" if valid else (0, (4, 2)),
+                marker="o" if len(line) == 1 else "",
+                ms=3,
+            )
+        axes.axhline(PUBLISHED, color="#222222", lw=0.8, ls=":")
+        axes.set_yscale("log")
+        log_axis(axes.yaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("epoch")
+        if len(methods) == 1:
+            axes.set_title(method_title(method, settings), color=colour, loc="left")
+        else:
+            panel_title(axes, method, settings)
+        axes.grid(axis="y")
+    panels[0].set_ylabel("mean squared error (pixels 0 to 1)")
+    colour = method_style(methods[0], settings).colour if len(methods) == 1 else "#222222"
     looks = {
         "train": Line2D([], [], color=QUIET_COLOUR, lw=0.8, ls=(0, (4, 2)), label="training"),
         "valid": Line2D([], [], color=colour, lw=1.1, label="validation"),
@@ -95,7 +111,7 @@ def plot_reconstruction(table: pd.DataFrame, settings: Mapping[str, Any] | None 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say what a line is, and what the published number is."""
     return (
-        f"Reconstruction error of the autoencoder of {method_title(str(table['method'].iloc[0]), settings)} "
+        f"Reconstruction error of the autoencoder of {method_titles(table['method'], settings)} "
         f"by epoch, one line per fold (n = {count(table['fold'].nunique(), 'fold')}), logarithmic axis. "
         "Validation: patients or photographs that are held out and choose the epoch. Dotted: the 0.002 that "
         "the paper reports for its third autoencoder, on other images. Test patients are in neither split. "

@@ -1,19 +1,27 @@
-"""Patches before and after an autoencoder (Kumar and Chatterjee 2024, HistoSPACE).
+"""Patches before and after autoencoders (Kumar and Chatterjee 2024, HistoSPACE).
 
-Inputs: ``weights`` and ``run`` (of the method, the fold that tests the section), ``patches`` (of the
-section), ``prediction`` (its folder, which says which spots take part). Settings: ``section``.
+Inputs: ``weights`` and ``run`` (of the methods with an autoencoder, the fold that tests the section),
+``patches`` (of the section), ``prediction`` (their folders, which say which spots take part). Settings:
+``section``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from histobench.figures.sources import read_predictions, read_window
-from histobench.figures.style import DOUBLE, NothingToDraw, method_title, new_figure, styled
+from histobench.figures.sources import as_list, read_predictions, read_window
+from histobench.figures.style import (
+    DOUBLE,
+    NothingToDraw,
+    method_title,
+    method_titles,
+    new_figure,
+    styled,
+    wrapped_title,
+)
 from histobench.figures.text import count
 from histobench.files import read_json
 
@@ -70,18 +78,29 @@ def tidy_tiles(
 
 @styled
 def plot_tiles(
-    table: pd.DataFrame, given: np.ndarray, made: np.ndarray, settings: Mapping[str, Any] | None = None
+    table: pd.DataFrame,
+    given: np.ndarray,
+    made: Mapping[str, np.ndarray],
+    settings: Mapping[str, Any] | None = None,
 ) -> Figure:
-    """Draw each shown patch above its reconstruction; arrays are in the order of the shown rows."""
+    """Draw each shown patch above what every method's autoencoder makes of it.
+
+    Arrays are in the order of the shown rows of the first method, which chooses the patches.
+    """
     settings = settings or {}
-    shown = table[table["shown"]]
-    figure = new_figure(DOUBLE, 2.75)
-    grid = figure.subplots(2, len(shown), squeeze=False)
-    entry: Any
-    for column, entry in enumerate(shown.itertuples()):
+    methods = list(made)
+    shown = table[(table["method"] == methods[0]) & table["shown"]]
+    figure = new_figure(DOUBLE, 1.0 + 0.9 * (1 + len(methods)))
+    grid = figure.subplots(1 + len(methods), len(shown), squeeze=False)
+    for column in range(len(shown)):
         grid[0, column].imshow(given[column].clip(0, 1), interpolation="nearest")
-        grid[1, column].imshow(made[column].clip(0, 1), interpolation="nearest")
-        grid[1, column].set_xlabel(f"{entry.error:.4f}", fontsize=7)
+    for row, method in enumerate(methods, start=1):
+        error = table[table["method"] == method].set_index("spot")["error"]
+        for column, spot in enumerate(shown["spot"]):
+            grid[row, column].imshow(made[method][column].clip(0, 1), interpolation="nearest")
+            grid[row, column].set_xlabel(f"{error[spot]:.4f}", fontsize=7)
+        several = wrapped_title(method, settings, 14)
+        grid[row, 0].set_ylabel(several if len(methods) > 1 else "reconstruction", fontsize=7)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -89,10 +108,11 @@ def plot_tiles(
     if len(shown) > 1:
         grid[0, -1].set_title("worst", fontsize=7, loc="right")
     grid[0, 0].set_ylabel("patch")
-    grid[1, 0].set_ylabel("reconstruction")
     figure.supxlabel("mean squared error (pixels 0 to 1)", fontsize=8)
     figure.suptitle(
-        f"{method_title(str(table['method'].iloc[0]), settings)}, section {table['section'].iloc[0]}",
+        f"{method_title(methods[0], settings)}, section {table['section'].iloc[0]}"
+        if len(methods) == 1
+        else f"Section {table['section'].iloc[0]}",
         fontsize=8.5,
     )
     return figure
@@ -100,33 +120,48 @@ def plot_tiles(
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say which patches are shown, and what their error is to be read beside."""
-    error, flat = float(table["error"].mean()), float(table["flat_error"].mean())
+    first = table[table["method"] == table["method"].iloc[0]]
+    flat = float(first["flat_error"].mean())
+    errors = [
+        f"{method_title(str(method), settings)} {error:.4f}, {100 * error / max(flat, 1e-12):.0f} %"
+        for method, error in table.groupby("method", sort=False)["error"].mean().items()
+    ]
     return (
         f"Patches of section {table['section'].iloc[0]}, held out of training, above what the autoencoder of "
-        f"{method_title(str(table['method'].iloc[0]), settings)} makes of them: "
-        f"{int(table['shown'].sum())} of n = {count(len(table), 'spot')}, evenly spread from the smallest to "
-        "the largest error, as wide and as fine as the encoder sees them. Mean error over all spots of the "
-        f"section: {error:.4f}, {100 * error / max(flat, 1e-12):.0f} % of what painting each patch in its "
-        f"own mean colour leaves ({flat:.4f}). Descriptive; no test."
+        f"{method_titles(table['method'], settings)} makes of them: "
+        f"{int(first['shown'].sum())} of n = {count(len(first), 'spot')}, evenly spread from the smallest to "
+        "the largest error of the first, as wide and as fine as the encoder sees them. Mean error over all "
+        "spots of the section, and its share of what painting each patch in its own mean colour leaves "
+        f"({flat:.4f}): {'; '.join(errors)}. Descriptive; no test."
     )
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
-    """Load the autoencoder and reconstruct the patches of one section."""
+    """Load the autoencoders and reconstruct the patches of one section."""
+    import pandas as pd
     import torch
 
     from histobench.methods.entry import load_method
 
     torch.set_num_threads(1)
-    record = read_json(inputs["run"])
-    method: Any = load_method(record["entry"], record["params"], Path(inputs["weights"]).parent)
-    sections = read_predictions(inputs["prediction"], [settings["section"]])
-    if not sections or getattr(method, "_autoencoder", None) is None:
+    tables, made, given, chosen = [], {}, None, []
+    parts = [as_list(inputs[kind]) for kind in ("run", "weights", "prediction")]
+    for run, weights, prediction in zip(*parts, strict=True):
+        record = read_json(run)
+        method: Any = load_method(record["entry"], record["params"], weights.parent)
+        sections = read_predictions(prediction, [settings["section"]])
+        if not sections or getattr(method, "_autoencoder", None) is None:
+            continue
+        predicted = sections[0]
+        spots = [str(name) for name in predicted.spots.index]
+        own, back = method.reconstruct(read_window(inputs["patches"], spots, record, predicted.um_per_px))
+        table = tidy_tiles(own, back, spots, predicted.method, predicted.section)
+        chosen = chosen or list(table.loc[table["shown"], "spot"])
+        rows = [spots.index(spot) for spot in chosen]
+        given = own[rows] if given is None else given
+        made[predicted.method] = back[rows]
+        tables.append(table.assign(shown=table["spot"].isin(chosen)))
+    if given is None:
         raise NothingToDraw("the decoder, or a spot that is predicted, is not there.")
-    predicted = sections[0]
-    spots = [str(name) for name in predicted.spots.index]
-    given, made = method.reconstruct(read_window(inputs["patches"], spots, record, predicted.um_per_px))
-    table = tidy_tiles(given, made, spots, predicted.method, predicted.section)
-    place = {spot: row for row, spot in enumerate(spots)}
-    rows = [place[spot] for spot in table.loc[table["shown"], "spot"]]
-    return plot_tiles(table, given[rows], made[rows], settings), table
+    table = pd.concat(tables, ignore_index=True)
+    return plot_tiles(table, given, made, settings), table

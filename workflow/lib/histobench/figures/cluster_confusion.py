@@ -22,6 +22,7 @@ FIGURE = {
     "title": "Two clusters against tumour labels",
     "group": "tumour",
     "inputs": {"confusion": "results/{experiment}/tables/confusion.tsv"},
+    "when": ["tumour_labels"],
 }
 TRUTH = "measured"
 KINDS = ("tumour", "normal")

@@ -22,6 +22,7 @@ FIGURE = {
     "title": "Consistent genes on tumour and on normal spots",
     "group": "tumour",
     "inputs": {"summary": "results/{experiment}/tables/consistency_summary.tsv"},
+    "when": ["tumour_labels"],
 }
 KINDS = (
     ("n_positive_median", "median r above 0", LIGHT, 0.78),

@@ -30,6 +30,7 @@ FIGURE = {
         "metrics": "results/{experiment}/metrics/{map_method}",
     },
     "settings": ["section"],
+    "when": ["labels"],
 }
 LABELS, TRUTH = "labels", "measured"
 

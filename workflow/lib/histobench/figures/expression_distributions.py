@@ -1,6 +1,6 @@
 """Measured and predicted expression on tumour and on normal spots (Kumar and Chatterjee 2024, HistoSPACE).
 
-Inputs: ``predictions`` (of the leading method, all folds).
+Inputs: ``predictions`` (of the compared methods, all folds). Settings: ``genes``.
 """
 
 from __future__ import annotations
@@ -13,72 +13,101 @@ from matplotlib.figure import Figure
 from histobench.figures.labels import label_colours
 from histobench.figures.parts import require_rows
 from histobench.figures.sources import Predicted, read_predictions
-from histobench.figures.style import DOUBLE, method_title, new_figure, styled
+from histobench.figures.style import DOUBLE, method_title, method_titles, new_figure, styled
 from histobench.figures.text import count, scores_note, transform_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 FIGURE = {
     "title": "Expression in tumour and normal tissue",
     "group": "tumour",
-    "inputs": {"predictions": "results/{experiment}/predictions/{leader}/{fold}"},
+    "inputs": {"predictions": "results/{experiment}/predictions/{compared}/{fold}"},
+    "when": ["tumour_labels"],
+    "settings": ["genes"],
 }
 NUMBER = 6
 KINDS = {1.0: "tumour", 0.0: "normal"}
 COLUMNS = ["method", "gene", "source", "kind", "n_spots", "mean", "low", "first", "median", "third", "high"]
 
 
-def tidy_expression(sections: Sequence[Predicted]) -> pd.DataFrame:
-    """Return quantiles (5, 25, 50, 75, 95 %) per gene, source (measured, predicted) and kind of spot.
+def tidy_expression(sections: Sequence[Predicted], wanted: Sequence[str] = ()) -> pd.DataFrame:
+    """Return quantiles (5, 25, 50, 75, 95 %) per method, gene, source (measured, predicted) and kind of spot.
 
-    Genes are those of all panels whose measured means differ most between the kinds, in standard deviations.
-    All labelled spots are pooled.
+    Genes are the ``wanted`` ones of all panels, then those whose measured means differ most between the
+    kinds, in standard deviations. All labelled spots are pooled. The measurement stands once, under the
+    first method.
     """
     import numpy as np
     import pandas as pd
 
-    shared = (
-        [gene for gene in sections[0].genes if all(gene in s.genes for s in sections)] if sections else []
-    )
-    if not shared:
-        return pd.DataFrame(columns=COLUMNS)
-    tumour = np.concatenate([s.spots["tumour"].to_numpy(float) for s in sections])
-    both = {
-        source: np.concatenate([getattr(s, part)[:, [s.column(g) for g in shared]] for s in sections])
-        for source, part in (("measured", "truth"), ("predicted", "prediction"))
-    }
-    if not {0.0, 1.0} <= set(tumour[~np.isnan(tumour)]):
-        return pd.DataFrame(columns=COLUMNS)
-    truth = both["measured"]
+    of_method: dict[str, list[Predicted]] = {}
+    for section in sections:
+        of_method.setdefault(section.method, []).append(section)
+    rows: list[tuple[Any, ...]] = []
+    chosen: list[str] = []
+    for method, own in of_method.items():
+        shared = [gene for gene in own[0].genes if all(gene in section.genes for section in own)]
+        tumour = np.concatenate([section.spots["tumour"].to_numpy(float) for section in own])
+        if not shared or not {0.0, 1.0} <= set(tumour[~np.isnan(tumour)]):
+            continue
+        sources = {"predicted": "prediction"}
+        if not rows:
+            truth = _values(own, "truth", shared)
+            chosen = _most_different(truth, tumour, shared, wanted)
+            sources = {"measured": "truth", **sources}
+        genes = [gene for gene in chosen if gene in shared]
+        values = {source: _values(own, part, genes) for source, part in sources.items()}
+        for place, gene in enumerate(genes):
+            for source, table in values.items():
+                for code, kind in KINDS.items():
+                    spots = table[tumour == code, place]
+                    quantiles = np.nanquantile(spots, (0.05, 0.25, 0.5, 0.75, 0.95))
+                    rows.append((method, gene, source, kind, len(spots), np.nanmean(spots), *quantiles))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _values(sections: Sequence[Predicted], part: str, genes: Sequence[str]) -> np.ndarray:
+    """Stack the truth or the prediction of some genes, (spots, genes)."""
+    import numpy as np
+
+    return np.concatenate([getattr(s, part)[:, [s.column(gene) for gene in genes]] for s in sections])
+
+
+def _most_different(
+    truth: np.ndarray, tumour: np.ndarray, genes: Sequence[str], wanted: Sequence[str]
+) -> list[str]:
+    import numpy as np
+
     spread = np.where(truth.std(axis=0) > 0, truth.std(axis=0), np.inf)
     contrast = np.abs(truth[tumour == 1].mean(axis=0) - truth[tumour == 0].mean(axis=0)) / spread
-    chosen = np.argsort(-np.nan_to_num(contrast), kind="stable")[:NUMBER]
-    rows = []
-    for place in chosen:
-        for source, values in both.items():
-            for code, kind in KINDS.items():
-                own = values[tumour == code, place]
-                quantiles = np.nanquantile(own, (0.05, 0.25, 0.5, 0.75, 0.95))
-                rows.append(
-                    (sections[0].method, shared[place], source, kind, len(own), np.nanmean(own), *quantiles)
-                )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    ranked = [genes[place] for place in np.argsort(-np.nan_to_num(contrast), kind="stable")]
+    return list(dict.fromkeys([*(gene for gene in wanted if gene in genes), *ranked]))[:NUMBER]
 
 
 @styled
 def plot_expression(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
-    """Draw a panel per gene with boxes of both kinds of spots, measured and predicted."""
+    """Draw a panel per gene with boxes of both kinds of spots, measured and predicted by each method."""
     settings = settings or {}
     genes = list(dict.fromkeys(table["gene"]))
+    methods = list(dict.fromkeys(table["method"]))
+    sources = [("measured", methods[0]), *(("predicted", method) for method in methods)]
+    names = ["meas.", *(method_title(method, settings) for method in methods)]
+    if len(methods) == 1:
+        names[1] = "pred."
     colours = label_colours(KINDS.values())
-    figure = new_figure(DOUBLE, 2.4)
+    figure = new_figure(DOUBLE, 2.4 if len(methods) == 1 else 3.0)
     panels = figure.subplots(1, len(genes), squeeze=False)[0]
     for axes, gene in zip(panels, genes, strict=True):
-        own = table[table["gene"] == gene]
-        for place, source in enumerate(("measured", "predicted")):
+        of_gene = table[table["gene"] == gene]
+        for place, (source, method) in enumerate(sources):
+            own = of_gene[(of_gene["source"] == source) & (of_gene["method"] == method)]
             for side, kind in ((-0.2, "tumour"), (0.2, "normal")):
-                entry = own[(own["source"] == source) & (own["kind"] == kind)].iloc[0]
+                found = own[own["kind"] == kind]
+                if found.empty:  # this method has another panel
+                    continue
+                entry = found.iloc[0]
                 box = {
                     "med": entry["median"],
                     "q1": entry["first"],
@@ -103,8 +132,10 @@ def plot_expression(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
                     medianprops={"color": "#222222", "lw": 1.1},
                     meanprops={"marker": "D", "ms": 2.4, "mfc": "white", "mec": "#222222", "mew": 0.6},
                 )
-        axes.set_xticks([0, 1], ["meas.", "pred."])
-        axes.set_xlim(-0.55, 1.55)
+        axes.set_xticks(range(len(sources)), names)
+        if len(methods) > 1:
+            axes.tick_params(axis="x", rotation=90, labelsize=6)
+        axes.set_xlim(-0.55, len(sources) - 0.45)
         axes.set_title(gene, style="italic", pad=3, fontsize=7.5)
         axes.grid(axis="y")
         axes.tick_params(axis="x", length=0)
@@ -118,19 +149,20 @@ def plot_expression(table: pd.DataFrame, settings: Mapping[str, Any] | None = No
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say which genes and spots these are."""
+    first = "the configured genes, then " if (settings or {}).get("genes") else ""
     spots = table.drop_duplicates("kind").set_index("kind")["n_spots"]
     return (
-        f"Measured expression and its prediction by {method_title(table['method'].iloc[0], settings)} on "
+        f"Measured expression and its prediction by {method_titles(table['method'], settings)} on "
         f"tumour (n = {count(int(spots['tumour']), 'spot')}) and normal spots "
-        f"({count(int(spots['normal']), 'spot')}) of all held-out sections, for the genes whose measurement "
-        "differs most between them: box, middle half; line, median; diamond, mean; whiskers, 5th to 95th "
-        "percentile. Spots are pooled over patients and not independent. Descriptive; no "
+        f"({count(int(spots['normal']), 'spot')}) of all held-out sections, for {first}the genes whose "
+        "measurement differs most between them: box, middle half; line, median; diamond, mean; whiskers, 5th "
+        "to 95th percentile. Spots are pooled over patients and not independent. Descriptive; no "
         "test." + scores_note(settings)
     )
 
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the predictions of all folds and draw the genes that differ most."""
-    table = tidy_expression(read_predictions(inputs["predictions"]))
+    table = tidy_expression(read_predictions(inputs["predictions"]), settings.get("genes") or ())
     table = require_rows(table, "there are no labelled tumour and normal spots.")
     return plot_expression(table, settings), table

@@ -21,9 +21,9 @@ from histobench.figures.style import (
     empty_figure,
     method_order,
     method_style,
-    method_title,
     new_figure,
     styled,
+    wrapped_title,
 )
 from histobench.figures.text import count, transform_text
 from histobench.figures.tissue import (
@@ -150,7 +150,7 @@ def plot_maps(
     methods = method_order([source for source in table["source"].unique() if source != TRUTH], settings)
     sources = [TRUTH, *methods]
     box = extent(table)
-    panel = min(1.75, (DOUBLE - 0.9) / len(sources))
+    panel = min(1.75, max(0.75, (DOUBLE - 0.9) / len(sources)))
     height = panel * (box[3] - box[2]) / (box[1] - box[0])
     figure = new_figure(0.9 + panel * len(sources), (height + 0.08) * len(genes) + 0.6)
     grid = figure.subplots(len(genes), len(sources), squeeze=False)
@@ -169,9 +169,8 @@ def plot_maps(
             )  # fmt: skip
             if row == 0:
                 colour = "#222222" if source == TRUTH else method_style(source, settings).colour
-                axes.set_title(
-                    TRUTH if source == TRUTH else method_title(source, settings), color=colour, pad=3
-                )
+                name = TRUTH if source == TRUTH else wrapped_title(source, settings, round(11 * panel))
+                axes.set_title(name, color=colour, pad=3, fontsize=8.5 if panel > 1.2 else 6.5)
         grid[row, 0].set_ylabel(gene, style="italic", weight="bold")
         bar = figure.colorbar(
             discs[-1], ax=list(grid[row]), fraction=0.03, pad=0.01, aspect=14, extend="both"

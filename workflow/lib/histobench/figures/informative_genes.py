@@ -22,6 +22,7 @@ FIGURE = {
     "title": "Genes that tell tumour from normal",
     "group": "tumour",
     "inputs": {"genes": "results/{experiment}/tables/informative_genes.tsv"},
+    "when": ["tumour_labels"],
 }
 TRUTH = "measured"
 COLUMNS = ["source", "rank", "gene", "importance", "n_patients"]

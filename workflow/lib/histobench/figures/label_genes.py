@@ -1,6 +1,6 @@
 """Genes by label: marker genes of tissue regions or layers, measured and predicted (THItoGene, Fig. 6).
 
-Inputs: ``predictions`` (of the leading method, all folds).
+Inputs: ``predictions`` (of the compared methods, all folds). Settings: ``genes``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from histobench.figures.parts import bare, require_rows, tile_text
 from histobench.figures.sources import Predicted, read_predictions
-from histobench.figures.style import DIVERGING, DOUBLE, method_title, new_figure, styled
+from histobench.figures.style import DIVERGING, DOUBLE, method_title, method_titles, new_figure, styled
 from histobench.figures.text import count, scores_note, signed
 
 if TYPE_CHECKING:
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Marker genes of labelled regions",
     "group": "tumour",
-    "inputs": {"predictions": "results/{experiment}/predictions/{leader}/{fold}"},
+    "inputs": {"predictions": "results/{experiment}/predictions/{compared}/{fold}"},
+    "when": ["labels"],
+    "settings": ["genes"],
 }
 PER_LABEL = 3
 LEAST_SPOTS = 5
 COLUMNS = ["method", "label", "marker_of", "gene", "measured", "predicted", "n_spots", "n_sections"]
 
 
-def tidy_regions(sections: Sequence[Predicted]) -> pd.DataFrame:
+def tidy_regions(sections: Sequence[Predicted], wanted: Sequence[str] = ()) -> pd.DataFrame:
     """Return measured and predicted mean z per label and marker gene.
 
     z is over the labelled spots of a section, for measurement and prediction apart, averaged over the
     sections in which the label has at least five spots. Markers of a label are the genes with the highest
-    measured mean z in it.
+    measured mean z in it; genes that are ``wanted`` and in the panel stand before them.
     """
     import numpy as np
     import pandas as pd
@@ -78,28 +80,38 @@ def tidy_regions(sections: Sequence[Predicted]) -> pd.DataFrame:
         n_sections=("section", "nunique"),
     ).reset_index()
     marker: dict[str, str] = {}
-    for name, own in table.groupby("label", sort=True):
+    measured = table[table["method"] == table["method"].iloc[0]]  # the same under every method
+    for gene in wanted:
+        own = measured[measured["gene"] == gene].dropna(subset="measured")
+        if len(own):
+            marker[gene] = str(own.loc[own["measured"].idxmax(), "label"])
+    for name, own in measured.groupby("label", sort=True):
         ranked = own[~own["gene"].isin(marker)].sort_values("measured", ascending=False, kind="stable")
         marker |= dict.fromkeys(ranked["gene"].head(PER_LABEL), str(name))
     table = table[table["gene"].isin(marker)]
     order = {gene: place for place, gene in enumerate(marker)}
     table = table.assign(marker_of=table["gene"].map(marker), place=table["gene"].map(order))
-    return table.sort_values(["place", "label"], kind="stable")[COLUMNS].reset_index(drop=True)
+    first = {method: place for place, method in enumerate(dict.fromkeys(every["method"]))}
+    table = table.assign(first=table["method"].map(first))
+    return table.sort_values(["first", "place", "label"], kind="stable")[COLUMNS].reset_index(drop=True)
 
 
 @styled
 def plot_regions(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
-    """Draw two heat maps, measured and predicted: labels in rows, genes in columns."""
+    """Draw heat maps, measured and predicted by each method: labels in rows, genes in columns."""
     import numpy as np
 
     settings = settings or {}
     genes, labels = list(dict.fromkeys(table["gene"])), sorted(set(table["label"]))
-    figure = new_figure(DOUBLE, 1.15 + 0.52 * len(labels))
-    panels = figure.subplots(2, 1, sharex=True)
+    methods = list(dict.fromkeys(table["method"]))
+    figure = new_figure(DOUBLE, 0.65 + (0.25 + 0.26 * len(labels)) * (1 + len(methods)))
+    panels = figure.subplots(1 + len(methods), 1, sharex=True)
     limit = float(np.nanmax(np.abs(table[["measured", "predicted"]].to_numpy(float)))) or 1.0
-    titles = ("measured", method_title(table["method"].iloc[0], settings))
-    for axes, side, title in zip(panels, ("measured", "predicted"), titles, strict=True):
-        values = table.pivot(index="label", columns="gene", values=side).loc[labels, genes].to_numpy(float)
+    sources = [("measured", methods[0], "measured")]
+    sources += [("predicted", method, method_title(method, settings)) for method in methods]
+    for axes, (side, method, title) in zip(panels, sources, strict=True):
+        own = table[table["method"] == method]
+        values = own.pivot(index="label", columns="gene", values=side).loc[labels, genes].to_numpy(float)
         axes.set_facecolor("#eeeeee")
         image = axes.imshow(
             values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
@@ -111,7 +123,7 @@ def plot_regions(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_title(title, loc="left", pad=3)
         bare(axes)
-    panels[1].set_xticks(
+    panels[-1].set_xticks(
         range(len(genes)), genes, rotation=60, ha="right", rotation_mode="anchor", style="italic"
     )
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01)
@@ -123,9 +135,11 @@ def plot_regions(table: pd.DataFrame, settings: Mapping[str, Any] | None = None)
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say how markers were chosen and what z is over."""
     labels = table["label"].nunique()
+    wanted = [gene for gene in (settings or {}).get("genes") or () if gene in set(table["gene"])]
+    asked = f" (before them, as configured: {', '.join(wanted)})" if wanted else ""
     return (
-        f"Genes with the highest measured expression in each of {count(labels, 'labelled region')}, measured "
-        f"and predicted by {method_title(table['method'].iloc[0], settings)}: mean z of the region's spots "
+        f"Genes with the highest measured expression in each of {count(labels, 'labelled region')}{asked}, "
+        f"measured and predicted by {method_titles(table['method'], settings)}: mean z of the region's spots "
         "over the labelled spots of a section, measurement and prediction each by themselves, averaged over "
         f"held-out sections (n = {count(int(table['n_sections'].max()), 'section')}, regions of at least "
         "five spots). Chosen on the measurement that is drawn. Descriptive; no test." + scores_note(settings)
@@ -134,6 +148,6 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the predictions of all folds and draw the markers of every label."""
-    table = tidy_regions(read_predictions(inputs["predictions"]))
+    table = tidy_regions(read_predictions(inputs["predictions"]), settings.get("genes") or ())
     table = require_rows(table, "no section has spots with labels.")
     return plot_regions(table, settings), table

@@ -35,6 +35,7 @@ FIGURE = {
     "inputs": {"predictions": "results/{experiment}/predictions/{leader}/{map_fold}"},
     "optional": {"image": "{map_image}"},
     "settings": ["section", "genes"],
+    "when": ["labels"],
 }
 NUMBER = 2
 

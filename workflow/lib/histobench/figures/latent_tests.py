@@ -1,6 +1,6 @@
 """What the latent space of a network knows (He et al. 2020): purity of clusters, and the neighbour test.
 
-Inputs: ``metrics`` (metric folder of the method with a latent space).
+Inputs: ``metrics`` (metric folders of the methods whose latent space is shown).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from histobench.figures.style import (
     REFERENCE_COLOUR,
     method_style,
     method_title,
+    method_titles,
     new_figure,
     styled,
 )
@@ -63,68 +64,84 @@ def tidy_latent(metrics: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def plot_latent(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
-    """Draw purity per patient beside that of one cluster, and nearest against farthest neighbours."""
+    """Draw a row per method: purity beside that of one cluster, nearest against farthest neighbours."""
     settings = settings or {}
+    methods = list(dict.fromkeys(table["method"]))
     parts = [name for name in ("purity", "neighbours") if name in set(table["analysis"])]
-    colour = method_style(table["method"].iloc[0], settings).colour
-    figure = new_figure(DOUBLE if len(parts) == 2 else 3.6, 2.7)
-    panels = dict(zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True))
-    if "purity" in panels:
-        axes, own = panels["purity"], table[table["analysis"] == "purity"]
-        rows = range(len(own))
-        axes.bar(
-            rows, own["value"], color=colour, alpha=0.55, width=0.72, label="two clusters of the latent space"
-        )
-        axes.plot(
-            rows,
-            own["reference"],
-            "_",
-            ms=13,
-            mew=1.6,
-            color=REFERENCE_COLOUR,
-            label="one cluster (majority)",
-        )
-        axes.set_xticks(rows, own["patient"], rotation=90 if len(own) > 10 else 0)
-        axes.set(ylim=(0, 1.0), xlabel="patient", ylabel="purity of tumour and normal")
-        axes.set_title(
-            f"mean {own['value'].mean():.2f}, one cluster {own['reference'].mean():.2f}", loc="left", pad=18
-        )
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=6, handlelength=1.2)
-        axes.grid(axis="y")
-    if "neighbours" in panels:
-        axes, own = panels["neighbours"], table[table["analysis"] == "neighbours"]
-        low, high = (
-            float(own[["value", "reference"]].min().min()),
-            float(own[["value", "reference"]].max().max()),
-        )
-        margin = 0.05 * ((high - low) or 1)
-        limits = (low - margin, high + margin)
-        axes.plot(limits, limits, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
-        axes.axhline(0, color=QUIET_COLOUR, lw=0.5)
-        axes.axvline(0, color=QUIET_COLOUR, lw=0.5)
-        axes.plot(own["reference"], own["value"], "o", ms=3.2, mfc=colour, mec="white", mew=0.3, alpha=0.8)
-        above = int((own["value"] > own["reference"]).sum())
-        axes.set_title(f"nearest better for {above} of {len(own)} genes", loc="left", pad=18)
-        axes.set(xlim=limits, ylim=limits, aspect="equal")
-        axes.set_xlabel("r with the farthest neighbour")
-        axes.set_ylabel("r with the nearest neighbour")
+    figure = new_figure(DOUBLE if len(parts) == 2 else 3.6, 2.7 * len(methods))
+    rows: Any = figure.subfigures(len(methods), 1, squeeze=False)[:, 0]
+    draws = {"purity": _plot_purity, "neighbours": _plot_neighbours}
+    for row, method in zip(rows, methods, strict=True):
+        colour = method_style(method, settings).colour
+        if len(methods) > 1:
+            row.suptitle(method_title(method, settings), fontsize=8.5, color=colour)
+        panels = row.subplots(1, len(parts), squeeze=False)[0]
+        for axes, name in zip(panels, parts, strict=True):
+            own = table[(table["method"] == method) & (table["analysis"] == name)]
+            if own.empty:
+                axes.axis("off")
+            else:
+                draws[name](axes, own, colour)
     return figure
+
+
+def _plot_purity(axes: Any, own: pd.DataFrame, colour: str) -> None:
+    rows = range(len(own))
+    axes.bar(
+        rows, own["value"], color=colour, alpha=0.55, width=0.72, label="two clusters of the latent space"
+    )
+    axes.plot(
+        rows,
+        own["reference"],
+        "_",
+        ms=13,
+        mew=1.6,
+        color=REFERENCE_COLOUR,
+        label="one cluster (majority)",
+    )
+    axes.set_xticks(rows, own["patient"], rotation=90 if len(own) > 10 else 0)
+    axes.set(ylim=(0, 1.0), xlabel="patient", ylabel="purity of tumour and normal")
+    spread = f" (sd {own['value'].std():.2f})" if len(own) > 1 else ""
+    axes.set_title(
+        f"mean {own['value'].mean():.2f}{spread}, one cluster {own['reference'].mean():.2f}",
+        loc="left",
+        pad=18,
+    )
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=6, handlelength=1.2)
+    axes.grid(axis="y")
+
+
+def _plot_neighbours(axes: Any, own: pd.DataFrame, colour: str) -> None:
+    values = own[["value", "reference"]]
+    low, high = float(values.min().min()), float(values.max().max())
+    margin = 0.05 * ((high - low) or 1)
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
+    axes.axhline(0, color=QUIET_COLOUR, lw=0.5)
+    axes.axvline(0, color=QUIET_COLOUR, lw=0.5)
+    axes.plot(own["reference"], own["value"], "o", ms=3.2, mfc=colour, mec="white", mew=0.3, alpha=0.8)
+    above = int((own["value"] > own["reference"]).sum())
+    axes.set_title(f"nearest better for {above} of {len(own)} genes", loc="left", pad=18)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set_xlabel("r with the farthest neighbour")
+    axes.set_ylabel("r with the nearest neighbour")
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say what was clustered, and what a neighbour is."""
     purity, genes = table[table["analysis"] == "purity"], table[table["analysis"] == "neighbours"]
-    text = f"Latent space of {method_title(table['method'].iloc[0], settings)} on held-out patients. "
+    text = f"Latent space of {method_titles(table['method'], settings)} on held-out patients. "
     if len(purity):
         text += (
             "Purity: share of labelled spots with the majority label of their k-means cluster, k = 2, per "
-            f"patient (n = {count(len(purity), 'patient')}), beside what a single cluster would have. "
+            f"patient (n = {count(purity['patient'].nunique(), 'patient')}), "
+            "beside what a single cluster would have. "
         )
     if len(genes):
         text += (
             "Neighbours: each spot's measured expression is predicted by that of the edge neighbour on the "
             "grid that is nearest, or farthest, in latent space; r per gene (n = "
-            f"{count(len(genes), 'gene')}), means over sections and patients; dashed: equality. "
+            f"{count(genes['gene'].nunique(), 'gene')}), means over sections and patients; dashed: equality. "
         )
     return text + "Descriptive; no test." + scores_note(settings)
 

@@ -1,6 +1,6 @@
-"""The latent space of a network, one map per patient, with typical and atypical patches (He et al. 2020).
+"""The latent space of networks, one map per patient, with typical and atypical patches (He et al. 2020).
 
-Inputs: ``predictions`` (of the method, all folds), ``patches`` (patch files of all sections). Settings:
+Inputs: ``predictions`` (of the methods, all folds), ``patches`` (patch files of all sections). Settings:
 ``section`` (its patient's patches are shown).
 """
 
@@ -15,7 +15,14 @@ from matplotlib.figure import Figure
 from histobench.figures.labels import label_colours, label_handles
 from histobench.figures.parts import require_rows
 from histobench.figures.sources import Predicted, as_list, read_predictions
-from histobench.figures.style import DOUBLE, method_title, new_figure, styled
+from histobench.figures.style import (
+    DOUBLE,
+    method_style,
+    method_title,
+    method_titles,
+    new_figure,
+    styled,
+)
 from histobench.figures.text import count, label_words
 from histobench.files import read_table
 from histobench.seeds import seed_for
@@ -41,7 +48,7 @@ COLUMNS = ["method", "patient", "section", "spot", "label", "x", "y", "role"]
 
 
 def tidy_latent_map(sections: Sequence[Predicted], shown: str = "", embed: Any = None) -> pd.DataFrame:
-    """Return method, patient, section, spot, label, x, y, role: one map of each patient's latent space.
+    """Return method, patient, section, spot, label, x, y, role: a map per method and patient.
 
     Every patient is embedded by itself, because each was tested by another network. Role is "typical" for the
     spots nearest to the centre of their kind (tumour, normal; without labels: all spots) in latent space and
@@ -50,17 +57,27 @@ def tidy_latent_map(sections: Sequence[Predicted], shown: str = "", embed: Any =
     Parameters
     ----------
     sections
-        With embeddings; others are left out.
+        Of one or several methods, with embeddings; others are left out.
     shown
         Section whose patient's patches are chosen; by default the first patient.
     embed
         (spots, dimensions), seed -> (spots, 2); UMAP by default.
     """
+    import pandas as pd
+
+    of_method: dict[str, list[Predicted]] = {}
+    for section in sections:
+        if section.embedding is not None:
+            of_method.setdefault(section.method, []).append(section)
+    blocks = [_maps_of(known, shown, embed or _umap) for known in of_method.values()]
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
+
+
+def _maps_of(known: Sequence[Predicted], shown: str, embed: Any) -> pd.DataFrame:
+    """Return the maps of one method."""
     import numpy as np
     import pandas as pd
 
-    embed = embed or _umap
-    known = [section for section in sections if section.embedding is not None]
     of_section = {s.section: str(s.spots["patient"].iloc[0]) for s in known}
     patients = list(dict.fromkeys(of_section.values()))
     first = of_section.get(shown, patients[0] if patients else "")
@@ -94,7 +111,7 @@ def tidy_latent_map(sections: Sequence[Predicted], shown: str = "", embed: Any =
                 }
             )
         )
-    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
+    return pd.concat(blocks, ignore_index=True)
 
 
 def _roles(vectors: np.ndarray, tumour: np.ndarray) -> np.ndarray:
@@ -153,12 +170,32 @@ def role_patches(table: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, li
 
 @styled
 def plot_latent_map(
-    table: pd.DataFrame, patches: Mapping[str, list[np.ndarray]], settings: Mapping[str, Any] | None = None
+    table: pd.DataFrame,
+    patches: Mapping[str, Mapping[str, list[np.ndarray]]],
+    settings: Mapping[str, Any] | None = None,
 ) -> Figure:
-    """Draw the maps in a grid to the left and patches by role to the right."""
-    patients = list(dict.fromkeys(table["patient"]))
+    """Draw a row per method: its maps in a grid to the left and patches by role to the right."""
+    methods = list(dict.fromkeys(table["method"]))
     colours = label_colours(table["label"])
-    figure = new_figure(DOUBLE, 3.7)
+    figure = new_figure(DOUBLE, 0.4 + 3.3 * len(methods))
+    rows: Any = figure.subfigures(len(methods), 1, squeeze=False)[:, 0]
+    for row, method in zip(rows, methods, strict=True):
+        _plot_method(row, table[table["method"] == method], colours, patches.get(method, {}))
+        if len(methods) > 1:
+            row.suptitle(
+                method_title(method, settings), fontsize=8.5, color=method_style(method, settings).colour
+            )
+    figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
+    return figure
+
+
+def _plot_method(
+    figure: Any,
+    table: pd.DataFrame,
+    colours: Mapping[str, Any],
+    patches: Mapping[str, list[np.ndarray]],
+) -> None:
+    patients = list(dict.fromkeys(table["patient"]))
     parts: Any = figure.subfigures(1, 2, width_ratios=[1.35, 1])
     left, right = parts
     columns = min(3, len(patients))
@@ -191,8 +228,6 @@ def plot_latent_map(
                 axes.imshow(patch, interpolation="none")
             row[0].set_ylabel(role.replace(" ", "\n"), fontsize=7, rotation=0, ha="right", va="center")
         right.suptitle(f"patches of patient {patients[0]}", fontsize=8)
-    figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
-    return figure
 
 
 def _role_order(role: str) -> tuple[bool, bool]:
@@ -202,8 +237,9 @@ def _role_order(role: str) -> tuple[bool, bool]:
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say why patients have maps of their own, and what typical means."""
     return (
-        f"Latent space of {method_title(table['method'].iloc[0], settings)}: UMAP of each held-out patient "
-        f"by itself (n = {count(table['patient'].nunique(), 'patient')}, {count(len(table), 'spot')}, at "
+        f"Latent space of {method_titles(table['method'], settings)}: UMAP of each held-out patient "
+        f"by itself (n = {count(table['patient'].nunique(), 'patient')}, "
+        f"{count(len(table) // table['method'].nunique(), 'spot')}, at "
         "most 2,000 per patient and six patients), because each was embedded by a network that did not see "
         f"it; axes have no unit. Colour: the {label_words(settings)} label. Rings and squares mark the "
         "typical and atypical spots of one patient whose patches are shown: nearest to and farthest from the "
@@ -217,5 +253,6 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     sections = read_predictions(inputs["predictions"])
     table = tidy_latent_map(sections, str(settings.get("section", "")))
     table = require_rows(table, "the method wrote no latent space.")
-    patches = role_patches(table, {path.stem: path for path in as_list(inputs["patches"])})
+    files = {path.stem: path for path in as_list(inputs["patches"])}
+    patches = {str(method): role_patches(own, files) for method, own in table.groupby("method", sort=False)}
     return plot_latent_map(table, patches, settings), table

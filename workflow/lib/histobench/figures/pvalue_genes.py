@@ -1,19 +1,28 @@
 """Genes by mean -log10 p over sections, and maps of the first (Jia et al. 2023, THItoGene, Fig. 4).
 
-Inputs: ``metrics`` (metric folder of the leading method), ``predictions`` (of the leading method, the fold
-that tests the section of the maps). Settings: ``section``.
+Inputs: ``metrics`` (metric folders of the compared methods, the leading one first), ``predictions`` (of the
+same, the fold that tests the section of the maps). Settings: ``section``, ``genes``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
 from histobench.figures.parts import require_rows
 from histobench.figures.sources import Predicted, read_metrics, read_predictions
-from histobench.figures.style import DOUBLE, SEQUENTIAL, method_style, method_title, new_figure, styled
+from histobench.figures.style import (
+    DOUBLE,
+    SEQUENTIAL,
+    method_style,
+    method_title,
+    method_titles,
+    new_figure,
+    styled,
+    wrapped_title,
+)
 from histobench.figures.text import count, scores_note, signed
 from histobench.figures.tissue import draw_spots, extent, size_discs, spot_pitch
 
@@ -24,16 +33,16 @@ FIGURE = {
     "title": "Genes by mean −log10 p, with maps",
     "group": "genes",
     "inputs": {
-        "metrics": "results/{experiment}/metrics/{leader}",
-        "predictions": "results/{experiment}/predictions/{leader}/{map_fold}",
+        "metrics": "results/{experiment}/metrics/{compared}",
+        "predictions": "results/{experiment}/predictions/{compared}/{map_fold}",
     },
-    "settings": ["section"],
+    "settings": ["section", "genes"],
 }
-NUMBER, MAPS = 10, 3
+NUMBER, MAPS = 10, 4
 
 
 def tidy_p(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return method, gene, n_sections, mean_log_p, mean_r, best_r, highest mean -log10 p first.
+    """Return method, gene, n_sections, mean_log_p, mean_r, best_r; highest mean -log10 p of a method first.
 
     p is that of a two-sided Pearson test in each section by itself, with spots taken as independent, which
     they are not: it ranks genes as the paper does and claims nothing.
@@ -54,25 +63,44 @@ def tidy_p(metrics: pd.DataFrame) -> pd.DataFrame:
         mean_r=("value", "mean"),
         best_r=("value", "max"),
     ).reset_index()
-    return table.sort_values(["mean_log_p", "gene"], ascending=[False, True], kind="stable").reset_index(
-        drop=True
+    place = {method: number for number, method in enumerate(dict.fromkeys(own["method"]))}
+    order = table.assign(place=table["method"].map(place)).sort_values(
+        ["place", "mean_log_p", "gene"], ascending=[True, False, True], kind="stable"
     )
+    return order[table.columns].reset_index(drop=True)
 
 
 @styled
 def plot_p(
-    table: pd.DataFrame, predicted: Predicted | None, settings: Mapping[str, Any] | None = None
+    table: pd.DataFrame, predicted: Sequence[Predicted], settings: Mapping[str, Any] | None = None
 ) -> Figure:
-    """Draw bars of the first genes, and measurement above prediction for those of the section's panel."""
+    """Draw bars of the first genes, and measurement above the predictions of some of them.
+
+    Bars are of the leading method, with a mark for what each other one reaches; ``predicted`` is one section
+    by each method. Maps show the configured genes that are in the panel, then the first of the bars.
+    """
     settings = settings or {}
-    top = table.head(NUMBER)
-    style = method_style(table["method"].iloc[0], settings)
-    genes = [gene for gene in top["gene"] if predicted is not None and gene in predicted.genes][:MAPS]
-    figure = new_figure(DOUBLE, 2.9)
+    methods = list(dict.fromkeys(table["method"]))
+    own = table[table["method"] == methods[0]]
+    top = own.head(NUMBER)
+    panel = set(predicted[0].genes) if predicted else set()
+    wanted = [gene for gene in settings.get("genes") or () if gene in panel]
+    genes = list(dict.fromkeys([*wanted, *(gene for gene in top["gene"] if gene in panel)]))[:MAPS]
+    figure = new_figure(DOUBLE, 2.9 if len(predicted) < 2 else 1.5 + 0.95 * (1 + len(predicted)))
     parts: Any = figure.subfigures(1, 2, width_ratios=[1.1, 1.5]) if genes else (figure, None)
     left, right = parts
     axes = left.subplots()
-    axes.barh(range(len(top)), top["mean_log_p"], color=style.colour, height=0.72)
+    axes.barh(
+        range(len(top)), top["mean_log_p"], color=method_style(methods[0], settings).colour, height=0.72,
+        label=method_title(methods[0], settings),
+    )  # fmt: skip
+    for method in methods[1:]:
+        other = table[table["method"] == method].set_index("gene")["mean_log_p"].reindex(top["gene"])
+        style = method_style(method, settings)
+        axes.plot(other, range(len(top)), style.marker, ms=4, color=style.colour, mfc=style.face, mew=1.0,
+                  ls="none", label=method_title(method, settings))  # fmt: skip
+    if len(methods) > 1:
+        left.legend(loc="outside lower center", ncols=2, fontsize=6)
     for row, (r, best) in enumerate(zip(top["mean_r"], top["best_r"], strict=True)):
         axes.annotate(
             f"{signed(r)} ({signed(best)})",
@@ -99,24 +127,26 @@ def plot_p(
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("mean −log10 p over sections")
     axes.grid(axis="x")
-    if right is not None and predicted is not None:
+    if right is not None:
         _maps(figure, right, predicted, genes, settings)
     return figure
 
 
 def _maps(
-    figure: Figure, right: Any, predicted: Predicted, genes: list[str], settings: Mapping[str, Any]
+    figure: Figure, right: Any, predicted: Sequence[Predicted], genes: list[str], settings: Mapping[str, Any]
 ) -> None:
-    grid = right.subplots(2, len(genes), squeeze=False)
-    spots = predicted.spots
+    grid = right.subplots(1 + len(predicted), len(genes), squeeze=False)
+    spots = predicted[0].spots
     box, discs = extent(spots.assign(spot=spots.index)), []
     for place, gene in enumerate(genes):
-        for row, values in enumerate((predicted.truth, predicted.prediction)):
-            shown = values[:, predicted.column(gene)]
-            discs.append(draw_spots(grid[row, place], spots, box, c=shown, cmap=SEQUENTIAL))
+        shown = [predicted[0].truth[:, predicted[0].column(gene)]]
+        shown += [each.prediction[:, each.column(gene)] for each in predicted]
+        for row, values in enumerate(shown):
+            discs.append(draw_spots(grid[row, place], spots, box, c=values, cmap=SEQUENTIAL))
         grid[0, place].set_title(gene, style="italic", pad=2)
     grid[0, 0].set_ylabel("measured")
-    grid[1, 0].set_ylabel(method_title(predicted.method, settings))
+    for row, each in enumerate(predicted, start=1):
+        grid[row, 0].set_ylabel(wrapped_title(each.method, settings, 12), fontsize=7)
     size_discs(figure, discs, 0.92 * spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float)))
 
 
@@ -124,13 +154,16 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     """Say how p was made and why it proves nothing."""
     method = method_title(table["method"].iloc[0], settings)
     section = (settings or {}).get("section", "")
+    rest = [name for name in dict.fromkeys(table["method"]) if name != table["method"].iloc[0]]
+    others = f"; marks: the same genes by {method_titles(rest, settings)}" if rest else ""
+    chosen = "the configured genes, then the first," if (settings or {}).get("genes") else "the first"
     return (
         f"The ten genes of {method} with the highest mean −log10 p over sections (n = "
-        f"{count(int(table['n_sections'].max()), 'section')}, {count(len(table), 'gene')}), with mean and "
-        f"highest r over sections, and maps of the first that are in the panel of section {section}, each "
-        "panel on its own colour scale. p is that of Pearson's r with spots taken as independent, as the "
-        "THItoGene paper ranks genes; neighbouring spots are not independent, so p is far too small and no "
-        "test: no correction." + scores_note(settings)
+        f"{count(int(table['n_sections'].max()), 'section')}, {count(table['gene'].nunique(), 'gene')}), "
+        f"with mean and highest r over sections{others}, and maps of {chosen} that are in the "
+        f"panel of section {section}, each panel on its own colour scale. p is that of Pearson's r with "
+        "spots taken as independent, as the THItoGene paper ranks genes; neighbouring spots are not "
+        "independent, so p is far too small and no test: no correction." + scores_note(settings)
     )
 
 
@@ -138,4 +171,4 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     """Read metric files and one section's prediction and draw both."""
     table = require_rows(tidy_p(read_metrics(inputs["metrics"], ["pearson"])), "no gene could be scored.")
     sections = read_predictions(inputs["predictions"], [settings["section"]])
-    return plot_p(table, sections[0] if sections else None, settings), table
+    return plot_p(table, sections, settings), table

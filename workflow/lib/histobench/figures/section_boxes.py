@@ -1,6 +1,6 @@
 """Correlations of all genes in every section, for every trained method (Jia et al. 2023, THItoGene, Fig. 2).
 
-Inputs: ``metrics`` (metric folders of the methods on the maps).
+Inputs: ``metrics`` (metric folders of the trained methods that predict expression).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIGURE = {
     "title": "Correlations in every section",
     "group": "scores",
-    "inputs": {"metrics": "results/{experiment}/metrics/{map_method}"},
+    "inputs": {"metrics": "results/{experiment}/metrics/{trained}"},
 }
 QUANTILES = {"low": 0.05, "first": 0.25, "median": 0.5, "third": 0.75, "high": 0.95}
 
@@ -53,7 +53,7 @@ def plot_boxes(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -
     settings = settings or {}
     methods = method_order(table["method"], settings)
     sections = list(dict.fromkeys(table.sort_values(["patient", "section"])["section"]))
-    figure = new_figure(DOUBLE, 0.55 + 0.95 * len(methods))
+    figure = new_figure(DOUBLE, 0.55 + (0.95 if len(methods) <= 6 else 0.7) * len(methods))
     panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, method in zip(panels, methods, strict=True):
         own, style = table[table["method"] == method], method_style(method, settings)

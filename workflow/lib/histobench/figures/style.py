@@ -183,6 +183,12 @@ def method_title(method: str, settings: Mapping[str, Any] | None = None) -> str:
     return " ".join(parts)
 
 
+def method_titles(methods: Iterable[str], settings: Mapping[str, Any] | None = None) -> str:
+    """Return the names of several methods as a list in a sentence: "A, B and C"."""
+    names = [method_title(method, settings) for method in dict.fromkeys(methods)]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def wrapped_title(method: str, settings: Mapping[str, Any] | None = None, letters: int = 16) -> str:
     """Return the name to print in lines of at most so many letters, which only longer words exceed."""
     from textwrap import fill

@@ -33,7 +33,7 @@ FIGURE = {
         "curves": "results/{experiment}/tables/tumour_curves.tsv",
         "tumour": "results/{experiment}/tables/tumour.tsv",
     },
-    "when": ["tumour_method"],
+    "when": ["tumour_method", "tumour_labels"],
 }
 AXES = {
     "roc": ("false positive rate", "true positive rate"),

@@ -30,6 +30,7 @@ FIGURE = {
     "title": "Tumour against normal, measured and predicted",
     "group": "tumour",
     "inputs": {"genes": "results/{experiment}/tables/tumour_genes.tsv"},
+    "when": ["tumour_labels"],
 }
 MOST = 5
 LEVEL = 0.05

@@ -22,7 +22,7 @@ FIGURE = {
     "title": "Tumour prediction",
     "group": "tumour",
     "inputs": {"tumour": "results/{experiment}/tables/tumour.tsv"},
-    "when": ["tumour_method"],
+    "when": ["tumour_method", "tumour_labels"],
 }
 # Metric -> (axis, value of a method that knows nothing).
 METRICS = {

@@ -123,6 +123,8 @@ class Case:
         The class, and parameters that make it tiny.
     needs
         As in its YAML file; only ``oracle`` changes what is checked.
+    gives, sees
+        As in its YAML file; without them, what the method can show is not checked.
     """
 
     def __init__(
@@ -130,8 +132,11 @@ class Case:
         entry: str | type,
         params: Mapping[str, Any] | None = None,
         needs: Mapping[str, Any] | None = None,
+        gives: Mapping[str, bool] | None = None,
+        sees: str | None = None,
     ) -> None:
         self.entry = entry
+        self.gives, self.sees = gives, sees
         self.params = dict(params or {})
         self.oracle = bool((needs or {}).get("oracle"))
         self.train, self.test = make_study()
@@ -174,9 +179,14 @@ class Case:
         return prediction
 
     @cached_property
+    def prediction(self) -> Prediction:
+        """What :attr:`method` says of the test section."""
+        return self.predict(self.method, self.test)
+
+    @cached_property
     def predicted(self) -> np.ndarray:
         """Prediction of the test section by :attr:`method`."""
-        return np.asarray(self.predict(self.method, self.test).expression)
+        return np.asarray(self.prediction.expression)
 
 
 def _same(first: np.ndarray, second: np.ndarray) -> bool:
@@ -424,6 +434,59 @@ def check_missing_labels(case: Case) -> None:
     case.predict(method, test, "Predicting without any tumour label")
 
 
+def check_abilities(case: Case) -> None:
+    """Expect the method to show what its YAML file says under ``gives`` and ``sees``, and nothing else."""
+    cls = method_class(case.entry) if isinstance(case.entry, str) else case.entry
+    if case.sees is not None:
+        whole = bool(getattr(cls, "sees_whole_section", False))
+        if whole != (case.sees == "section"):
+            said = "sees_whole_section = True" if whole else "no sees_whole_section"
+            raise ConformanceError(
+                f"`sees: {case.sees}` is declared, but the class has {said}; correct one of them."
+            )
+    if case.gives is None:
+        return
+    found = {
+        "tumour": case.prediction.tumour_probability is not None,
+        "latent": case.prediction.embedding is not None,
+        "autoencoder": hasattr(cls, "reconstruct"),
+    }
+    for name, is_there in found.items():
+        declared = bool(case.gives.get(name))
+        if declared != is_there:
+            state = "shows none" if declared else "shows one"
+            raise ConformanceError(
+                f"`gives.{name}: {str(declared).lower()}` is declared, but the method {state}; correct it."
+            )
+    if not case.gives.get("expression", True) and np.ptp(case.predicted, axis=0).any():
+        raise ConformanceError(
+            "`gives.expression: false` is declared, but predictions differ between spots; correct it."
+        )
+    if case.gives.get("attributions"):
+        _check_traceable(case)
+
+
+def _check_traceable(case: Case) -> None:
+    """Expect ``_network`` to turn float pixels into expression first, with gradients back to the pixels."""
+    import torch
+
+    network: Any = getattr(case.method, "_network", None)
+    if network is None:
+        raise ConformanceError(
+            "`gives.attributions: true` is declared, but the fitted method has no `_network`."
+        )
+    width = getattr(case.method, "_input_width", None) or PATCH_PX
+    pixels = torch.full((2, 3, width, width), 128.0, requires_grad=True)
+    with _expecting("When a prediction is traced to pixels"):
+        network.eval()
+        expression = network(pixels)[0]
+        expression.sum().backward()
+    if tuple(expression.shape) != (2, len(case.context.genes)) or pixels.grad is None:
+        raise ConformanceError(
+            "`gives.attributions: true` is declared, but `_network` does not lead from pixels to genes."
+        )
+
+
 CHECKS: tuple[Callable[[Case], None], ...] = (
     check_constructor,
     check_shapes,
@@ -440,6 +503,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_constant_gene,
     check_one_spot,
     check_missing_labels,
+    check_abilities,
 )
 
 

@@ -1,0 +1,87 @@
+"""What the figures of the default run are drawn from, asked of the Snakefile itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def plan(project, tmp_path_factory):
+    command = [
+        sys.executable,
+        str(project / "tests/workflow/planned.py"),
+        str(project),
+        str(tmp_path_factory.mktemp("plan")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def methods(plan, experiment, figure, kind):
+    found = [re.search(r"/(?:metrics|predictions|models|spots)/([^/]+)", path)[1]
+             for path in plan["figures"][experiment][figure]["inputs"][kind]]  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def test_no_figure_takes_a_method_that_the_experiment_is_not_about(plan, project):
+    """Every figure of some methods, in every experiment and branch of the default run."""
+    from histobench.config import Benchmark, read_yaml
+    from histobench.plan import shown
+
+    bench = Benchmark(read_yaml(project / "config/config.yaml"), project)
+    some = {"latent_umap": "predictions", "latent_tests": "metrics", "pvalue_genes": "metrics", "label_genes": "predictions",
+            "expression_distributions": "predictions", "gene_overlay": "predictions", "label_maps": "predictions"}  # fmt: skip
+    asked = 0
+    for name, figures in plan["figures"].items():
+        about = shown.subjects(bench.described(name))
+        for figure, kind in some.items():
+            if figure in figures:
+                assert set(methods(plan, name, figure, kind)) <= set(about), (name, figure)
+                asked += 1
+        if "section_boxes" in figures:
+            assert methods(plan, name, "section_boxes", "metrics") == shown.trained(bench.described(name))
+        maps = methods(plan, name, "expression_maps", "predictions")
+        assert maps == shown.mapped(bench.described(name)) and len(maps) <= 9, name
+    assert asked > 100
+
+
+@pytest.mark.parametrize(
+    ("experiment", "figure", "kind", "expected"),
+    [
+        ("hbcis_stnet", "latent_umap", "predictions", ["stnet"]),
+        ("hbcis_stnet", "latent_tests", "metrics", ["stnet"]),
+        ("hbcis_stnet", "attributions", "run", ["stnet"]),
+        ("her2st_histogene", "pvalue_genes", "metrics", ["thitogene", "histogene", "hist2st", "thitogene_as_released"]),
+        ("dlpfc_lopo", "label_genes", "predictions", ["thitogene", "histogene", "hist2st", "stnet"]),
+        ("hbcis_he2gene", "latent_umap", "predictions", ["he2gene_base", "he2gene_spat"]),
+        ("hbcis_histospace", "autoencoder_curves", "histories", ["histospace_photos", "histospace_photos_ae1", "histospace_photos_ae2"]),
+        ("hbcis_histospace/external/her2st", "expression_maps", "predictions", ["histospace_photos", "histospace", "stnet"]),
+    ],
+)  # fmt: skip
+def test_the_papers_figures_show_the_papers_methods(plan, experiment, figure, kind, expected):
+    assert methods(plan, experiment, figure, kind) == expected
+
+
+def test_figures_of_labels_are_planned_where_there_are_labels(plan):
+    tumour = {
+        "compartments",
+        "tumour_difference",
+        "informative_genes",
+        "cluster_confusion",
+        "expression_distributions",
+        "tumour_scores",
+    }
+    labels = {"label_maps", "label_genes", "domain_maps"}
+    for name in ("cscc_lopo", "cscc_loso"):
+        assert not (tumour | labels) & set(plan["figures"][name])
+    assert labels <= set(plan["figures"]["dlpfc_lopo"]) and not tumour & set(plan["figures"]["dlpfc_lopo"])
+    assert labels | tumour <= set(plan["figures"]["hbcis_lopo"])
+    assert labels <= set(plan["figures"]["hbcis_lopo/external/visium_breast"])
