@@ -104,6 +104,14 @@ def test_about_names_methods_of_the_experiment(project):
         Benchmark({"run": ["demo"], "experiments": {"demo": {"about": ["stnett"]}}}, project)
 
 
+def test_a_method_that_is_switched_off_is_no_longer_what_the_experiment_is_about(project):
+    off = {"stnet": {"enabled": False}}
+    changes = {"about": ["stnet", "he2gene"], "maps": {"methods": ["stnet"]}, "scatter": ["knn", "he2gene"]}
+    made = Benchmark({"run": ["demo"], "experiments": {"demo": {**changes, "methods": off}}}, project)
+    assert shown.subjects(made.experiments["demo"]) == ["he2gene"]
+    assert shown.mapped(made.experiments["demo"]) == ["knn", "he2gene"]
+
+
 def test_every_paper_experiment_says_what_it_is_about(bench):
     papers = {name: value for name, value in bench.experiments.items() if value["mode"] == "paper"}
     assert {name for name, value in papers.items() if not value.get("about")} <= {"her2st_loso"}

@@ -652,6 +652,11 @@ class Benchmark:
                 )
         for other in value["external"]:
             self._external(where, other, value)
+        # a method that is switched off is no longer what the experiment is about
+        on = {arm for arm, change in value["methods"].items() if (change or {}).get("enabled", True)}
+        for place, key in ((value, "about"), (value["maps"], "methods")):
+            kept = [arm for arm in place.pop(key, []) if arm in on or arm not in value["methods"]]
+            place.update({key: kept} if kept else {})
         value["methods"] = {
             arm: self._arm(where, arm, change or {}, value)
             for arm, change in value["methods"].items()
