@@ -113,6 +113,14 @@ def test_neighbours_are_the_eight_around_in_the_same_section_with_the_same_known
     assert table.numbers.shape == (8, 8)
 
 
+def test_a_visium_spot_has_six_neighbours_and_no_place_for_more() -> None:
+    places = [(5, 3), (3, 3), (7, 3), (4, 2), (6, 2), (4, 4), (6, 4), (5, 1), (2, 4)]
+    section = replace(grid_section("a", places, [1] * 9), grid="hexagonal")
+    table = neighbour_table([section], np.ones(9))
+    assert table.numbers.shape == (9, 6) and set(table.numbers[0]) == {1, 2, 3, 4, 5, 6}
+    assert neighbour_table([section, replace(section, grid="square")], np.ones(18)).numbers.shape == (18, 8)
+
+
 @pytest.mark.parametrize("form", ["mean", "pairwise"])
 @pytest.mark.parametrize("dummy", [False, True])
 def test_the_penalty_of_a_step_equals_a_loop_over_sections_positions_and_labels(form, dummy) -> None:

@@ -8,8 +8,8 @@ pearson
 spearman
     Pearson correlation of mid-ranks.
 pearson_smoothed
-    The same with the observation averaged over the 3 x 3 block of spots (raw counts averaged, then
-    transformed; He et al. 2020, Methods).
+    The same with the observation averaged over a spot and its neighbours, the 3 x 3 block (raw counts
+    averaged, then transformed; He et al. 2020, Methods).
 pearson_partial_depth
     Partial correlation given the log of the spot's total count: what is left when sequencing depth is
     known. An observation that depth explains fully is NaN, a prediction that depth explains fully is 0.
@@ -102,7 +102,7 @@ def gene_metrics(
     total_counts
         (spots,) UMIs per spot; without it pearson_partial_depth is NaN.
     smoothed_truth
-        (spots, genes) transformed 3 x 3 averages; without it pearson_smoothed is NaN.
+        (spots, genes) transformed averages over neighbours; without it pearson_smoothed is NaN.
     least_spots
         With fewer spots :data:`PATTERNS` are NaN.
     threads

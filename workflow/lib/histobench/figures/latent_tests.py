@@ -41,7 +41,7 @@ def tidy_latent(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return method, analysis, patient, gene, value, reference.
 
     Rows of analysis "purity" are patients: purity of two clusters of the embedding, and that of one single
-    cluster. Rows of "neighbours" are genes: r with the nearest and with the farthest edge neighbour in latent
+    cluster. Rows of "neighbours" are genes: r with the nearest and with the farthest neighbour in latent
     space, averaged over sections and patients.
     """
     import pandas as pd
@@ -139,7 +139,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         )
     if len(genes):
         text += (
-            "Neighbours: each spot's measured expression is predicted by that of the edge neighbour on the "
+            "Neighbours: each spot's measured expression is predicted by that of the neighbour on the "
             "grid that is nearest, or farthest, in latent space; r per gene (n = "
             f"{count(genes['gene'].nunique(), 'gene')}), means over sections and patients; dashed: equality. "
         )
@@ -149,5 +149,5 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
 def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     """Read the metrics of the latent space and draw them."""
     table = tidy_latent(read_metrics(inputs["metrics"], [*PURITY, *NEIGHBOURS]))
-    table = require_rows(table, "there are neither labelled spots nor neighbours on a square grid.")
+    table = require_rows(table, "there are neither labelled spots nor enough spots with two neighbours.")
     return plot_latent(table, settings), table

@@ -29,7 +29,7 @@ FIGURE = {
 @styled
 def plot_smoothing(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> Figure:
     """Draw an arrow from r to r with the smoothed measurement per method."""
-    label = "Pearson r with the measurement (marker) and with its 3 x 3 average (arrow head)"
+    label = "Pearson r with the measurement (marker) and averaged over neighbours (arrow head)"
     return plot_dumbbells(table, settings or {}, label, "change")
 
 
@@ -37,7 +37,8 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     """Say what the arrow is."""
     return (
         "From the correlation with the measurement of each spot (marker) to that with the measurement "
-        "averaged over the 3 x 3 block around it, raw counts first (arrow head); means over sections, "
+        "averaged over it and its neighbours (the 3 x 3 block of a square grid, the ring of six of a "
+        "hexagonal one), raw counts first (arrow head); means over sections, "
         f"patients and genes (n = {count(int(table['n_genes'].max()), 'gene')}). Smoothing removes sampling "
         "noise and detail alike, so a smooth prediction gains by it. Predictions are the same in both; an "
         "oracle that averages neighbours is part of what it is compared with. Descriptive; no "

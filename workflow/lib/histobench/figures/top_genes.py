@@ -103,8 +103,9 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
     return (
         f"The {count(len(table), 'gene')} with the highest median r of {method}, the best trained method (as "
         "Table 1 of He et al. 2020): median over patients of r with the sections of a patient pooled; mean r "
-        "after averaging the measured counts over 3 x 3 spots; mean AUROC of the top against the bottom "
-        f"quarter of spots; patients with r > 0 (n = {count(int(table['n_patients'].max()), 'patient')}), "
+        "after averaging the measured counts over a spot and its neighbours; mean AUROC of the top against "
+        f"the bottom quarter of spots; patients with r > 0 (n = "
+        f"{count(int(table['n_patients'].max()), 'patient')}), "
         "one-sided binomial test over them with Holm (family-wise) and Benjamini-Hochberg correction over "
         "all genes. Chosen because they are the highest, so their values are "
         "optimistic." + scores_note(settings)

@@ -77,6 +77,11 @@ class Grid:
         return math.sqrt(x / self.squared_pitch), math.sqrt(y / self.squared_pitch)
 
     @property
+    def block(self) -> Offsets:
+        """Offsets of the neighbours that stand for a block of 3 x 3."""
+        return self.nearest + self.corners
+
+    @property
     def regular(self) -> bool:
         """Whether spots lie on an array."""
         return bool(self.nearest)
@@ -207,7 +212,7 @@ def neighbour_pairs(
     kind = grid_named(grid)
     if kind.regular:
         cell = cells(grid, array_x, array_y)
-        offsets = ((0, 0), *kind.nearest, *(kind.corners if block else ()))
+        offsets = ((0, 0), *(kind.block if block else kind.nearest))
         spot, other = _pairs_at(cell, offsets)
     else:
         points = places(grid, array_x, array_y)

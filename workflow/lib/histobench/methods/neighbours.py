@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.imaging.grid import neighbour_pairs
+from histobench.imaging.grid import GRIDS, neighbour_pairs
 
 if TYPE_CHECKING:
     from histobench.methods.contract import SectionData
-
-PLACES = 8
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,7 @@ class NeighbourTable:
     ----------
     numbers
         int64, (spots, places): numbers of the neighbours, -1 where there is none. There are eight places (the
-        block of 3 x 3; six of them are used on a hexagonal array), or more where spots share a place or
-        crowd.
+        block of 3 x 3), six where all sections are hexagonal, or more where spots share a place or crowd.
     alike
         bool, (spots, places): there is a neighbour, and spot and neighbour have the same known label.
     """
@@ -56,7 +53,8 @@ def neighbour_table(sections: Sequence[SectionData], labels: np.ndarray) -> Neig
     row, column = row[order], column[order]
     degree = np.bincount(row, minlength=first)
     place = np.arange(len(row)) - np.repeat(np.cumsum(degree) - degree, degree)
-    numbers = np.full((first, max(PLACES, int(degree.max(initial=0)))), -1, np.int64)
+    places = max(len(GRIDS[section.grid].block) for section in sections)
+    numbers = np.full((first, max(places, int(degree.max(initial=0)))), -1, np.int64)
     numbers[row, place] = column
     values = np.asarray(labels, np.float64)
     alike = (numbers >= 0) & (values[numbers] == values[:, None])  # NaN equals nothing

@@ -27,7 +27,7 @@ CONFIG: dict[str, Any] = {
 SCORES = {
     "pearson": "r, per section",
     "spearman": "Spearman",
-    "pearson_smoothed": "r, truth smoothed 3 x 3",
+    "pearson_smoothed": "r, truth smoothed over neighbours",
     "pearson_partial_depth": "r given depth",
     "pearson_pooled": "r, pooled over sections",
     "rmse": "RMSE",

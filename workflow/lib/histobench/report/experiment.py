@@ -180,7 +180,8 @@ def _few_spots(sections: Loaded | None) -> str:
     few = table[table["n_too_few_spots"] > 0].drop_duplicates("section").sort_values("section")
     if few.empty:
         return ""
-    named = [f"{row.section} ({count(int(row.n_spots), 'spot')})" for row in few.head(_NAMED).itertuples()]
+    pairs = zip(few["section"].head(_NAMED), few["n_spots"].astype(int).tolist(), strict=False)
+    named = [f"{section} ({count(n_spots, 'spot')})" for section, n_spots in pairs]
     named += [f"{len(few) - _NAMED} more"] if len(few) > _NAMED else []
     return (
         f"Too few spots for a correlation, so that they enter no mean of one: {', '.join(named)}. They count "
