@@ -146,6 +146,15 @@ def test_stain_of_real_tissue_equals_staintools(shared_data, section):
     )
 
 
+@pytest.mark.parametrize("method", ["vahadane", "macenko"])
+def test_with_the_fit_of_staintools_real_tissue_equals_it_and_lies_near_ours(shared_data, method):
+    image = crop(shared_data, "B4")
+    source, own = fit_stain(image, f"{method}_staintools"), fit_stain(image, method)
+    assert int((normalise(image, source) != fixed_staintools(image, source, StainFit.reference())).sum()) == 0
+    apart = max(degrees_between(*pair) for pair in zip(source.stain_matrix, own.stain_matrix, strict=True))
+    assert apart < (10 if method == "vahadane" else 1e-5)  # its solver stops after a second
+
+
 def test_glass_without_tissue_is_flagged(shared_data):
     fit = fit_stain(crop(shared_data, "C6", 600))
     assert {"no_tissue", "little_tissue", "single_colour"} & set(fit.flags)
