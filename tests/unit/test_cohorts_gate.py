@@ -19,6 +19,7 @@ from scipy.io import mmwrite
 from unit.own_cohort import GENES, OwnCohort, tissue
 from unit.visium_files import write_matrix
 
+from histobench.cohortcheck import check_cohort
 from histobench.cohorts.anndata_file import open_anndata
 from histobench.cohorts.check import check_section
 from histobench.cohorts.counts import MAX_COUNT
@@ -26,6 +27,7 @@ from histobench.cohorts.section import write_section
 from histobench.cohorts.sheet import read_sheet, section_options
 from histobench.cohorts.table import load_section
 from histobench.cohorts.table_cohort import read_section
+from histobench.config import SYMBOLS
 from histobench.errors import UserError
 from histobench.files import read_json
 
@@ -42,10 +44,11 @@ class Outcome:
         if section not in sheet.sections:
             return
         record = sheet.sections[section]
-        options = settings.pop("options", {})
+        options, more = settings.pop("options", {}), settings.pop("files", {})
         files = {
             kind: path for kind, path in record.items() if kind not in ("patient", "um_per_px", "library")
         }
+        files |= more
         pitch = 200 if files["counts"].endswith((".h5ad", "tsv.gz")) else 100
         try:
             write_section(
@@ -751,3 +754,77 @@ def test_repeated_names_are_noted_without_warnings_of_other_libraries(own):
         outcome = Outcome(own, "S1")
     assert list(outcome.adata.var_names[:2]) == ["ACTB.ENSG00000000000", "ACTB.ENSG00000000001"]
     assert "2 columns share their gene's name with others" in outcome.notes
+
+
+# -- one gene, one name -----------------------------------------------------------------------------
+
+
+def of_genes(own, section, names, ids=None, **options):
+    """Write a section of an own cohort with these genes; returns its outcome."""
+
+    def change(adata):
+        found = anndata.AnnData(
+            X=sparse.csr_matrix(np.random.default_rng(len(names)).poisson(5, (42, len(names))).astype(float)),
+            obs=adata.obs, obsm={"spatial": np.asarray(adata.obsm["spatial"])},
+            var=pd.DataFrame({"gene_ids": ids} if ids else {}, index=[f"g{n}" for n in range(len(names))]),
+        )  # fmt: skip
+        found.var_names = names
+        return found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own.use_anndata(section, change)
+    return Outcome(own, section, **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "says"),
+    [
+        (
+            ["ACTB", "GNAS", "ACTB"],
+            None,
+            r"gene ACTB occurs twice, as ACTB in column 1 and as ACTB in column 3",
+        ),
+        (["ACTB", "ENSG00000075624"], None, r"ACTB in column 1 and as ACTB \(ENSG00000075624\) in column 2"),
+        (["ENSG00000075624.1", "ENSG00000075624.2"], None, r"gene ACTB occurs twice.*ENSG00000075624\.2\)"),
+        (
+            ["ACTB", "XBP1"],
+            ["ENSG00000075624", "ENSG00000075624.7"],
+            r"XBP1 \(ENSG00000075624\.7\) in column 2",
+        ),
+        (
+            ["ACTB", "ACTB"],
+            ["ENSG00000075624", ""],
+            r"ACTB \(ENSG00000075624\) in column 1 and as ACTB in column 2",
+        ),
+    ],
+)
+def test_a_gene_with_two_columns_is_refused(own, project, names, ids, says):
+    files = {"symbols": str(project / SYMBOLS)}
+    outcome = of_genes(own, "S1", names, ids, files=files)
+    assert re.search(says, outcome.error), outcome.error
+
+
+def test_one_gene_with_two_names_over_the_cohort_is_refused(tmp_path, project):
+    own = OwnCohort(tmp_path / "mine")
+    ids = ["ENSG00000284770", "ENSG00000285053"]
+    of_genes(own, "S1", ["TBCE", "TBCE", "ACTB"], [*ids, "ENSG00000075624"])
+    of_genes(own, "S2", ["TBCE", "ACTB"], [ids[0], "ENSG00000075624"])
+    found = check_cohort(own.folder / "mine.yaml", project, own.folder / "drawings")
+    (problem,) = found.problems
+    assert "gene ENSG00000284770 is called TBCE, but TBCE.ENSG00000284770 in" in problem
+    assert "`options: {names: approved}`" in problem
+    (own.folder / "mine.yaml").write_text(
+        (own.folder / "mine.yaml").read_text() + "options: {names: approved}\n"
+    )
+    found = check_cohort(own.folder / "mine.yaml", project, own.folder / "drawings")
+    assert found.problems == []
+    assert any("1 genes are listed by some sections only (ENSG00000285053)" in note for note in found.notes)
+
+
+def test_approved_names_follow_from_the_identifier(own, project):
+    files = {"symbols": str(project / SYMBOLS)}
+    ids = ["ENSG00000284770.5", "ENSG00000285053", "ENSG00000075624"]
+    outcome = of_genes(own, "S1", ["TBCE", "TBCE", "BETA"], ids, files=files, options={"names": "approved"})
+    assert list(outcome.adata.var_names) == ["TBCE", "ENSG00000285053", "ACTB"]
+    assert outcome.adata.var["gene_id"].tolist() == ids

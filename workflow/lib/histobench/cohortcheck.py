@@ -16,7 +16,8 @@ from histobench.cohorts.depth_map import DepthMap, likeness
 from histobench.cohorts.geometry import nearest_distance
 from histobench.cohorts.identity import SAME_DEPTH
 from histobench.cohorts.orientation import check_orientation
-from histobench.cohorts.sheet import FILES, Finding, pitch_missing, read_sheet
+from histobench.cohorts.sheet import FILES, LEGACY_ST, Finding, layout_of, pitch_missing, read_sheet
+from histobench.cohorts.table import refuse_ambiguous_genes
 from histobench.cohorts.table_cohort import check_options
 from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
@@ -28,6 +29,7 @@ from histobench.yamlfiles import read_yaml
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 READER = "histobench.cohorts.table_cohort:read_section"
@@ -104,6 +106,7 @@ def check_cohort(
     symbols = project / cohort["resources"].get("symbols", SYMBOLS)
     pictures: dict[str, dict[str, Any]] = {}
     depths: dict[str, DepthMap] = {}
+    genes: list[pd.DataFrame] = []
     for line, section, record in sheet.rows:
         place = (str(table), f"line {line}")
         files = {kind: record[kind] for kind in FILES if kind in record} | {"symbols": str(symbols)}
@@ -116,6 +119,8 @@ def check_cohort(
         picture, size = _look(check, files)
         if picture is not None:
             pictures[f"line {line}"] = describe_picture(picture)
+        if check.genes is not None:
+            genes.append(check.genes)
         if check.depth is not None:
             depths[f"line {line}"] = check.depth
         repeated = line != sheet.lines.get(section)
@@ -124,6 +129,7 @@ def check_cohort(
         found.problems += map(str, _unique(check.problems))
         found.notes += map(str, _unique(check.notes))
         found.n_sections += 1
+    _compare_genes(genes, cohort["genes_absent"], found)
     twins: dict[str, str] = {}
     why: dict[str, str] = {}
     for one, other, how in same_images(pictures):
@@ -140,6 +146,30 @@ def check_cohort(
             )
             found.problems.append(str(Finding(str(table), other, text)))
     return found
+
+
+def _compare_genes(genes: list[pd.DataFrame], absent: str | None, found: CohortCheck) -> None:
+    """See that a gene has one name in all sections, and say how many genes not all of them list."""
+    import pandas as pd
+
+    if not genes:
+        return
+    try:
+        refuse_ambiguous_genes(pd.concat(genes, ignore_index=True))
+    except UserError as error:
+        found.problems.append(str(error))
+        return
+    names = [set(section["gene"]) for section in genes]
+    some = sorted(set.union(*names) - set.intersection(*names))
+    # text tables leave out what has no count; what other layouts leave out is not measured
+    text_tables = all(layout_of(str(section["path"].iloc[0])) == LEGACY_ST for section in genes)
+    if some and (absent or ("zero" if text_tables else "unmeasured")) == "unmeasured":
+        shown = ", ".join(some[:5]) + (", ..." if len(some) > 5 else "")
+        found.notes.append(
+            f"{len(some)} genes are listed by some sections only ({shown}); they count as not measured by "
+            "the others, so that no panel that these decide on holds them (`genes_absent: zero` if they were "
+            "looked for and never found)."
+        )
 
 
 def _unique(findings: Iterable[Finding]) -> list[Finding]:

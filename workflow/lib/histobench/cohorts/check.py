@@ -50,6 +50,8 @@ class SectionCheck:
         Scale; None if array, pixels and scale do not belong together.
     depth
         Map of the sequencing depth of a section that the pipeline would store, else None.
+    genes
+        Its genes: ``gene``, ``gene_id``, ``path`` of the counts; else None.
     """
 
     section: str
@@ -59,6 +61,7 @@ class SectionCheck:
     grid: str = "square"
     um_per_px: float | None = None
     depth: DepthMap | None = None
+    genes: pd.DataFrame | None = None
 
 
 def check_section(
@@ -145,6 +148,7 @@ def check_section(
         except UserError as error:
             check.problems.append(Finding(*declared_at, str(error), section))
         else:
+            check.genes = adata.var.rename_axis("gene").reset_index().assign(path=files["counts"])
             check.depth = depth_map(adata.obs["array_x"], adata.obs["array_y"], adata.X)
             if number := row["n_genes_renamed"]:
                 text = f"{number} columns share their gene's name with others and are called NAME.IDENTIFIER."

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.types import UNMEASURED
 from histobench.errors import UserError
 from histobench.files import read_json, write_table
 
 if TYPE_CHECKING:
     import anndata
+    import numpy.typing as npt
     import pandas as pd
     from scipy import sparse
 
@@ -71,7 +73,13 @@ def write_gene_table(h5ad_paths: Sequence[str | Path], output_tsv: str | Path) -
     """Write the union of genes over sections, sorted by name.
 
     Columns: ``gene``, ``gene_id``, ``n_sections`` (sections whose counts list the gene), ``n_spots`` (spots
-    with at least one count) and ``total_counts``. A gene that a section does not list counts as zero there.
+    with at least one count) and ``total_counts``. Whether a gene that a section does not list counts as zero
+    there or is not measured, the section says (:func:`not_measured`).
+
+    Raises
+    ------
+    UserError
+        A gene has two names, or a name stands for two genes: see :func:`refuse_ambiguous_genes`.
     """
     import pandas as pd
     from scipy import sparse
@@ -94,23 +102,81 @@ def write_gene_table(h5ad_paths: Sequence[str | Path], output_tsv: str | Path) -
         )
     listed = pd.concat(sections, ignore_index=True)
     table = listed.groupby("gene", sort=True)[["n_sections", "n_spots", "total_counts"]].sum()
-    identified = listed[listed["gene_id"] != ""].drop_duplicates(["gene", "gene_id"])
-    _refuse_ambiguous(identified)
+    refuse_ambiguous_genes(listed)
+    identified = listed[listed["gene_id"] != ""].drop_duplicates("gene")
     ids = identified.set_index("gene")["gene_id"].reindex(table.index).fillna("")
     table.insert(0, "gene_id", ids)
     write_table(table.reset_index(), output_tsv)
 
 
-def _refuse_ambiguous(identified: pd.DataFrame) -> None:
-    """Stop if a gene has one identifier in one section and another one in another."""
+def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
+    """Stop if a name stands for two genes, or a gene has two names, anywhere in a cohort.
+
+    Sections are joined by name, so the name must depend on the gene alone. Which gene is meant, its
+    identifier says (without the version); a name without one is the gene that the name means elsewhere.
+
+    Parameters
+    ----------
+    listed
+        ``gene``, ``gene_id`` ("" for none) and ``path`` of the section, for messages.
+
+    Raises
+    ------
+    UserError
+        Names both sections.
+    """
+    from histobench.cohorts.gene_names import gene_key
+
+    pairs = listed.drop_duplicates(["gene", "gene_id"])
+    keys = [gene_key(name, given) for name, given in zip(pairs["gene"], pairs["gene_id"], strict=True)]
+    pairs = pairs.assign(key=keys)
+    identified = pairs[pairs["gene_id"] != ""].drop_duplicates(["gene", "key"])
     again = identified["gene"].duplicated()
     if again.any():
         clash = identified[identified["gene"] == identified.loc[again, "gene"].iloc[0]]
         (first, second), where = clash["gene_id"].iloc[:2], clash["path"].iloc[1]
         raise UserError(
             f"{where}: gene {clash['gene'].iloc[0]} has the identifier {second}, but {first} in another "
-            "section; use one annotation for the whole cohort."
+            f"section; {_REMEDY}."
         )
+    known = identified.set_index("gene")["key"]
+    pairs["key"] = pairs["gene"].map(known).fillna(pairs["key"])
+    names = pairs.drop_duplicates(["key", "gene"])
+    again = names["key"].duplicated()
+    if again.any():
+        clash = names[names["key"] == names.loc[again, "key"].iloc[0]]
+        (one, other), (first, second) = clash["gene"].iloc[:2], clash["path"].iloc[:2]
+        raise UserError(
+            f"{second}: gene {clash['key'].iloc[0]} is called {other}, but {one} in {first}, so that each "
+            f"would be another gene; {_REMEDY}."
+        )
+
+
+_REMEDY = (
+    "use one annotation for the whole cohort, or, for files of your own, set `options: {names: approved}`, "
+    "which calls every gene by the approved symbol of its identifier"
+)
+
+
+def not_measured(section: anndata.AnnData, genes: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Tell which genes a stored section does not measure, as opposed to those that it never found.
+
+    Parameters
+    ----------
+    section
+        Its ``uns["genes_absent"]`` says what it means that a gene is not listed; without it, zero.
+    genes
+        Names.
+
+    Returns
+    -------
+    numpy.ndarray
+        (genes,) bool.
+    """
+    if str(section.uns.get("genes_absent", "zero")) != UNMEASURED:
+        return np.zeros(len(genes), dtype=bool)
+    listed = set(section.var_names)
+    return np.array([gene not in listed for gene in genes], dtype=bool)
 
 
 def load_section(path: str | Path) -> anndata.AnnData:

@@ -56,6 +56,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     ):
         if key in options and options[key] not in choices:
             raise UserError(f"options.{key} is {options[key]!r}, expected one of {', '.join(choices)}.")
+    if options.get("names") == "approved" and options.get("genes", "human") != "human":
+        raise UserError("options.names: approved symbols are known of human genes only; leave it out.")
     for key in ("normal", "tumour"):
         words = options.get(key, [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.cohorts.table import not_measured
 from histobench.errors import UserError
 from histobench.evaluation.metrics import LEAST_SPOTS, gene_metrics
 from histobench.evaluation.score import COLUMNS, POOLED
@@ -31,12 +32,16 @@ N_THINNINGS = 5
 
 @dataclass(frozen=True)
 class PanelCounts:
-    """Raw counts of the panel in one section: counts (spots, genes), total (spots,) over all genes."""
+    """Raw counts of the panel in one section: counts (spots, genes), total (spots,) over all genes.
+
+    ``unmeasured`` (genes,) marks those that the section does not measure; None for none.
+    """
 
     patient: str
     section: str
     counts: np.ndarray
     total: np.ndarray
+    unmeasured: np.ndarray | None = None
 
 
 def ceiling_from_halves(half_pearson: np.ndarray) -> np.ndarray:
@@ -97,7 +102,11 @@ def noise_ceiling(
         ]
         for group, members in groups.items():
             first, second = (np.concatenate([halves[i][side] for i in members]) for side in (0, 1))
-            found[group].append(_correlation(first, second, least_spots))
+            r = _correlation(first, second, least_spots)
+            for unmeasured in (sections[i].unmeasured for i in members):
+                if unmeasured is not None:
+                    r[unmeasured] = np.nan
+            found[group].append(r)
     tables = []
     for (patient, section), values in found.items():
         half = _mean_of_defined(np.array(values))
@@ -132,7 +141,7 @@ def _mean_of_defined(values: np.ndarray) -> np.ndarray:
 def read_panel_counts(
     h5ad: str | Path, genes: Sequence[str], kept: Mapping[str, frozenset[str]] | None = None
 ) -> PanelCounts:
-    """Read the panel's raw counts of one section; a gene that the section does not list counts as zero.
+    """Read the panel's raw counts of one section; genes that it does not measure are marked.
 
     ``kept`` gives the spots of each section that QC keeps; None keeps all.
     """
@@ -150,7 +159,7 @@ def read_panel_counts(
     listed = [i for i, gene in enumerate(genes) if gene in place]
     panel[:, listed] = counts[:, [place[genes[i]] for i in listed]].toarray()
     total = np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
-    return PanelCounts(str(data.uns["patient"]), section, panel, total)
+    return PanelCounts(str(data.uns["patient"]), section, panel, total, not_measured(data, genes))
 
 
 def write_ceiling(

@@ -48,7 +48,8 @@ def importances(values: np.ndarray, tumour: np.ndarray, seed: int) -> np.ndarray
     Returns
     -------
     numpy.ndarray
-        (genes,) mean decrease of impurity, summing to 1; NaN unless both classes are present.
+        (genes,) mean decrease of impurity, summing to 1; NaN unless both classes are present, and for genes
+        that are not measured (NaN).
     """
     known = np.isfinite(tumour)
     label = tumour[known].astype(int)
@@ -57,7 +58,11 @@ def importances(values: np.ndarray, tumour: np.ndarray, seed: int) -> np.ndarray
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(N_TREES, random_state=seed, n_jobs=1)
-    found: np.ndarray = forest.fit(np.asarray(values, np.float32)[known], label).feature_importances_
+    measured = np.isfinite(values).all(axis=0)
+    found = np.full(values.shape[1], np.nan)
+    if measured.any():
+        used = np.asarray(values, np.float32)[known][:, measured]
+        found[measured] = forest.fit(used, label).feature_importances_
     return found
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histobench.cohorts.table import not_measured, refuse_ambiguous_genes
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
 from histobench.expression.qc import detected_genes, keep_genes, read_spots
@@ -37,17 +38,20 @@ class GeneStatistics:
     genes
         Union of the genes that the sections list, sorted.
     total
-        (genes,) counts; a gene that a section does not list counts as zero there.
+        (genes,) counts; a gene that a section looked for and never found is zero there.
     n_detected
         (genes,) spots with at least one count.
     n_spots
         Number of spots.
+    unmeasured
+        Genes that at least one of the sections does not measure; they cannot be learnt from all of them.
     """
 
     genes: tuple[str, ...]
     total: np.ndarray
     n_detected: np.ndarray
     n_spots: int
+    unmeasured: frozenset[str] = frozenset()
 
     @property
     def mean(self) -> np.ndarray:
@@ -70,10 +74,13 @@ def gene_statistics(
     Raises
     ------
     UserError
-        A section has no QC table.
+        A section has no QC table, or one gene has two names (:func:`refuse_ambiguous_genes`).
     """
     import anndata
+    import pandas as pd
 
+    listed: list[pd.DataFrame] = []
+    complete: list[frozenset[str]] = []
     place: dict[str, int] = {}
     total, detected = np.zeros(0), np.zeros(0)
     n_spots = 0
@@ -83,14 +90,22 @@ def gene_statistics(
         if kept is not None and name not in kept:
             raise UserError(f"{path}: the QC table has no row for section {name}; run the QC stage again.")
         keep = None if kept is None else section.obs_names.isin(list(kept[name]))
+        names = section.var_names.astype(str)
+        ids = section.var["gene_id"].astype(str).to_numpy() if "gene_id" in section.var else ""
+        listed.append(pd.DataFrame({"gene": names, "gene_id": ids, "path": str(path)}))
+        if not_measured(section, [""])[0]:
+            complete.append(frozenset(names))
         n_spots += section.n_obs if keep is None else int(keep.sum())
         columns = np.array([place.setdefault(gene, len(place)) for gene in section.var_names], dtype=np.intp)
         total, detected = (np.pad(old, (0, len(place) - len(old))) for old in (total, detected))
         for sums, new in zip((detected, total), detected_genes(section, keep), strict=True):
             np.add.at(sums, columns, new)
+    if listed:
+        refuse_ambiguous_genes(pd.concat(listed, ignore_index=True))
     order = sorted(place)
+    unmeasured = frozenset(order) - frozenset.intersection(*complete) if complete else frozenset()
     rows = np.array([place[gene] for gene in order], dtype=np.intp)
-    return GeneStatistics(tuple(order), total[rows], detected[rows].astype(np.int64), n_spots)
+    return GeneStatistics(tuple(order), total[rows], detected[rows].astype(np.int64), n_spots, unmeasured)
 
 
 def read_gene_file(path: str | Path) -> list[str]:
@@ -136,7 +151,7 @@ def select_panel(
         gene, rank (from 1), statistic (mean raw count).
     dropped : pandas.DataFrame
         gene, reason: what of the candidates is not in the panel although the rule names it
-        (``not_measured``, ``few_spots``, ``ambiguous``).
+        (``not_measured`` by at least one section, ``few_spots``, ``ambiguous``).
 
     Raises
     ------
@@ -151,12 +166,15 @@ def select_panel(
     if rule == "file":
         if not genes:
             raise UserError("panel.file: the rule `file` needs a list of genes; name a file.")
-        dropped = {gene: "not_measured" for gene in genes if gene not in mean}
-        chosen = [gene for gene in genes if gene in mean]
+        dropped = {
+            gene: "not_measured" for gene in genes if gene not in mean or gene in statistics.unmeasured
+        }
+        chosen = [gene for gene in genes if gene not in dropped]
     else:
         filtered = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
         rejected = filtered[filtered["keep"] == 0]
         dropped = dict(zip(rejected["gene"], rejected["reason"], strict=True))
+        dropped.update(dict.fromkeys(sorted(statistics.unmeasured), "not_measured"))
         chosen = [gene for gene in statistics.genes if gene not in dropped]
     if drop_ambiguous:
         composite = [gene for gene in chosen if gene.startswith(AMBIGUOUS_PREFIX)]
@@ -219,7 +237,8 @@ def write_panel(
     output_panel
         gene, rank, statistic.
     output_universe
-        Where to write all genes that these sections list: gene, n_spots, total_counts, keep, reason.
+        Where to write all genes that all of these sections measure: gene, n_spots, total_counts, keep,
+        reason.
     output_dropped
         Where to write the genes that the rule names and the panel lacks: gene, reason.
     output_sections
@@ -250,7 +269,9 @@ def write_panel(
     leak = "; scope all: test sections had a say" if scope == "all" else ""
     log.info("panel of %d genes on %d spots (%s)%s", len(panel), statistics.n_spots, rule, leak)
     if missing := list(dropped.loc[dropped["reason"] == "not_measured", "gene"]):
-        log.warning("%d genes of %s are not measured: %s", len(missing), file, ", ".join(missing))
+        shown = ", ".join(missing[:20]) + (", ..." if len(missing) > 20 else "")
+        of = f"of {file} " if rule == "file" else ""
+        log.warning("%d genes %sare not measured by every section: %s", len(missing), of, shown)
     write_table(panel, output_panel)
     if output_dropped is not None:
         write_table(dropped, output_dropped)
@@ -274,8 +295,8 @@ def _deciding_sections(h5ads: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _universe(statistics: GeneStatistics, qc: str) -> pd.DataFrame:
-    """All genes that the sections list, and which of them the profile's gene filter keeps."""
+    """All genes that every section measures, and which of them the profile's gene filter keeps."""
     table = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
     table.insert(1, "n_spots", statistics.n_detected)
     table.insert(2, "total_counts", statistics.total.astype(np.int64))
-    return table
+    return table[~table["gene"].isin(statistics.unmeasured)]

@@ -6,6 +6,7 @@ gene filters count spots over several sections (the training sections, where a p
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 SPOT_COLUMNS = ("section", "spot", "keep", "keep_train", "reason")
+log = logging.getLogger(__name__)
+
 MITOCHONDRIAL_PREFIX = "MT-"
 
 
@@ -316,7 +319,13 @@ def write_section_qc(
     import anndata
 
     index = None if patch_index is None else read_table(patch_index, dtype={"spot": str})
-    write_table(check_spots(profile, anndata.read_h5ad(h5ad), index), output)
+    table = check_spots(profile, anndata.read_h5ad(h5ad), index)
+    # the limits of a profile are the experiment's choice, and a section that fails them is a result
+    for reason, number in table.loc[table["reason"] != "", "reason"].value_counts().items():
+        if number > len(table) / 2:
+            text = "%s: profile %s drops %d of %d spots (%s); see that the profile fits this section"
+            log.warning(text, h5ad, profile, number, len(table), reason)
+    write_table(table, output)
 
 
 def write_summary(spot_tables: Sequence[str | Path], output: str | Path) -> None:

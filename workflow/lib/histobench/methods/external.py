@@ -1,8 +1,9 @@
 """A trained model meets another cohort: which of its genes are measured there, and at which scale it looks.
 
 The image is brought to the scale of the training, because a network knows tissue at one size only; stains are
-handled as in training. A gene of the panel that the other cohort does not list was not measured: it is left
-out of every score and listed, never counted as zero.
+handled as in training. A gene of the panel that no section of the other cohort lists was not measured: it is
+left out of every score and listed, never counted as zero. A gene that some of its sections do not measure is
+scored in the others only.
 """
 
 from __future__ import annotations

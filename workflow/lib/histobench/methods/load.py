@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.table import not_measured
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
 from histobench.files import read_table
@@ -72,8 +73,8 @@ def spread_genes(
 ) -> sparse.csr_matrix:
     """Move the columns of one section to their places among all genes of the training sections.
 
-    A gene that the section's file does not list counts as zero there. A gene that no training section
-    measures has no place: nothing could have been learnt about it.
+    A gene that the section's file does not list counts as zero; sections of training measure all of them. A
+    gene that no training section measures has no place: nothing could have been learnt about it.
     """
     from scipy import sparse
 
@@ -152,7 +153,8 @@ def load_section(
     Returns
     -------
     LoadedSection
-        Spots in the order of the file, without those that QC drops.
+        Spots in the order of the file, without those that QC drops. Targets of genes that the section does
+        not measure are NaN.
 
     Raises
     ------
@@ -185,6 +187,11 @@ def load_section(
     targets = transform_counts(
         transform, panel_counts, total, panel_counts.sum(axis=1, dtype=np.float64), len(all_genes)
     )
+
+    # nothing is known of a gene that this section's assay does not measure, least of all that it is zero
+    unmeasured = not_measured(table, panel)
+    if unmeasured.any():
+        targets = np.where(unmeasured, np.nan, targets).astype(targets.dtype)
 
     view = None
     if patches is not None:

@@ -24,7 +24,7 @@ from histobench.methods.contract import Context, Prediction
 from histobench.methods.entry import build_method, load_method
 from histobench.methods.load import LoadedSection, load_sections, read_genes, read_photos
 from histobench.methods.record import hardware, json_ready, peak_memory, versions
-from histobench.methods.store import WEIGHTS
+from histobench.methods.store import WEIGHTS, training_targets
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
 
@@ -185,6 +185,13 @@ def train(
         role: [s.data for s in loaded if roles[s.data.section] == role and len(s.data)]
         for role in ("train", "valid")
     }
+    for data in (section for members in parts.values() for section in members):
+        lacking = np.flatnonzero(np.isnan(training_targets([data])).any(axis=0))
+        if lacking.size:
+            raise UserError(
+                f"{experiment}: section {data.section} does not measure {panel[lacking[0]]} ({len(lacking)} "
+                "genes of the panel in all) and cannot be trained on; choose a panel that it measures."
+            )
     if not parts["train"]:
         raise UserError(
             f"{experiment}: fold {fold!r} has no spot to train on after quality control; "
@@ -414,7 +421,9 @@ def predict(
 def _predict_section(model: Method, loaded: LoadedSection, *, oracle: bool, n_genes: int) -> Prediction:
     if not len(loaded.data):  # quality control left nothing; the file still says so
         return Prediction(np.zeros((0, n_genes), np.float32))
-    shown = loaded.data if oracle else loaded.data.without_truth()
+    shown = loaded.data.without_truth()
+    if oracle:  # what it says of genes that are not measured is compared with nothing
+        shown = replace(loaded.data, targets=np.nan_to_num(training_targets([loaded.data])))
     prediction = model.predict(shown)
     check_prediction(prediction, len(loaded.data), n_genes, f"section {loaded.data.section}")
     return prediction
