@@ -93,6 +93,16 @@ def test_a_merged_key_may_be_overridden_and_one_number_is_no_other(tmp_path):
     }
 
 
+def test_anchors_may_be_merged_in_any_depth(tmp_path):
+    text = "a: &a {x: 1, y: 1}\nz: {deep: {b: &b {<<: *a, x: 2}}}\nc: {<<: *b, y: 3}\nd: [*b, *b]\ne: {<<: [*a, *b]}\n"
+    value = read_yaml(written(tmp_path, text))
+    assert (
+        value == yaml.safe_load(text)
+        and value["c"] == {"x": 2, "y": 3}
+        and value["d"] == [{"x": 2, "y": 1}] * 2
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
