@@ -44,7 +44,7 @@ try:
     # Snakemake reads YAML otherwise than we do: of a key that stands twice it keeps the last, and NO is false to it. So the
     # files are read again, unless another workflow uses this one as a module and hands its configuration over.
     settings = config
-    if not workflow.modifier.is_module:
+    if not workflow.modifier.skip_configfile:
         given = workflow.config_settings
         files = given.configfiles if given.replace_workflow_config else CONFIG_FILES
         settings = read_configuration(files, PROJECT, given.config)

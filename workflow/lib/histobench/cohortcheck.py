@@ -19,7 +19,7 @@ from histobench.cohorts.orientation import check_orientation
 from histobench.cohorts.sheet import FILES, LEGACY_ST, Finding, layout_of, pitch_missing, read_sheet
 from histobench.cohorts.table import refuse_ambiguous_genes
 from histobench.cohorts.table_cohort import check_options
-from histobench.config import SYMBOLS, check_local, fill_defaults, problems, schema
+from histobench.config import SYMBOLS, TABLE_READER, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
 from histobench.imaging.grid import GRIDS
 from histobench.imaging.phash import describe_picture, same_images
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.+-]")
-READER = "histobench.cohorts.table_cohort:read_section"
 
 
 @dataclass
@@ -90,8 +89,8 @@ def check_cohort(
         return found
     fill_defaults(cohort, rules)
     found.problems += check_local(cohort, str(path))
-    if cohort["reader"] != READER:
-        found.problems.append(f"{path}: `reader` is {cohort['reader']}, expected {READER}; correct it.")
+    if cohort["reader"] != TABLE_READER:
+        found.problems.append(f"{path}: `reader` is {cohort['reader']}, expected {TABLE_READER}; correct it.")
     try:
         check_options(cohort["options"])
     except UserError as error:

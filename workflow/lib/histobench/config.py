@@ -32,6 +32,8 @@ KINDS = ("experiment", "cohort", "method")
 WITHOUT_SPOTS = ("photos", "slides")
 # Approved gene symbols, which every cohort of a user's own is checked against.
 SYMBOLS = "resources/hgnc_ensembl_symbol.tsv.gz"
+# The one reader of cohorts whose table names files of this machine.
+TABLE_READER = "histobench.cohorts.table_cohort:read_section"
 # First folders below results/ that are not experiments.
 RESERVED = ("data", "logs", "benchmarks", "report", "bench", "slides")
 
@@ -584,6 +586,13 @@ class Benchmark:
             where = f"config/cohorts/{name}.yaml"
             if value["origin"] == "local":
                 complete_local(value, self._table_folder(name), where, self.config["mirrors"])
+                if value["reader"] == TABLE_READER:
+                    from histobench.cohorts.table_cohort import check_options
+
+                    try:
+                        check_options(value["options"])
+                    except UserError as error:
+                        raise UserError(f"{where}: {error}") from None
             elif value["origin"] == "download" and not value["files"]:
                 raise UserError(
                     f"{where}: `files` is missing; say what a section consists of, or set `origin: local` if "
