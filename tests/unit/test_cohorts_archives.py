@@ -152,6 +152,26 @@ def test_damage_anywhere_is_one_sentence_or_changes_nothing(name: str, tmp_path:
     assert refused > 20
 
 
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(10240)])
+def test_a_list_that_breaks_off_is_damage_and_a_missing_end_is_not(tmp_path: Path, end: bytes) -> None:
+    """A plain tar has no checks but those of its headers; the file asked for comes after the damaged one."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name in ("a", "b", "c"):
+            add(tar, name, name.encode() * 400)
+        length = tar.offset
+    whole = bytearray(stream.getvalue()[:length] + end)
+    path = tmp_path / "a.tar"
+    path.write_bytes(whole)
+    unpack_member(path, "c", tmp_path / "c")
+    whole[1024 + 20] ^= 1  # in the header of b
+    path.write_bytes(whole)
+    with pytest.raises(
+        UserError, match=r"because the archive is damaged \(the list of its files breaks off\)"
+    ):
+        unpack_member(path, "c", tmp_path / "x")
+
+
 def test_a_gzipped_member_is_read_to_its_check(tmp_path: Path) -> None:
     """Its content is whole and right, but the check after it is not: something was changed."""
     packed = bytearray(gzip.compress(CONTENT))

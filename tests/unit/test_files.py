@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +206,20 @@ def test_long_names_can_be_written(tmp_path, name):
     with files.atomic_path(tmp_path / name) as temporary:
         temporary.write_text("whole")
     assert leftovers(tmp_path) == [name]
+
+
+def test_no_room_for_temporary_files_is_one_sentence(tmp_path, monkeypatch):
+    files.check_scratch()
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"absent: temporary files cannot be written there .* set TMPDIR"):
+        files.check_scratch()
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, limit[1]))
+    try:
+        with pytest.raises(UserError, match="temporary files cannot be written there"):
+            files.check_scratch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)

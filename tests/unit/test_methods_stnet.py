@@ -253,6 +253,12 @@ def test_a_damaged_imagenet_file_is_refused(tmp_path: Path, monkeypatch: pytest.
     file.write_bytes(b"half a download")
     with pytest.raises(UserError, match="densenet121"):
         make_backbone("densenet121", weights="imagenet")
+    # readable, of the right shapes, but not what was published
+    torch.save(make_backbone("densenet121").module.state_dict(), file)
+    with pytest.raises(
+        UserError, match="is damaged, as its sha256 does not begin with the a639ec97 of its name"
+    ):
+        make_backbone("densenet121", weights="imagenet")
 
 
 def weights_before_and_after(**changes):

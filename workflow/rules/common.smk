@@ -23,7 +23,7 @@ from histobench.evaluation.published import asked, read_ledger
 from histobench.expression.qc import PROFILES
 from histobench.runtime import begin_run, prefer_this_library
 from histobench.figures.catalogue import catalogue
-from histobench.files import check_writable
+from histobench.files import check_scratch, check_writable
 from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_name
 from histobench.plan import shown
 from histobench.plan.ledger import published_facts
@@ -146,6 +146,7 @@ def check_outputs(dag):
     """Stop before the first job where the output of any job that has to run could not be written."""
     try:
         check_writable(file for job in dag.needrun_jobs() for file in job.output)
+        check_scratch()
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -84,6 +84,31 @@ def path_trouble(path: str) -> str:
     return ""
 
 
+def check_scratch(needed: int = 1 << 20) -> None:
+    """Refuse to begin where temporary files have no room: programs that need them end in obscure ways.
+
+    Parameters
+    ----------
+    needed
+        Bytes that must fit.
+
+    Raises
+    ------
+    UserError
+        They do not, or there is no folder for temporary files.
+    """
+    try:
+        with tempfile.TemporaryFile() as stream:
+            stream.write(bytes(needed))
+            stream.flush()
+    except OSError as error:
+        folder = tempfile.tempdir or os.environ.get("TMPDIR", "/tmp")
+        raise UserError(
+            f"{folder}: temporary files cannot be written there ({error.strerror or error}); free some "
+            "space, or set TMPDIR to another folder."
+        ) from error
+
+
 # Name of a temporary: `.STEM.writing-PLACE-PID-START.RANDOM.SUFFIX`, so that the next run knows whose it is.
 _TEMPORARY = re.compile(r"\..*\.writing-([0-9a-f]{12})-(\d+)-(\d+)\.")
 _STEM_BYTES = 120  # of 255 that a name may have

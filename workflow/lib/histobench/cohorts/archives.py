@@ -260,8 +260,12 @@ def _tar_members(packed: tarfile.TarFile) -> tuple[dict[str, list[Member]], list
             members.setdefault(entry.name, []).append(Member(entry.size, opener(entry)))
         else:
             others.append(entry.name)
-    # The list ends where the archive says so; what packs it checks its content only at its very end.
+    # The list ends with an empty block or the file; but also, without a word, with a block that is no header.
     assert packed.fileobj is not None
+    packed.fileobj.seek(packed.offset)
+    if packed.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError("the list of its files breaks off")
+    # What packs the archive checks its content only at its very end.
     while packed.fileobj.read(_CHUNK):
         pass
     return members, others

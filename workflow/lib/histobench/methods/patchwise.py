@@ -12,8 +12,6 @@ import torch
 from histobench.errors import UserError
 from histobench.methods.contract import Context, SectionData
 from histobench.methods.store import in_order, require, training_targets
-from histobench.methods.store import read_weights as read_weights
-from histobench.methods.store import store_weights as store_weights
 from histobench.seeds import seed_for
 from histobench.training.augment import apply_symmetry
 from histobench.training.checkpoint import Checkpoint, fingerprint

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from histobench.errors import UserError
+from histobench.files import sha256
 from histobench.networks.architectures import ARCHITECTURES
 
 # What torchvision's published weights expect of pixels in [0, 1].
@@ -113,6 +115,16 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def _check_name(path: Path) -> None:
+    """Refuse published weights that are not those of their name, which ends in digits of their hash."""
+    told = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
+    if told and not sha256(path).startswith(told[1]):
+        raise UserError(
+            f"{path}: is damaged, as its sha256 does not begin with the {told[1]} of its name; delete it and "
+            "run again to fetch it anew."
+        )
+
+
 def imagenet_state(architecture: str) -> dict[str, torch.Tensor]:
     """Return torchvision's ImageNet weights (IMAGENET1K_V1), from its cache or downloaded.
 
@@ -125,6 +137,8 @@ def imagenet_state(architecture: str) -> dict[str, torch.Tensor]:
 
     weights = models.get_model_weights(architecture)["IMAGENET1K_V1"]
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if path.is_file():
+        _check_name(path)  # torch looks at a file only while it fetches it
     try:
         state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # urllib, ssl, socket, zip and pickle each have their own
