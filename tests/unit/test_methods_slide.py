@@ -186,7 +186,7 @@ def broken(tmp_path, kind):
         ("empty", ["--um-per-px", "1"], "the image file is empty"),
         ("text", ["--um-per-px", "1"], "not an image that can be read"),
         ("cut", ["--um-per-px", "1"], "truncated or damaged"),
-        ("white", ["--um-per-px", "1"], "the image is blank"),
+        ("white", ["--um-per-px", "1"], "the image is white throughout; check that it is the right file"),
         ("small", ["--um-per-px", "1"], "less than one patch of 32 µm"),
         ("good", [], "does not say its scale; give micrometres per pixel with --um-per-px"),
         ("good", ["--um-per-px", "20"], "20 µm per pixel, which is implausible"),
@@ -276,7 +276,7 @@ def test_an_orientation_that_is_not_applied_is_said(model, image, tmp_path, caps
     exif[0x0112] = 6
     Image.open(image).save(tmp_path / "turned.jpg", exif=exif, quality=95)
     assert command(model, tmp_path / "turned.jpg", tmp_path / "p.h5ad", "--um-per-px", "1") == 0
-    assert "note: the file wants to be shown turned by 90 degrees clockwise" in capsys.readouterr().out
+    assert "note: the image wants to be shown turned by 90 degrees clockwise" in capsys.readouterr().out
 
 
 def test_only_models_that_look_at_images_predict_slides(model, tmp_path):

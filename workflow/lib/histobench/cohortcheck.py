@@ -21,6 +21,7 @@ from histobench.cohorts.table import refuse_ambiguous_genes
 from histobench.cohorts.table_cohort import check_options
 from histobench.config import SYMBOLS, TABLE_READER, check_local, fill_defaults, problems, schema
 from histobench.errors import UserError
+from histobench.imaging.contrast import BLANK_ADVICE, nothing_to_see, remarks
 from histobench.imaging.grid import GRIDS
 from histobench.imaging.phash import describe_picture, same_images
 from histobench.imaging.slides import image_size
@@ -186,6 +187,13 @@ def _look(check: SectionCheck, files: dict[str, str]) -> tuple[npt.NDArray[np.ui
     except UserError as error:
         check.problems.append(Finding("", "", str(error), check.section))
         return None, (0, 0)
+    why = nothing_to_see(picture)
+    if why:
+        check.problems.append(Finding(files["image"], "", f"{why}; {BLANK_ADVICE}", check.section))
+        return picture, size
+    check.notes += [
+        Finding(files["image"], "", f"{text}.", check.section) for text in remarks(files["image"], picture)
+    ]
     if check.um_per_px is not None:  # wrong positions lie anywhere
         check_orientation(check, picture, size, files["image"])
     return picture, size

@@ -116,6 +116,8 @@ def write_section(
     )
     raw: RawSection = load_entry(reader, "reader")(section, files, options)
     adata, row = assemble(raw, info, files)
+    if "image" in files:
+        row["flag"] = "; ".join(filter(None, [row["flag"], *_look_at(files["image"], section)]))
     store_section(adata, row, output_h5ad, output_json)
 
 
@@ -298,6 +300,19 @@ def _refuse_repeated_genes(names: Sequence[str], ids: Sequence[str], where: str)
                 f"{where}: gene {name} occurs twice, as {shown[0]} in column {one + 1} and as {shown[1]} in "
                 f"column {two + 1}; keep one of the columns, or sum them before the import."
             )
+
+
+def _look_at(image: str, section: str) -> list[str]:
+    """Stop for an image on which there is nothing to see; return what is worth knowing of it."""
+    from histobench.imaging.contrast import LOOK_PX, refuse_blank, remarks
+    from histobench.imaging.thumbnail import thumbnail
+
+    picture = thumbnail(image, LOOK_PX)
+    refuse_blank(image, picture)
+    found = remarks(image, picture)
+    for remark in found:
+        log.warning("Section %s: %s", section, remark)
+    return found
 
 
 def _image_size(files: Mapping[str, str]) -> tuple[int, int]:

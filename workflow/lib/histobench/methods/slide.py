@@ -20,7 +20,8 @@ import numpy as np
 
 from histobench.errors import UserError
 from histobench.files import check_seal, read_json
-from histobench.imaging.patches import WHITE_LEVEL, Windows, iter_patches, place_windows
+from histobench.imaging.contrast import glass, refuse_blank, remarks
+from histobench.imaging.patches import Windows, iter_patches, place_windows
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.scale import (
     DECLARED_TOLERANCE,
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 PITCH_UM = 100.0
 _GRID = "square"  # that is laid over a slide, whatever array the model was trained on
 MAX_WHITE = 0.75  # more than the half of He et al. 2020, which loses pale stroma and fat
-LUMINOSITY_PERCENTILE = 95.0
-_LAMP = (200.0, 255.0)  # brightness of glass; where nothing is so bright, there is no glass
-_BLANK = 2.0  # standard deviation of a picture without anything on it, in grey levels
 _OVERVIEW_PX = 2000
 _CHUNK = 256  # patches predicted at a time, for the progress bar
 
@@ -172,16 +170,6 @@ def _stated_um_per_px(said: ScaleStatements, path: str | Path) -> tuple[float, s
     )
 
 
-def _note(image: str | Path) -> str:
-    """Say what is worth knowing of an image that is predicted nevertheless; "" for nothing."""
-    from histobench.imaging.statements import turned_as
-
-    turned = turned_as(image)
-    if not turned:
-        return ""
-    return f"the file wants to be shown {turned}, but positions are those of the stored pixels"
-
-
 def _differ(one: float, other: float) -> bool:
     return abs(one / other - 1) > DECLARED_TOLERANCE
 
@@ -213,18 +201,15 @@ def white_around(
 ) -> np.ndarray:
     """Share of glass in the window around every position, judged on a small picture of the slide; (n,).
 
-    As in the standardisation of luminosity, the brightest pixels are what white should be. ``size`` is that
-    of the full image and ``width`` that of the window, in pixels of the full image.
+    ``size`` is that of the full image and ``width`` that of the window, in pixels of the full image.
     """
     shrink = size[0] / overview.shape[1], size[1] / overview.shape[0]
-    brightness = overview.mean(axis=2)
-    lamp = np.clip(np.percentile(brightness, LUMINOSITY_PERCENTILE), *_LAMP)
-    glass = brightness > WHITE_LEVEL / 255 * lamp
-    summed = np.zeros((glass.shape[0] + 1, glass.shape[1] + 1))
-    summed[1:, 1:] = glass.cumsum(axis=0).cumsum(axis=1)
+    white = glass(overview)
+    summed = np.zeros((white.shape[0] + 1, white.shape[1] + 1))
+    summed[1:, 1:] = white.cumsum(axis=0).cumsum(axis=1)
 
     def edges(centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-        length = glass.shape[1 - axis]
+        length = white.shape[1 - axis]
         low = np.clip(np.floor((centre - width / 2) / shrink[axis]), 0, length - 1).astype(int)
         high = np.clip(np.ceil((centre + width / 2) / shrink[axis]), low + 1, length).astype(int)
         return low, high
@@ -301,11 +286,10 @@ def predict_slide(
                 f"patch of {field_um:.0f} µm; give the right --um-per-px or a larger image."
             )
         overview = thumbnail(image, _OVERVIEW_PX)
+        refuse_blank(image, overview)
         spots["white_fraction"] = white_around(overview, spots, (slide.width, slide.height), field_um / scale)
         n_positions = len(spots)
         spots = spots[spots["white_fraction"] <= max_white]
-        if overview.std() < _BLANK:
-            raise UserError(f"{image}: the image is blank; check that it is the right file.")
         if not len(spots):
             raise UserError(
                 f"{image}: there is no tissue; each of {n_positions} positions is more than {max_white:.0%} "
@@ -350,7 +334,7 @@ def predict_slide(
         "image_height": size[1],
         "um_per_px": scale,
         "um_per_px_source": source,
-        "note": _note(image),
+        "note": "; ".join(remarks(image, overview)),
         "pitch_um": pitch_um,
         "grid": _GRID,
         "max_white": max_white,
