@@ -24,6 +24,7 @@ from histobench.figures import (
     smoothing,
     sources,
     stain_ablation,
+    start_ablation,
     transfer_matrix,
     transform_ablation,
     variance_shares,
@@ -192,10 +193,30 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
     assert list(dict.fromkeys(tidy["method"])) == ["stnet", "knn"] and set(tidy["base"]) == {"fair"}
     change = tidy.set_index(["method", "experiment"])["change"]
     assert change["stnet", "leaky"] == pytest.approx(0.15) and change["stnet", "fair"] == 0
-    for module in (leakage_inflation, stain_ablation, transform_ablation, weights_ablation, window_ablation):
+    for module in (
+        start_ablation,
+        leakage_inflation,
+        stain_ablation,
+        transform_ablation,
+        weights_ablation,
+        window_ablation,
+    ):
         figure, table = module.draw(paths, SETTINGS)
         pd.testing.assert_frame_equal(table, tidy)
         assert "0.150" in words(figure) and "leaky" in module.caption(table, SETTINGS)
+        question = module.__name__.rpartition(".")[2].replace("leakage_inflation", "folds").partition("_")[0]
+        for rest, words_ in (
+            (
+                {"protocol": ["panel of genes", "sections"], "methods": ["knn"]},
+                "leaky also differs in panel of genes, sections and in the settings of knn.",
+            ),
+            ({"protocol": [], "methods": []}, "Nothing else differs in leaky."),
+        ):
+            told = {**SETTINGS, "also_differs": {question: {"leaky": rest}}}
+            assert words_ in module.caption(table, told)
+        assert "differs in leaky" not in module.caption(table, SETTINGS), (
+            "nothing is claimed that is not known"
+        )
 
 
 @pytest.mark.parametrize(

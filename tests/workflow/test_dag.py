@@ -29,6 +29,7 @@ PROTOCOLS = {
     "published_numbers",
     "slide_maps",
     "stain_ablation",
+    "start_ablation",
     "transfer_matrix",
     "transform_ablation",
     "weights_ablation",
@@ -176,7 +177,12 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     if name == "demo":
         assert set(catalogue()) - drawn <= PROTOCOLS
     if name == "demo_protocols":  # all but those that need slides, a second cohort or pretrained weights
-        assert drawn & PROTOCOLS == PROTOCOLS - {"slide_maps", "transfer_matrix", "weights_ablation"}
+        assert drawn & PROTOCOLS == PROTOCOLS - {
+            "slide_maps",
+            "start_ablation",
+            "transfer_matrix",
+            "weights_ablation",
+        }
     # of computing time, which does not depend on what else the machine does
     assert seconds < 60, f"{len(jobs)} jobs in {seconds:.0f} s"
     if name == "config":

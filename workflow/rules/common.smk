@@ -26,6 +26,7 @@ from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
 from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_name
 from histobench.plan import shown
+from histobench.plan.contrasts import also_differs, contrast, others
 from histobench.plan.ledger import published_facts
 from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
@@ -81,6 +82,16 @@ VARIANT = (
 # counts its own; that the run is for one shows in its number of jobs, because the executor is not known yet.
 if workflow.resource_settings.nodes is None and GPU_JOBS:
     workflow.global_resources.setdefault("gpu", GPU_JOBS)
+
+# Question to a pair of experiments -> the placeholder of figures for those that answer it.
+CONTRASTS = {
+    "folds": "section_wise",
+    "start": "other_start",
+    "stain": "other_stain",
+    "transform": "other_transform",
+    "weights": "other_weights",
+    "window": "other_window",
+}
 
 # Slides on a figure of maps: more would be too small to see.
 MAPPED_SLIDES = 4

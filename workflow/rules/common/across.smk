@@ -1,14 +1,5 @@
 """Comparisons across experiments: pairs that differ in one thing, and transfer between cohorts. No rules here."""
 
-# Question -> what an experiment has of it.
-CONTRASTS = {
-    "folds": "section_wise",
-    "transform": "other_transform",
-    "stain": "other_stain",
-    "window": "other_window",
-    "weights": "other_weights",
-}
-
 
 def contrasts():
     """Pairs of experiments that differ in what a question asks for, with the methods that both have."""
@@ -16,60 +7,13 @@ def contrasts():
     for question, placeholder in CONTRASTS.items():
         for base in BENCH.experiments:
             pairs += [
-                contrast(question, base, other)
+                contrast(BENCH, base, other, question)
                 for other in (
                     figure_values(base)[placeholder] if base in TESTED else []
                 )
                 if other in TESTED and (question == "folds" or base < other)
             ]
     return pairs
-
-
-def contrast(question, base, other):
-    """One question to one pair of experiments."""
-    first, second = BENCH.experiments[base], BENCH.experiments[other]
-    rest = {
-        "panel of genes": "panel",
-        "quality control": "qc",
-        "sections": "sections",
-    }
-    differs = [
-        {"transform": "target transform", "window": "window and scale"}.get(key, key)
-        for key, value in protocol(first).items()
-        if key != question and value != protocol(second)[key]
-    ]
-    differs += [words for words, key in rest.items() if first[key] != second[key]]
-
-    def shown(experiment):
-        value = protocol(experiment)[question]
-        if question != "window":
-            return str(value).replace("_", " ")
-        scale, width = value
-        scale = f"{scale:g} um/px" if isinstance(scale, (int, float)) else f"{scale}"
-        return f"{width} px, {scale}"
-
-    def own(arm):
-        keys = ("params", "window")
-        changed = any(
-            first["methods"][arm][key] != second["methods"][arm][key] for key in keys
-        )
-        return {
-            "also_differs": ", ".join(
-                [*differs, *(["settings of the method"] if changed else [])]
-            ),
-            "family": first["methods"][arm]["family"],
-        }
-
-    return {
-        "base": base,
-        "base_value": shown(first),
-        "methods": {
-            arm: own(arm) for arm in first["methods"] if arm in second["methods"]
-        },
-        "other": other,
-        "other_value": shown(second),
-        "question": question,
-    }
 
 
 def contrast_metrics():

@@ -18,38 +18,6 @@ def map_section(experiment):
     return experiment["maps"].get("section", experiment["sections"][0])
 
 
-def protocol(experiment):
-    """In what the experiments of one cohort can differ."""
-    patches = experiment["patches"] or {}
-    return {
-        "folds": experiment["folds"]["scheme"],
-        "transform": experiment["transform"],
-        "stain": (stain_name(patches["stain"], patches["fit"]) if patches else None),
-        "window": (patches.get("um_per_px"), patches.get("width_px")),
-        "weights": experiment["weights"],
-    }
-
-
-def repeats(name, key):
-    """Other experiments of this run on the same sections that differ in one respect, and perhaps the name."""
-    if name in BENCH.branches:
-        return []
-    own = BENCH.experiments[name]
-
-    def differ(other):
-        mine, theirs = protocol(own), protocol(other)
-        return [part for part in mine if mine[part] != theirs[part]]
-
-    return [
-        other
-        for other, experiment in BENCH.experiments.items()
-        if other != name
-        and experiment["cohort"] == own["cohort"]
-        and key in differ(experiment)
-        and (key == "folds" or differ(experiment) == [key])
-    ]
-
-
 @functools.cache
 def figure_values(name):
     """What an experiment has for each placeholder of the figures' inputs; a name, or a list of names."""
@@ -122,20 +90,10 @@ def figure_values(name):
             section_raw(slide_cohort, slide)["slide"] for slide in shown_slides(name)
         ],
         "paper": name if experiment["mode"] == "paper" else "",
-        "section_wise": (
-            [
-                other
-                for other in repeats(name, "folds")
-                if BENCH.experiments[other]["folds"]["scheme"]
-                == "leave_one_section_out"
-            ]
-            if experiment["folds"]["scheme"] != "leave_one_section_out"
-            else []
-        ),
-        "other_transform": repeats(name, "transform"),
-        "other_stain": repeats(name, "stain"),
-        "other_window": repeats(name, "window"),
-        "other_weights": repeats(name, "weights"),
+        **{
+            placeholder: others(BENCH, name, question)
+            for question, placeholder in CONTRASTS.items()
+        },
     }
 
 
@@ -233,6 +191,10 @@ def figure_settings(wildcards):
     further = {
         "entries": {
             arm: method["entry"] for arm, method in experiment["methods"].items()
+        },
+        "also_differs": {
+            question: also_differs(BENCH, wildcards.experiment, question)
+            for question in CONTRASTS
         },
         "genes": experiment["maps"].get("genes", []),
         "leader": values["leader"],

@@ -53,6 +53,10 @@ QUESTIONS = {
         "Stain normalisation", "The same methods on images as they are and with stains normalised."
     ),
     "window": Question("Window and scale", "The same methods on patches of another width or resolution."),
+    "start": Question(
+        "Fine-tuning",
+        "The same methods from their ordinary start and from models of another cohort, on the same patients.",
+    ),
     "weights": Question(
         "Initial weights", "The same methods with pretrained networks and from a random start."
     ),

@@ -72,6 +72,7 @@ PLACEHOLDERS = {
     "other_transform": "no experiment of this run repeats it with another target transform",
     "other_stain": "no experiment of this run repeats it with another stain treatment",
     "other_window": "no experiment of this run repeats it with another patch size or scale",
+    "other_start": "no experiment of this run repeats it with networks that start from another one's models",
     "other_weights": "no experiment of this run repeats it with other initial weights",
 }
 _BRACES = re.compile(r"\{(\w+)\}")

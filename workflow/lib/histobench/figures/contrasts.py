@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,15 +100,36 @@ def plot_contrast(table: pd.DataFrame, settings: Mapping[str, Any] | None = None
     return figure
 
 
-def contrast_caption(table: pd.DataFrame, settings: Mapping[str, Any] | None, differ: str) -> str:
-    """Say what is compared; ``differ`` says in what the experiments differ, after "They differ in"."""
+def contrast_caption(
+    table: pd.DataFrame, settings: Mapping[str, Any] | None, differ: str, question: str
+) -> str:
+    """Say what is compared, and what else differs.
+
+    ``differ`` says in what the experiments differ, after "They differ in"; ``settings["also_differs"]``
+    holds the rest, by question and experiment.
+    """
     others = ", ".join(name for name in dict.fromkeys(table["experiment"]) if name != table["base"].iloc[0])
     patients = (settings or {}).get("n_patients")
     sample = f" (n = {count(int(patients), 'patient')})" if patients else ""
+    also = (settings or {}).get("also_differs", {}).get(question, {})
+    rest = "".join(_also(str(name), also.get(name)) for name in dict.fromkeys(table["experiment"])
+                   if name != table["base"].iloc[0])  # fmt: skip
     return (
         f"Mean r of {count(table['method'].nunique(), 'method')} in this experiment (full) and in {others} "
         f"(hollow or grey), with 95 % bootstrap intervals over patients{sample}; change: the largest. They "
-        f"differ in {differ}. Descriptive; no test." + scores_note(settings)
+        f"differ in {differ}.{rest} Descriptive; no test." + scores_note(settings)
+    )
+
+
+def _also(name: str, rest: Mapping[str, Sequence[str]] | None) -> str:
+    """Say in what else an experiment differs, a sentence after a space; nothing where it is not known."""
+    if rest is None:
+        return ""
+    parts = [", ".join(rest["protocol"])] if rest["protocol"] else []
+    if rest["methods"]:
+        parts.append(f"the settings of {', '.join(rest['methods'])}")
+    return (
+        f" {name} also differs in {' and in '.join(parts)}." if parts else f" Nothing else differs in {name}."
     )
 
 

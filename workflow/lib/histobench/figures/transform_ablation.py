@@ -23,6 +23,7 @@ FIGURE = {
         "own": "results/{experiment}/tables/leaderboard.tsv",
         "others": "results/{other_transform}/tables/leaderboard.tsv",
     },
+    "settings": ["also_differs"],
 }
 
 
@@ -33,4 +34,5 @@ def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> s
         settings,
         "the transform of the targets; the noise ceiling and the part that depth explains differ with it, so "
         "that scores on two transforms are not on one scale",
+        "transform",
     )

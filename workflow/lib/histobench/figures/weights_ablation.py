@@ -23,9 +23,10 @@ FIGURE = {
         "own": "results/{experiment}/tables/leaderboard.tsv",
         "others": "results/{other_weights}/tables/leaderboard.tsv",
     },
+    "settings": ["also_differs"],
 }
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> str:
     """Say what differs between the experiments."""
-    return contrast_caption(table, settings, "the initial weights of networks")
+    return contrast_caption(table, settings, "the initial weights of networks", "weights")

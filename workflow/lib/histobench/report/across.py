@@ -57,7 +57,8 @@ TRANSFER_TEXT = (
 )
 _FIGURES = {
     "folds": "leakage_inflation", "transform": "transform_ablation", "stain": "stain_ablation",
-    "window": "window_ablation", "weights": "weights_ablation", "transfer": "transfer_matrix",
+    "window": "window_ablation", "weights": "weights_ablation", "start": "start_ablation",
+    "transfer": "transfer_matrix",
 }  # fmt: skip
 _UNASKED = {
     "folds": "no experiment of this run repeats another with section-wise folds",
@@ -65,6 +66,7 @@ _UNASKED = {
     "stain": "no experiment of this run repeats another with another stain treatment",
     "window": "no experiment of this run repeats another with another patch size or scale",
     "weights": "no experiment of this run repeats another with other initial weights",
+    "start": "no experiment of this run repeats another with networks that start from a third one's models",
     "transfer": "no experiment of this run is tested on another cohort, or goes on from models of one",
 }
 
