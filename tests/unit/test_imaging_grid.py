@@ -6,18 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from unit import coordinates
 
 from histobench.errors import UserError
 from histobench.imaging.grid import GRIDS, cells, grid_named, neighbour_pairs, places, spacing
-
-# First rows of section P9_rep1 of the cutaneous carcinoma cohort: index positions and pixels (public facts).
-CSCC = """
-10x52,10975.4,3855.2 11x43,9181.7,4035.4 11x51,10778.7,4046.3 11x53,11182.9,4034.3 11x55,11572.9,4023.3
-12x30,6571.9,4210.7 12x32,6969.2,4215.6 12x42,8972.1,4210.4 12x50,10574.1,4216.7 12x52,10974.7,4214.8
-12x54,11370.2,4208.8 12x56,11767.0,4208.4 13x25,5557.4,4401.9 13x27,5951.4,4404.7 13x29,6365.9,4393.9
-13x31,6763.2,4397.3 13x33,7166.2,4400.1 13x41,8770.3,4396.4 13x43,9178.2,4394.9 13x49,10376.3,4402.2
-13x51,10777.9,4398.4 13x53,11176.7,4398.7 13x55,11554.7,4387.6
-"""
 
 
 def array(kind, rows=9, columns=9):
@@ -123,15 +115,26 @@ def test_few_spots_have_the_neighbours_that_there_are(kind):
     assert pairs(kind, [5, 5], [7, 7]) == {(0, 1), (1, 0)}
 
 
-def test_diamond_neighbours_of_real_spots_are_those_nearest_in_the_image():
-    rows = [entry.split(",") for entry in CSCC.split()]
-    x, y = np.array([row[0].split("x") for row in rows], dtype=int).T
-    pixel = np.array([row[1:] for row in rows], dtype=float)
-    distance = np.hypot(*(pixel[:, None] - pixel).transpose(2, 0, 1)) * 0.549
+@pytest.mark.parametrize(
+    ("kind", "table", "corners"),
+    [
+        *(("diamond", coordinates.cscc(name), True) for name in coordinates.CSCC),
+        *(("hexagonal", coordinates.visium(name), False) for name in coordinates.VISIUM),
+    ],
+)
+def test_neighbours_of_real_spots_are_those_near_in_the_image(kind, table, corners):
+    x, y = table["array_x"], table["array_y"]
+    pixel = table[["pixel_x", "pixel_y"]].to_numpy(float)
+    distance = np.hypot(*(pixel[:, None] - pixel).transpose(2, 0, 1))
     np.fill_diagonal(distance, np.inf)
-    assert pairs("diamond", x, y) == {(int(i), int(j)) for i, j in np.argwhere(distance < 165)}
-    assert pairs("diamond", x, y, block=True) == {(int(i), int(j)) for i, j in np.argwhere(distance < 240)}
-    assert len(pairs("diamond", x, y)) == 44
+    # the excerpts leave spots out: pixels of a pitch from all of them, by a straight map of places to pixels
+    known = np.column_stack([places(kind, x, y), np.ones(len(x))])
+    pitch = np.sqrt(np.abs(np.linalg.det(np.linalg.lstsq(known, pixel, rcond=None)[0][:2])))
+    near = {(int(i), int(j)) for i, j in np.argwhere(distance < 1.2 * pitch)}
+    assert pairs(kind, x, y) == near
+    assert near or kind == "hexagonal"  # one excerpt of Visium has no two spots side by side
+    block = {(int(i), int(j)) for i, j in np.argwhere(distance < 1.61 * pitch)} if corners else near
+    assert pairs(kind, x, y, block=True) == block
 
 
 def test_adjusted_positions_belong_to_a_cell_that_a_staggered_array_has():
