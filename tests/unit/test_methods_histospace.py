@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from histobench.errors import UserError
+from histobench.files import seal
 from histobench.methods.conformance import make_study
 from histobench.methods.contract import Context, Photos
 from histobench.methods.histospace import LOSSES, HistoSPACE
@@ -170,6 +171,7 @@ def test_weights_of_before_have_no_decoder_and_say_so(tmp_path) -> None:
     stored = torch.load(tmp_path / "weights.pt", weights_only=True)
     del stored["autoencoder"]
     torch.save(stored, tmp_path / "weights.pt")
+    seal(tmp_path / "weights.pt")
     old = HistoSPACE(**TINY)
     old.load(tmp_path)
     np.testing.assert_array_equal(old.predict(test).expression, method.predict(test).expression)
