@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from unit.section_files import write_section
 
 from histobench.cohorts.counts import gene_features, matrix_from_parts, row_matrix
 from histobench.cohorts.losses import name_cause
+from histobench.cohorts.table import load_section
 from histobench.errors import UserError
+from histobench.evaluation.ceiling import read_panel_counts
+from histobench.expression.panels import gene_statistics
 
 
 def test_a_table_of_words_is_no_counts():
@@ -69,3 +74,14 @@ def test_what_keeps_names_of_spots_apart_is_told():
     other = cause(["AAACCCGGGTTT-1"], ["TTTTCCGGGTTT-1"])
     assert "different sections, such as AAACCCGGGTTT-1 in the counts and TTTTCCGGGTTT-1 in" in other
     assert cause(["1x9"], ["1x9", "2x2"]) == ""
+
+
+@pytest.mark.parametrize(
+    "read", [load_section, lambda path: gene_statistics([path]), lambda path: read_panel_counts(path, ["A"])]
+)
+def test_a_damaged_stored_section_is_one_sentence(tmp_path, read):
+    path = write_section(tmp_path, np.ones((6, 3)), ["A", "B", "C"])
+    with h5py.File(path, "a") as stored:
+        stored["X/indices"][4] = 10**6
+    with pytest.raises(UserError, match=r"S1\.h5ad: the index arrays of the sparse counts do not fit"):
+        read(path)

@@ -180,12 +180,24 @@ def not_measured(section: anndata.AnnData, genes: Sequence[str]) -> npt.NDArray[
 
 
 def load_section(path: str | Path) -> anndata.AnnData:
-    """Read a stored section: raw counts (CSR int32) in ``X``, positions and labels in ``obs``."""
+    """Read a stored section: raw counts (CSR int32) in ``X``, positions and labels in ``obs``.
+
+    Raises
+    ------
+    UserError
+        The file is missing, or its index arrays are damaged: compiled code would trust them.
+    """
     import anndata
+    from scipy import sparse
+
+    from histobench.cohorts.counts import row_matrix
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such section; run the pipeline up to it, or correct the path.")
-    return anndata.read_h5ad(path)
+    section = anndata.read_h5ad(path)
+    if sparse.issparse(section.X):
+        row_matrix(section.X, str(path))
+    return section
 
 
 def load_spots(path: str | Path) -> pd.DataFrame:

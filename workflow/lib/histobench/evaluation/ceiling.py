@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.cohorts.table import not_measured
+from histobench.cohorts.table import load_section, not_measured
 from histobench.errors import UserError
 from histobench.evaluation.metrics import LEAST_SPOTS, gene_metrics
 from histobench.evaluation.score import COLUMNS, POOLED
@@ -145,9 +145,7 @@ def read_panel_counts(
 
     ``kept`` gives the spots of each section that QC keeps; None keeps all.
     """
-    import anndata
-
-    data = anndata.read_h5ad(h5ad)
+    data = load_section(h5ad)
     section = str(data.uns["section"])
     if kept is not None:
         if section not in kept:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.cohorts.table import not_measured, refuse_ambiguous_genes
+from histobench.cohorts.table import load_section, not_measured, refuse_ambiguous_genes
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
 from histobench.expression.qc import detected_genes, keep_genes, read_spots
@@ -76,7 +76,6 @@ def gene_statistics(
     UserError
         A section has no QC table, or one gene has two names (:func:`refuse_ambiguous_genes`).
     """
-    import anndata
     import pandas as pd
 
     listed: list[pd.DataFrame] = []
@@ -85,7 +84,7 @@ def gene_statistics(
     total, detected = np.zeros(0), np.zeros(0)
     n_spots = 0
     for path in h5ads:
-        section = anndata.read_h5ad(path)
+        section = load_section(path)
         name = str(section.uns["section"])
         if kept is not None and name not in kept:
             raise UserError(f"{path}: the QC table has no row for section {name}; run the QC stage again.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.table import load_section
 from histobench.errors import UserError
 from histobench.files import read_table, write_table
 
@@ -278,7 +279,6 @@ def apply_qc(
         spots (see :func:`check_spots`), genes (gene, keep, reason over the kept spots of all sections)
         and summary (see :func:`summarise_spots`).
     """
-    import anndata
     import pandas as pd
 
     profile_named(profile)
@@ -286,7 +286,7 @@ def apply_qc(
     tally: dict[str, int] = {}
     n_spots = 0
     for position, path in enumerate(section_h5ads):
-        section = anndata.read_h5ad(path)
+        section = load_section(path)
         index = read_table(patch_indices[position], dtype={"spot": str}) if patch_indices else None
         table = check_spots(profile, section, index)
         tables.append(table)
@@ -316,10 +316,8 @@ def write_section_qc(
     profile: str, h5ad: str | Path, output: str | Path, patch_index: str | Path | None = None
 ) -> None:
     """Write the spot table of one section, so that a new section concerns no other."""
-    import anndata
-
     index = None if patch_index is None else read_table(patch_index, dtype={"spot": str})
-    table = check_spots(profile, anndata.read_h5ad(h5ad), index)
+    table = check_spots(profile, load_section(h5ad), index)
     # the limits of a profile are the experiment's choice, and a section that fails them is a result
     for reason, number in table.loc[table["reason"] != "", "reason"].value_counts().items():
         if number > len(table) / 2:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.table import load_section as read_section
 from histobench.cohorts.table import not_measured
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
@@ -161,12 +162,10 @@ def load_section(
     UserError
         A file is missing, its rows do not match the spots, or a gene is unknown.
     """
-    import anndata
-
     path = Path(h5ad)
     if not path.is_file():
         raise UserError(f"{path}: the section is missing; build the sections first.")
-    table = anndata.read_h5ad(path)
+    table = read_section(path)
     rows = _rows_kept(table.obs_names, keep, path)
     uns = table.uns
     section_um = float(uns.get("um_per_px", float("nan")))
