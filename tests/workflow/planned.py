@@ -34,6 +34,8 @@ def plan(project: Path, folder: Path) -> dict[str, Any]:
                     "settings": known["figure_settings"](asked),
                 }
         tables = {name: known["table_files"](name) for name in known["TESTED"]}
+        for name in known["BENCH"].branches:
+            tables[name] = [*tables.get(name, []), *known["branch_files"](name)]
     return {"figures": figures, "tables": tables}
 
 

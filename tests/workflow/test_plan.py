@@ -85,3 +85,35 @@ def test_figures_of_labels_are_planned_where_there_are_labels(plan):
     assert labels <= set(plan["figures"]["dlpfc_lopo"]) and not tumour & set(plan["figures"]["dlpfc_lopo"])
     assert labels | tumour <= set(plan["figures"]["hbcis_lopo"])
     assert labels <= set(plan["figures"]["hbcis_lopo/external/visium_breast"])
+
+
+def test_what_the_papers_show_is_planned_with_their_methods(plan, project):
+    """Every artefact of resources/papers.tsv is made by the default run, and of the methods that it names."""
+    from histobench.plan.papers import read_papers
+
+    by_method = 0
+    for row in read_papers(project / "resources/papers.tsv").to_dict("records"):
+        for artefact in row["artefact"].split():
+            if artefact.endswith(".tsv"):
+                assert (
+                    f"results/{row['experiment']}/tables/{artefact}" in plan["tables"][row["experiment"]]
+                ), row["item"]
+                continue
+            assert artefact in plan["figures"][row["experiment"]], (row["item"], artefact)
+            files = [
+                file
+                for paths in plan["figures"][row["experiment"]][artefact]["inputs"].values()
+                for file in paths
+            ]
+            drawn = {
+                found[1]
+                for file in files
+                if (found := re.search(r"/(?:metrics|predictions|models|spots)/([^/]+)", file))
+            }
+            if drawn and row["methods"]:
+                assert set(row["methods"].split()) <= drawn, (row["item"], drawn)
+                by_method += 1
+            genes = plan["figures"][row["experiment"]][artefact]["settings"].get("genes")
+            if genes and row["genes"]:
+                assert row["genes"].split()[0] in genes, row["item"]
+    assert by_method > 15
