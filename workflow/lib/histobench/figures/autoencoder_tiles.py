@@ -144,7 +144,10 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     from histobench.methods.entry import load_method
 
     torch.set_num_threads(1)
-    tables, made, given, chosen = [], {}, None, []
+    tables: list[pd.DataFrame] = []
+    made: dict[str, np.ndarray] = {}
+    given: np.ndarray | None = None
+    chosen: list[str] = []
     parts = [as_list(inputs[kind]) for kind in ("run", "weights", "prediction")]
     for run, weights, prediction in zip(*parts, strict=True):
         record = read_json(run)
