@@ -163,3 +163,16 @@ def test_tables_are_computed_from_every_method_seed_and_fold(asked):
     assert len(files["runs"]) == len(names) * len(FOLDS) == len(set(files["runs"]))
     assert files["ceilings"] == [f"results/seams/ceiling/{fold}.parquet" for fold in FOLDS]
     assert asked.predicted_folds(job()) == [f"results/seams/predictions/stnet/{fold}" for fold in FOLDS]
+
+
+def test_a_figure_is_told_of_the_methods_that_it_shows_and_of_no_others(asked):
+    def told(figure):
+        settings = asked.figure_settings(job(figure=figure))
+        assert list(settings["families"]) == list(settings["titles"])
+        return set(settings["titles"])
+
+    every = {"train_mean", "depth", "ridge_probe", "stnet"}
+    assert told("cohort_overview") == told("qc_dropped") == told("spot_depth") == set()
+    assert told("leaderboard") == told("z_maps") == told("run_time") == every
+    assert told("learning_curves") == told("attributions") == {"stnet"}
+    assert told("section_boxes") == {"ridge_probe", "stnet"}

@@ -188,10 +188,10 @@ def figure_settings(wildcards):
     """What captions say of the experiment, and what the figure declares besides."""
     experiment = experiment_of(wildcards)
     values = figure_values(wildcards.experiment)
+    entry = catalogue()[wildcards.figure]
+    shown = entry.methods(values, experiment["methods"])
     further = {
-        "entries": {
-            arm: method["entry"] for arm, method in experiment["methods"].items()
-        },
+        "entries": {arm: experiment["methods"][arm]["entry"] for arm in shown},
         "also_differs": {
             question: also_differs(BENCH, wildcards.experiment, question)
             for question in CONTRASTS
@@ -202,8 +202,9 @@ def figure_settings(wildcards):
         "section": map_section(experiment),
         "slides": slide_facts(wildcards.experiment),
     }
-    declared = catalogue()[wildcards.figure].settings
-    return {
-        **experiment_facts(wildcards.experiment),
-        **{key: further[key] for key in declared},
+    facts = experiment_facts(wildcards.experiment)
+    of_methods = {
+        key: {arm: facts[key][arm] for arm in sorted(shown)}
+        for key in ("families", "titles")
     }
+    return {**facts, **of_methods, **{key: further[key] for key in entry.settings}}

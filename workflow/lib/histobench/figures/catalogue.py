@@ -108,6 +108,21 @@ class FigureEntry:
         }
         return {name: _expand(path, values) for name, path in {**self.inputs, **had}.items()}
 
+    def methods(self, values: Values, known: Iterable[str]) -> list[str]:
+        """Return the methods that the figure can show: those its files are of, all where it reads a table.
+
+        What a caption is told of other methods would draw the figure again when they change.
+        """
+        paths = [*self.inputs.values(), *self.optional.values()]
+        names = _names(paths)
+        if {"method", "run"} & {*names} or any("/tables/" in path for path in paths):
+            return list(known)
+        named: set[str] = set()
+        for name in names:
+            value = values.get(name) or []
+            named |= {value} if isinstance(value, str) else {*value}
+        return [method for method in known if method in named]
+
 
 def _names(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for path in paths for name in _BRACES.findall(path)))
