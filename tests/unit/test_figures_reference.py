@@ -1,0 +1,76 @@
+"""What figures look like: each is drawn from a stored table and compared with a stored picture.
+
+The tables are those behind the figures of a demo run. After a change that is meant to be seen, look at the new
+pictures and store them:
+
+    HISTOBENCH_NEW_PICTURES=1 pytest tests/unit/test_figures_reference.py
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from histobench.figures.style import RC
+from histobench.files import read_table
+
+PICTURES = Path(__file__).parents[1] / "data" / "figures"
+NAMES = sorted(path.stem for path in PICTURES.glob("*.tsv"))
+DPI = 40
+
+
+def drawn(name, restyle=lambda figure: None):
+    """RGB pixels of a figure, drawn from its stored table."""
+    module = importlib.import_module(f"histobench.figures.{name}")
+    (plot,) = (getattr(module, each) for each in vars(module) if each.startswith("plot_"))
+    with mpl.rc_context(RC):
+        figure = plot(read_table(PICTURES / f"{name}.tsv"), {"experiment": "demo"})
+        restyle(figure)
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        plt.close(figure)
+    return pixels
+
+
+def difference(one, other):
+    """Share of pixels that differ by more than a shade that rounding may bring."""
+    if one.shape != other.shape:
+        return 1.0
+    return float((np.abs(one.astype(int) - other).max(axis=2) > 24).mean())
+
+
+LARGEST = 0.001
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_looks_as_it_did(name):
+    pixels, stored = drawn(name), PICTURES / f"{name}.png"
+    if os.environ.get("HISTOBENCH_NEW_PICTURES"):
+        Image.fromarray(pixels).save(stored, optimize=True)
+    expected = np.asarray(Image.open(stored).convert("RGB"))
+    assert difference(pixels, expected) <= LARGEST, f"{name} looks otherwise than {stored.name}"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda figure: [line.set_color("#ff00ff") for axes in figure.axes for line in axes.lines],
+        lambda figure: figure.axes[0].set_xlim(*(1.3 * v + 0.1 for v in figure.axes[0].get_xlim())),
+        lambda figure: figure.axes[0].set_ylabel("another label on this axis"),
+        lambda figure: [text.set_visible(False) for text in figure.axes[0].get_yticklabels()],
+    ],
+    ids=["colours", "limits", "a label", "no names"],
+)
+def test_a_spoilt_figure_is_seen(spoil):
+    expected = np.asarray(Image.open(PICTURES / "leaderboard.png").convert("RGB"))
+    assert difference(drawn("leaderboard", spoil), expected) > LARGEST
