@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from histobench.cohorts.legacy_st import join_spots, read_counts, refuse_duplicates, spot_names
-from histobench.cohorts.text import numbers, read_text, require_columns, text_table
+from histobench.cohorts.text import MISSING_WORDS, numbers, read_text, require_columns, text_table
 from histobench.cohorts.types import LEGACY_FRAME, SPOT_ID, RawSection
 from histobench.errors import UserError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 INDEX = "metadata.csv"
 TUMOUR, NORMAL = "tumor", "non"
 COMPOSITE = "__ambiguous["
-_MISSING = {"", "na", "nan"}
 _KINDS = ("count_matrix", "spot_coordinates", "tumor_annotation", "histology_image")
 
 
@@ -210,11 +209,11 @@ def read_annotation(path: str | Path) -> Annotation:
         fields = [field.strip().strip('"') for field in line.split("\t")] + [""] * 5
         if not line.strip():
             continue
-        if any(field.lower() in _MISSING for field in fields[1:3]):
+        if any(field.lower() in MISSING_WORDS for field in fields[1:3]):
             dropped["label_no_coordinates"] += 1
             continue
         spot, label = _spot(fields[1:3], path, number), fields[4]
-        if label.lower() in _MISSING:
+        if label.lower() in MISSING_WORDS:
             dropped["label_blank"] += 1
             continue
         dropped["label_other_word"] += label not in (TUMOUR, NORMAL)
