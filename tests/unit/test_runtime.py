@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from histobench import runtime
+from histobench import cli, runtime
 from histobench.errors import UserError
 
 
@@ -197,3 +198,11 @@ def test_results_that_cannot_be_written_or_locked_stop_nobody(tmp_path, monkeypa
 
     monkeypatch.setattr(runtime.fcntl, "flock", no_locks)
     assert runtime.begin_run(tmp_path / "results") is None
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"histobench \d+\.\d+\.\d+\S*\n", said), said

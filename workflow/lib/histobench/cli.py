@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histobench.errors import UserError
+from histobench.software import installed_version
 
 # A checkout: the library lies in workflow/lib/histobench.
 PROJECT = Path(__file__).resolve().parents[3]
@@ -125,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
         prog="histobench",
         description="Companion of the HistoBench workflow; Snakemake runs the benchmark, see README.md.",
     )
+    main.add_argument("--version", action="version", version=f"histobench {installed_version('histobench')}")
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(
         "document-config",
