@@ -27,3 +27,12 @@ def tiny(name, arm=None, **changes):
     """Entry and parameters at the size of the conformance tests."""
     settings = method(name, arm)
     return settings["entry"], {**settings["params"], **settings.get("conformance", {}), **changes}
+
+
+def titles():
+    """Name on axes and in tables of every method and arm, as a configuration hands it to figures."""
+    found = {}
+    for name, arm in [*((file.stem, None) for file in sorted(METHODS.glob("*.yaml"))), *arms()]:
+        settings = method(name, arm)
+        found["_".join(filter(None, (name, arm)))] = settings.get("short", settings["title"])
+    return found

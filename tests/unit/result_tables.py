@@ -8,6 +8,7 @@ import anndata
 import cv2
 import numpy as np
 import pandas as pd
+from unit import described
 
 from histobench.evaluation import tables as evaluation_tables
 from histobench.figures.draw import draw
@@ -290,6 +291,7 @@ def figure_jobs(folder: Path) -> dict[str, dict]:
 
 
 SETTINGS = {
+    "titles": described.titles(),
     "title": "Leave one patient out, HER2+",
     "description": "Every method under one protocol.",
     "experiment": "harmonised",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from unit import described
 
 from histobench.figures import (
     ablation_bars,
@@ -34,7 +35,7 @@ from histobench.figures import (
 from histobench.figures.style import NothingToDraw
 from histobench.files import write_table
 
-SETTINGS = {"n_patients": 4, "cohort": "home"}
+SETTINGS = {"n_patients": 4, "cohort": "home", "titles": described.titles()}
 
 
 def words(figure) -> str:
@@ -81,7 +82,7 @@ def test_ranks_are_joined_by_the_groups_of_the_table():
     )
     tidy = critical_difference.tidy_critical(table)
     assert tidy["method"].tolist() == ["stnet", "knn", "random"] and tidy["groups"].tolist() == ["1", "1", ""]
-    drawn = words(critical_difference.plot_critical(tidy))
+    drawn = words(critical_difference.plot_critical(tidy, SETTINGS))
     assert "ST-Net (1.2)" in drawn and "critical difference 1.66" in drawn
     assert "permutation p = 0.04" in critical_difference.caption(tidy)
 
@@ -92,7 +93,7 @@ def test_variants_of_a_class_are_set_against_its_first():
     assert tidy[["base", "method"]].to_numpy().tolist() == [["stnet", "random"]]
     assert tidy[["difference", "low", "high"]].iloc[0].tolist() == pytest.approx([-0.3, -0.4, -0.2])
     assert tidy["change_mae"].iloc[0] == pytest.approx(0.1) and tidy["change_rmse"].iloc[0] == 0
-    assert "random network" in words(ablation_bars.plot_ablations(tidy))
+    assert "random network" in words(ablation_bars.plot_ablations(tidy, SETTINGS))
 
 
 def test_each_further_patient_halves_the_smallest_p():

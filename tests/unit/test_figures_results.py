@@ -165,7 +165,7 @@ def test_scatter_pairs_genes_and_counts_both_sides(tables):
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert len(points[0].get_xdata()) == len(wide)
     assert figure.axes[0].get_xlim() == figure.axes[0].get_ylim()
-    assert f"Higher with ST-Net: {above}; with " in method_scatter.caption(table)
+    assert f"Higher with ST-Net: {above}; with " in method_scatter.caption(table, SETTINGS)
 
 
 def test_scatter_labels_do_not_touch(tables):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from unit import described
 
 from histobench.figures import (
     auroc_histogram,
@@ -23,7 +24,7 @@ from histobench.figures import (
 from histobench.figures.parts import by_family, label_points, require_rows
 from histobench.figures.style import NothingToDraw, new_figure
 
-SETTINGS = {"n_patients": 4}
+SETTINGS = {"n_patients": 4, "titles": described.titles()}
 
 
 def genes(**columns) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def test_the_top_genes_are_those_of_the_best_trained_method():
     higher = table.assign(method="neighbour_mean", median_pearson=0.9)  # an oracle is no competitor
     tidy = top_genes.tidy_top(pd.concat([table, higher]))
     assert list(tidy["gene"]) == ["G1", "G2", "G0"] and list(tidy["rank"]) == [1, 2, 3]
-    drawn = words(top_genes.plot_top(tidy))
+    drawn = words(top_genes.plot_top(tidy, SETTINGS))
     assert "4 of 4" in drawn and "0.30" in drawn and "ST-Net" in drawn
 
 

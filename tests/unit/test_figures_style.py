@@ -8,12 +8,14 @@ import itertools
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from unit import described
 
 from histobench.errors import UserError
 from histobench.figures import style
 from histobench.figures.catalogue import catalogue
 from histobench.figures.draw import draw
 
+TITLES = {"titles": described.titles()}
 KNOWN = [name for names in style._KNOWN.values() for name in names]
 
 
@@ -27,7 +29,7 @@ def luminance(colour: str) -> float:
 def test_a_method_looks_the_same_whatever_else_is_drawn():
     assert style.method_style("stnet") == style.method_style("stnet", {"families": {"knn": "classical"}})
     assert style.method_style("stnet.seed3") == style.method_style("stnet")
-    assert style.method_title("stnet.seed3") == style.method_title("stnet") == "ST-Net"
+    assert style.method_title("stnet.seed3", TITLES) == style.method_title("stnet", TITLES) == "ST-Net"
 
 
 def test_known_methods_of_a_family_can_be_told_apart():
@@ -54,7 +56,7 @@ def test_an_unknown_method_takes_the_look_of_its_declared_family():
     look = style.method_style("mine", settings)
     assert look.marker == style.FAMILY_MARKERS["classical"] and look == style.method_style("mine", settings)
     assert style.method_title("mine", settings) == "My method"
-    assert style.method_title("a_long_name", {"titles": {"a_long_name": "x" * 60}}) == "a long name"
+    assert style.method_title("a_long_name") == "a long name", "nothing is declared"
 
 
 def test_order_is_by_family_and_does_not_depend_on_input_order():

@@ -58,3 +58,9 @@ def test_an_arm_differs_from_its_method_so_that_one_method_has_one_name(name) ->
     ]
     # two papers give every variant a name: the defaults are one of them, and experiments of these papers call it so
     assert same == {"he2gene": ["base"], "brstnet": ["b0_aux"]}.get(name, [])
+
+
+def test_one_method_has_one_name_on_axes_which_fits_there_and_tells_it_from_every_other() -> None:
+    titles = described.titles()
+    assert len(titles) > 90 and len(set(titles.values())) == len(titles)
+    assert {name: title for name, title in titles.items() if len(title) > 26} == {}

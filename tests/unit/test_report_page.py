@@ -365,7 +365,7 @@ def test_deleting_any_one_methods_results_leaves_a_report_that_says_so(run, tmp_
     result_tables.write_tables_of(home)
     result_tables.write_maps(home)
     source, text = write_and_parse(result_tables.manifest(tmp_path), tmp_path)
-    title = method_title(method)
+    title = method_title(method, result_tables.SETTINGS)
     assert "1 method missing" in text
     assert f"Missing methods {title} : the metric table is missing" in text
     assert f"{title} leads" not in text and "leads with r" in text

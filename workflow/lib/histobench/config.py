@@ -264,6 +264,7 @@ def with_arm(method: Mapping[str, Any], arm: str) -> dict[str, Any]:
     change = method["arms"][arm]
     value = merge({key: item for key, item in method.items() if key != "arms"}, change)
     value["title"] = change.get("title", f"{method['title']} ({arm.replace('_', ' ')})")
+    value["short"] = change.get("short", value["title"])
     value["window"] = change.get("window", method.get("window"))
     value["deviations"] = [*method.get("deviations", []), *change.get("deviations", [])]
     value["conformance"] = {
@@ -789,6 +790,7 @@ class Benchmark:
         method = self.method(name, f"{where}: `methods`")
         laid_over = {key: change[key] for key in ("title", "params", "resources") if key in change}
         method = merge(method, laid_over)
+        method["short"] = change.get("short", change.get("title", method.get("short", method["title"])))
         if "window" in change:
             method["window"] = change["window"]
         check(method, schema(self.project, "method"), f"{where}: methods.{arm}")

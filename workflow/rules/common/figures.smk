@@ -163,7 +163,7 @@ def experiment_facts(name):
         "qc": experiment["qc"],
         "seeds": experiment["seeds"],
         "titles": {
-            arm: method["title"]
+            arm: method["short"]
             for arm, method in sorted(experiment["methods"].items())
         },
         "transform": experiment["transform"],

@@ -93,41 +93,9 @@ _RAMPS = {
 _DASHES = ("-", "--", "-.", ":")
 _KNOWN = {
     "deep": ("stnet", "brstnet", "he2gene", "histospace", "thitogene", "hist2st", "histogene", "he2rna"),
-    "classical": ("ridge_probe", "knn", "random_forest", "linear_probe", "lightgbm", "nuclei_forest"),
+    "classical": ("ridge_probe", "knn", "random_forest", "linear_probe", "nuclei_forest"),
     "control": ("colour_ridge", "shuffled_image", "train_mean", "random"),
     "oracle": ("section_mean", "neighbour_mean", "depth", "tumour_label"),
-}
-_TITLES = {
-    "stnet": "ST-Net",
-    "brstnet": "BrST-Net",
-    "he2gene": "HE2Gene",
-    "histospace": "HistoSPACE",
-    "thitogene": "THItoGene",
-    "hist2st": "Hist2ST",
-    "histogene": "HisToGene",
-    "he2rna": "HE2RNA",
-    "knn": "k-NN",
-    "lightgbm": "LightGBM",
-    "train_mean": "training mean",
-    "section_mean": "section mean",
-    "neighbour_mean": "neighbour mean",
-    "tumour_label": "tumour label",
-    "colour_ridge": "colour ridge",
-    "shuffled_image": "shuffled images",
-    "random": "random network",
-    "depth": "sequencing depth",
-    "random_forest": "random forest",
-    "linear_probe": "linear probe",
-    "ridge_probe": "ridge probe",
-    "nmf_composition": "NMF composition",
-    "tumour_colour": "tumour by colour",
-    "tumour_forest": "tumour by forest",
-    "tumour_forest_observed": "tumour by forest, observed",
-    "tumour_lightgbm": "tumour by LightGBM",
-    "tumour_logistic": "tumour by logistic",
-    "tumour_network": "tumour by network",
-    "tumour_prevalence": "tumour by prevalence",
-    "tumour_shuffled": "tumour, shuffled images",
 }
 
 
@@ -164,23 +132,13 @@ def method_family(method: str, settings: Mapping[str, Any] | None = None) -> str
 
 
 def method_title(method: str, settings: Mapping[str, Any] | None = None) -> str:
-    """Return the name to print: short and from a fixed list where the method is known.
+    """Return the name to print: that of ``settings["titles"]``, else the method's own without underscores.
 
-    An unknown method is printed as ``settings["titles"]`` says if that is short enough for an axis, else
-    by its configured name; of one that begins as a known method does, that part is printed properly.
+    A configuration declares one for every method (``short``, else ``title``), and ``titles`` holds it.
     """
     name = base_name(method)
-    if name in _TITLES:
-        return _TITLES[name]
-    declared = str((settings or {}).get("titles", {}).get(name, ""))
-    if 0 < len(declared) <= 22:
-        return declared
-    parts = name.split("_")
-    for end in range(len(parts) - 1, 0, -1):
-        known = _TITLES.get("_".join(parts[:end]))
-        if known:
-            return " ".join([known, *parts[end:]])
-    return " ".join(parts)
+    declared = (settings or {}).get("titles", {}).get(name)
+    return str(declared) if declared else name.replace("_", " ")
 
 
 def method_titles(methods: Iterable[str], settings: Mapping[str, Any] | None = None) -> str:
