@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -140,3 +141,16 @@ def test_inks_in_a_jpeg_get_the_right_advice(tmp_path):
     for read in READERS:
         with pytest.raises(UserError, match=r"4 colour channels.*save the image as RGB"):
             read(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_of_12_bits_is_also_looked_at(tmp_path):
+    smooth = cv2.resize(PIXELS, (512, 384), interpolation=cv2.INTER_CUBIC)
+    data = imagecodecs.jpeg_encode(smooth.astype(np.uint16) * 16, bitspersample=12, level=95)
+    (tmp_path / "a.jpg").write_bytes(data)
+    whole = read_image(tmp_path / "a.jpg")
+    assert whole.dtype == np.uint8
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", out=np.zeros_like(whole)), whole)
+    np.testing.assert_array_equal(window(tmp_path / "a.jpg"), whole[:8, :8])
+    assert np.abs(whole.astype(int) - smooth).mean() < 6
+    small = cv2.resize(whole, (128, 96), interpolation=cv2.INTER_AREA)
+    assert np.abs(thumbnail(tmp_path / "a.jpg", 128).astype(int) - small).max() <= 1

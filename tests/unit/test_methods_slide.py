@@ -279,6 +279,29 @@ def test_an_orientation_that_is_not_applied_is_said(model, image, tmp_path, caps
     assert "note: the image wants to be shown turned by 90 degrees clockwise" in capsys.readouterr().out
 
 
+def test_what_has_no_certain_colours_is_refused_by_its_name(model, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(tissue()).convert("CMYK").save(tmp_path / "inks.tif")
+    Image.fromarray(tissue()).convert("CMYK").save(tmp_path / "inks.jpg")
+    tifffile.imwrite(tmp_path / "deep.tif", tissue().astype(np.uint16) * 16, photometric="rgb")
+    planes = np.moveaxis(tissue(), 2, 0)
+    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="minisblack")
+    for name, words in {
+        "inks.tif": "printing inks",
+        "inks.jpg": "4 colour channels",
+        "deep.tif": "values have 16 bits",
+        "planes.tif": "3 grey pages",
+    }.items():
+        with pytest.raises(UserError, match=rf"{name}: .*{words}"):
+            predict_slide(model, tmp_path / name, um_per_px=1.0)
+    tifffile.imwrite(tmp_path / "c.ome.tif", planes, photometric="minisblack", metadata={"axes": "CYX"})
+    one, other = tmp_path / "c.ome.tif", tmp_path / "plain.tif"
+    tifffile.imwrite(other, tissue(), photometric="rgb")
+    got, expected = (predict_slide(model, path, um_per_px=1.0, pitch_um=25) for path in (one, other))
+    np.testing.assert_array_equal(got.X, expected.X)
+
+
 def test_only_models_that_look_at_images_predict_slides(model, tmp_path):
     with pytest.raises(UserError, match="no trained model; name a folder with weights"):
         read_run(tmp_path)

@@ -31,7 +31,7 @@ def read_jpeg(path: Path, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArr
     Raises
     ------
     UserError
-        The file is truncated, damaged, or not a grey or RGB image of 8 bits.
+        The file is truncated, damaged, or not a grey or RGB image.
     """
     import imagecodecs
 
@@ -41,15 +41,21 @@ def read_jpeg(path: Path, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArr
     data = path.read_bytes()
     refuse_damage(data, path)
     try:
-        return imagecodecs.jpeg8_decode(data, outcolorspace="RGB", out=out)
+        if sample_bits(data) == 8:
+            return imagecodecs.jpeg8_decode(data, outcolorspace="RGB", out=out)
+        # 12 bits keep their upper eight, as 16 bits of a PNG do
+        deep = imagecodecs.jpeg8_decode(data, outcolorspace="RGB")
     except imagecodecs.Jpeg8Error as error:
         raise unreadable(path, f"the JPEG cannot be decoded ({error})") from error
+    pixels = np.empty(deep.shape, np.uint8) if out is None else out
+    np.right_shift(deep, sample_bits(data) - 8, out=pixels, casting="unsafe")
+    return pixels
 
 
 def read_reduced_jpeg(path: Path, shrink: float) -> npt.NDArray[np.uint8] | None:
     """Decode a JPEG at the smallest of the scales 1, 1/2, 1/4, 1/8 that is at least 1/``shrink``.
 
-    None where it is too large for the decoder that can do this.
+    None where the decoder that can do this cannot read the file: it is too large, has 12 bits, or is damaged.
 
     Raises
     ------
@@ -71,7 +77,7 @@ def read_reduced_jpeg(path: Path, shrink: float) -> npt.NDArray[np.uint8] | None
     refuse_damage(data, path)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
-        raise unreadable(path, "the JPEG cannot be decoded")
+        return None
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -130,6 +136,20 @@ def find_damage(data: bytes) -> str | None:
                 position = end
         except (struct.error, IndexError, ZeroDivisionError):
             return "the JPEG is damaged"
+
+
+def sample_bits(data: bytes) -> int:
+    """Return the bits of a sample, 8 or 12, that a sound file states."""
+    position = 2
+    while True:
+        while data[position] == 0xFF:
+            position += 1
+        marker = data[position]
+        if marker in START_OF_FRAME:
+            return data[position + 3]
+        position += 1
+        if marker not in WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2], "big")
 
 
 def scan_marks(data: bytes, start: int) -> tuple[int, npt.NDArray[np.int64]]:

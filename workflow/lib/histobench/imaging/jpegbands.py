@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from histobench.imaging.colours import processors
 from histobench.imaging.headers import START_OF_FRAME, WITHOUT_LENGTH, unreadable
-from histobench.imaging.jpeg import Frame, find_damage, scan_marks
+from histobench.imaging.jpeg import Frame, find_damage, sample_bits, scan_marks
 
 Image = npt.NDArray[np.uint8]
 
@@ -184,7 +184,7 @@ class Layout:
 
 def find_layout(data: bytes) -> Layout | None:
     """Return where rows begin in a sound file, or None if it cannot be entered at each of them."""
-    if find_damage(data) is not None:
+    if find_damage(data) is not None or sample_bits(data) != 8:
         return None
     position, interval, frame, height_at = 2, 0, None, 0
     while True:
