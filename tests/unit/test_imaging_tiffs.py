@@ -13,6 +13,7 @@ from histobench.errors import UserError
 from histobench.imaging.patches import cut_patches
 from histobench.imaging.slides import image_size, open_slide, read_image
 from histobench.imaging.stain import fit_stain
+from histobench.imaging.statements import stated_scales, turned_as
 from histobench.imaging.thumbnail import thumbnail
 
 
@@ -394,3 +395,50 @@ def test_a_slide_that_openslide_cannot_open_is_read_as_the_tiff_that_it_is(tmp_p
         tmp_path / "a.svs", SCENE, tile=(32, 48), photometric="rgb", description=text, metadata=None, compression="webp",
     )  # fmt: skip
     agree(tmp_path / "a.svs", tifffile.imread(tmp_path / "a.svs"))
+
+
+FILES = {
+    "tiles.tif": lambda p: write(p, SCENE, tile=(32, 48), compression="deflate"),
+    "strips.tif": lambda p: write(p, SCENE, rowsperstrip=16),
+    "big.tif": lambda p: write(p, SCENE, bigtiff=True, tile=(32, 32)),
+    "jpeg.tif": lambda p: write(p, SCENE, tile=(32, 48), compression="jpeg", subsampling=(2, 2)),
+    "channels.ome.tif": lambda p: tifffile.imwrite(
+        p, np.moveaxis(SCENE, 2, 0), photometric="minisblack", metadata={"axes": "CYX"}
+    ),
+    "palette.png": lambda p: Image.fromarray(SCENE).quantize(16).save(p),
+    "deep.png": lambda p: p.write_bytes(imagecodecs.png_encode(SCENE.astype(np.uint16) * 257)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_header_ends_in_one_sentence_or_in_pixels(name, tmp_path):
+    """Nothing but a UserError leaves the readers, whatever three bytes near the start of a file become."""
+    whole, path = tmp_path / name, tmp_path / f"damaged.{name}"
+    FILES[name](whole)
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(60):
+        data = np.frombuffer(whole.read_bytes(), np.uint8).copy()
+        data[rng.integers(0, min(600, len(data)), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(data.tobytes())
+        for read in (_small_enough, lambda p: thumbnail(p, 64), stated_scales, turned_as):
+            try:
+                if read is not _small_enough and not _small_enough(path):
+                    continue
+                read(path)
+            except UserError as error:
+                assert str(error).startswith(str(path))
+                outcomes.add("sentence")
+            else:
+                outcomes.add("pixels")
+    possible = {"sentence"} if name.endswith("png") else {"sentence", "pixels"}  # PNG has checksums
+    assert outcomes == possible
+
+
+def _small_enough(path):
+    """Read an image unless its damaged header states hundreds of megapixels that it may well hold."""
+    width, height = image_size(path)
+    if width * height > 10**7:
+        return False
+    read_image(path)
+    return True

@@ -311,10 +311,13 @@ class _TiffSlide(Slide):
         return np.frombuffer(data, np.uint8).reshape(rows, self.width, page.samplesperpixel)
 
     def _decode(self, page: Any, index: int) -> npt.NDArray[Any] | None:
-        handle = page.parent.filehandle
-        count = page.databytecounts[index]
-        handle.seek(page.dataoffsets[index])
-        data = handle.read(count)
+        try:
+            handle = page.parent.filehandle
+            count = page.databytecounts[index]
+            handle.seek(page.dataoffsets[index])
+            data = handle.read(count)
+        except (OSError, ValueError, IndexError) as error:  # a damaged header points anywhere
+            raise unreadable(self.path, f"a tile of the TIFF cannot be found ({error})") from error
         if len(data) != count:
             raise unreadable(self.path, "the TIFF is truncated")
         try:
@@ -451,7 +454,7 @@ def _read_png(path: Path) -> Image:
     require_memory(path, width, height, needed + path.stat().st_size)
     try:
         return to_rgb(imagecodecs.png_decode(path.read_bytes()), path)
-    except imagecodecs.PngError as error:
+    except (imagecodecs.PngError, ValueError) as error:  # a damaged chunk may be named in no text
         raise unreadable(path, f"the PNG is truncated or damaged ({error})") from error
 
 
