@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -196,7 +197,7 @@ def test_a_cohort_of_ones_own_goes_through_the_workflow(fresh) -> None:
     """A table of sections in two layouts ends in predictions; nothing is copied, and a changed file counts."""
     checkout = fresh("own")
     own = OwnCohort(checkout.folder / "own")
-    own.use_anndata("S2")
+    own.use_anndata("S2", functools.partial(recounted, seed=2))
     (checkout.folder / "own.yaml").write_text(OWN)
     predictions = "results/mine/predictions/colour_ridge/P2"
     checkout.snakemake(predictions, configfile="own.yaml", check=True)
@@ -213,6 +214,31 @@ def test_a_cohort_of_ones_own_goes_through_the_workflow(fresh) -> None:
     assert ("read_section", "cohort=mine, section=S1") in again
     assert ("train_method", "experiment=mine, method=colour_ridge, fold=P2") in again
     assert ("read_section", "cohort=mine, section=S2") not in again
+
+
+def recounted(adata: anndata.AnnData, seed: int) -> None:
+    """Counts of its own: one measurement under two names would stop the run."""
+    adata.X = sparse.csr_matrix(np.random.default_rng(seed).poisson(5, adata.shape).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_the_same_counts_under_two_patients_stop_the_run(fresh) -> None:
+    """With other names for spots and genes' order, and another image: before anything is trained."""
+    checkout = fresh("twins")
+    own = OwnCohort(checkout.folder / "own")
+
+    def renamed(adata: anndata.AnnData) -> anndata.AnnData:
+        adata.obs_names = [f"AAAC{number:04d}-1" for number in range(adata.n_obs)]
+        return adata[:, ::-1].copy()
+
+    own.use_anndata("S2", renamed)
+    (checkout.folder / "own.yaml").write_text(OWN)
+    done = checkout.snakemake("results/mine/models/colour_ridge/P2/weights.pt", configfile="own.yaml")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert re.search(
+        r"leakage audit, counts .*section S1 of patient P1 and section S2 of patient P2", done.stdout
+    )
+    assert not (checkout.folder / "results/mine/models").exists()
 
 
 def strewn(adata: anndata.AnnData, seed: int) -> None:
