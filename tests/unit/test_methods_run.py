@@ -541,3 +541,25 @@ def test_the_record_of_a_model_is_protected_too(study: Study) -> None:
     record.write_bytes(b"\xff")
     with pytest.raises(UserError, match="no valid JSON"):
         read_run(model)
+
+
+@pytest.mark.parametrize("oracle", [False, True])
+def test_only_an_oracle_is_shown_the_truth_of_a_tested_section(study: Study, oracle: bool) -> None:
+    changes = {"entry": "unit.witness_method:Witness", "needs": {"oracle": oracle}}
+    study.train(**changes)
+    table = anndata.read_h5ad(study.predict(**changes) / "B1.h5ad")
+    assert (float(oracle) == table.X).all()
+
+
+def test_spots_that_training_leaves_out_are_predicted_all_the_same(study: Study) -> None:
+    """Patches too white to learn from: `keep_train` is 0 where `keep` is 1."""
+    for name in ("A1", "B1"):
+        qc = pd.read_csv(study.folder / f"{name}.tsv", sep="\t")
+        qc.loc[qc["spot"] == "2x0", "keep_train"] = 0
+        qc.to_csv(study.folder / f"{name}.tsv", sep="\t", index=False)
+    study.train()
+    table = anndata.read_h5ad(study.predict() / "B1.h5ad")
+    learnt = ~np.isin(np.arange(9), [2, 4])  # 2x0, and 1x1 which fails for all
+    expected = np.concatenate([study.targets("A1", learnt), study.targets("A2")]).mean(axis=0)
+    assert "2x0" in table.obs_names and len(table) == 9
+    np.testing.assert_allclose(table.X, np.tile(expected, (9, 1)), rtol=1e-6)
