@@ -89,7 +89,7 @@ def test_figures_of_labels_are_planned_where_there_are_labels(plan):
 
 def test_what_the_papers_show_is_planned_with_their_methods(plan, project):
     """Every artefact of resources/papers.tsv is made by the default run, and of the methods that it names."""
-    from histobench.plan.papers import read_papers
+    from histobench.evaluation.papers import read_papers
 
     by_method = 0
     for row in read_papers(project / "resources/papers.tsv").to_dict("records"):

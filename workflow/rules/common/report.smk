@@ -154,6 +154,7 @@ def report_manifest():
         "cohorts": cohorts,
         "experiments": experiments,
         **({"hours": str(HOURS)} if HOURS.exists() else {}),
+        "papers": shipped("resources/papers.tsv"),
         "provenance": "results/report/provenance.json",
         "title": BENCH.config["title"],
     }
@@ -165,6 +166,7 @@ def report_files():
         "results/report/provenance.json",
         "results/report/contrasts.tsv",
         "results/report/transfer.tsv",
+        shipped("resources/papers.tsv"),
     ]
     for name, experiment in report_manifest()["experiments"].items():
         files += [experiment["audit"], experiment["folds"], experiment["maps"]]

@@ -1,8 +1,9 @@
 """Published numbers beside ours: difference, and why it need not be zero.
 
-``resources/published.tsv`` holds the headline numbers of the papers, one row each, with the protocol that
-they were measured under and the statistic of our tables that is nearest. A number is set against ours only
-where cohort, target and unit of evaluation agree; everything else is printed and flagged.
+``resources/published.tsv`` holds the headline numbers of the papers, one row each, with the item of
+``resources/papers.tsv`` that it belongs to, the protocol that it was measured under and the statistic of our
+tables that is nearest. A number is set against ours only where cohort, target and unit of evaluation agree;
+everything else is printed and flagged.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEDGER_COLUMNS = (
-    "paper", "source", "method", "quantity", "statistic", "gene", "section", "argument", "value", "unit",
-    "cohort", "folds", "transform", "n_patients", "averaging", "comparable", "reason", "citation",
+    "paper", "source", "item", "method", "quantity", "statistic", "gene", "section", "argument", "value",
+    "unit", "cohort", "folds", "transform", "n_patients", "averaging", "comparable", "reason", "citation",
 )  # fmt: skip
 PUBLISHED_COLUMNS = (
-    "paper", "source", "method", "quantity", "gene", "section", "published", "ours", "difference", "unit",
-    "comparison", "reason", "averaging", "published_protocol", "citation",
+    "paper", "source", "item", "method", "quantity", "gene", "section", "published", "ours", "difference",
+    "unit", "comparison", "reason", "averaging", "published_protocol", "citation",
 )  # fmt: skip
 # Tables of an experiment that statistics are read from.
 TABLES = (

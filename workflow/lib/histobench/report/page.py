@@ -14,6 +14,7 @@ from histobench.report.cohort import cohort_view
 from histobench.report.embed import Downloads, figure_width
 from histobench.report.experiment import experiment_view
 from histobench.report.methods import method_entries
+from histobench.report.papers import papers_view
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,6 +51,8 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         ``hours``
             Path of a table of extrapolated hours of training (``what``, ``images``, ``images_per_second``,
             ``hours``, ``device``, ``note``), which `make bench` writes; shown with the provenance.
+        ``papers``
+            Path of the table of the papers' items (:mod:`histobench.evaluation.papers`).
         ``provenance``
             Path of the JSON record of :func:`histobench.report.provenance.write_provenance`.
     output_html
@@ -81,6 +84,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         map_specs=map_specs(),
         experiments=experiments,
         across=across,
+        papers=papers_view(manifest.get("papers"), experiments, entries),
         cohorts=cohorts,
         methods=method_entries(entries),
         families=[

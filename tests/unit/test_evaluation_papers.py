@@ -6,9 +6,9 @@ import pytest
 
 from histobench.config import Benchmark, read_yaml
 from histobench.errors import UserError
+from histobench.evaluation.papers import read_papers
 from histobench.figures.catalogue import catalogue
 from histobench.files import write_table
-from histobench.plan.papers import read_papers
 
 
 @pytest.fixture(scope="module")
