@@ -403,3 +403,14 @@ def test_only_oracles_are_given_the_truth(project, settings, says):
     with pytest.raises(UserError, match=r"methods\.cheat: ") as raised:
         Benchmark(config, project)
     assert says in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_cohort_of_the_users_file_is_named_with_that_file(project, tmp_path):
+    text = (
+        "run: [mine]\ncohorts: {mine: {title: Mine, origin: download, pitch_um: 200, spot_um: 100, "
+        "reader: 'histobench.cohorts.her2st:read_section', sections: {A: {patient: P}}}}\n"
+        "experiments: {mine: {title: Mine, cohort: mine, methods: {train_mean: {}}}}\n"
+    )
+    with pytest.raises(UserError, match=r"cohorts\.mine: `files` is missing") as error:
+        load(project, tmp_path, text)
+    assert "config/cohorts" not in str(error.value) and str(tmp_path) in str(error.value)

@@ -584,7 +584,7 @@ class Benchmark:
                 value["sections"] = {
                     section: {"patient": patient} for section, patient in section_names(settings).items()
                 }
-            where = f"config/cohorts/{name}.yaml"
+            where = self._cohort_place(name)
             if value["origin"] == "local":
                 complete_local(value, self._table_folder(name), where, self.config["mirrors"])
                 if value["reader"] == TABLE_READER:
@@ -612,15 +612,23 @@ class Benchmark:
 
                 check_groups(value["options"]["groups"], f"cohorts.{name}: `options.groups`")
             if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
-                raise UserError(
-                    f"config/cohorts/{name}.yaml: `sections` is empty; name at least one section."
-                )
+                raise UserError(f"{where}: `sections` is empty; name at least one section.")
             self.cohorts[name] = value
             if value["origin"] not in ("local", "simulation"):
                 for section in value["sections"]:
                     for kind, file in self.section_files(name, section).items():
                         check_path(file, f"files.{kind}", f"{where}: section `{section}`", inside=True)
         return self.cohorts[name]
+
+    def _cohort_place(self, name: str) -> str:
+        """Say where a cohort stands: in its own file, or in a configuration that defines it from scratch."""
+        own = self.project / "config/cohorts" / f"{name}.yaml"
+        if own.exists():
+            return f"config/cohorts/{name}.yaml"
+        for path in reversed(self.files):
+            if (read_yaml(path).get("cohorts") or {}).get(name):
+                return f"{path}: cohorts.{name}"
+        return f"{self.origin}: cohorts.{name}"
 
     def _table_folder(self, name: str) -> Path:
         """Return the folder of the file that names a cohort's table, from which its path starts."""

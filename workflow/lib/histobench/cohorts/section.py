@@ -422,8 +422,25 @@ def _anndata(
             "spot_um": float(info.spot_um),
             "pitch_um": float(geometry.pitch_um),
             "grid": geometry.grid,
+            "spatial": {info.section: _drawing_facts(spots, size, info.spot_um / geometry.scale.um_per_px)},
         },
     )
+
+
+def _drawing_facts(spots: pd.DataFrame, size: tuple[int, int], spot_px: float) -> dict[str, Any]:
+    """Return what scanpy and squidpy ask of a section before they draw it, as Visium's readers give it.
+
+    They want a picture too. Sections and predictions hold no pixels, so it is white, as large as the image.
+    """
+    reach = spots[["pixel_x", "pixel_y"]].max().to_numpy(dtype=np.float64) if len(spots) else np.ones(2)
+    extent = np.maximum(size if min(size) > 0 else reach, 1.0)
+    share = 32.0 / float(extent.max())
+    width, height = np.ceil(extent * share).astype(int)
+    return {
+        "images": {"hires": np.full((height, width, 3), 255, dtype=np.uint8)},
+        "scalefactors": {"tissue_hires_scalef": share, "spot_diameter_fullres": float(spot_px)},
+        "metadata": {},
+    }
 
 
 def store_section(

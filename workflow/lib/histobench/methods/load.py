@@ -39,12 +39,15 @@ class LoadedSection:
         Raw counts of the panel, int32, (spots, genes).
     um_per_px
         Micrometres per pixel of the full-resolution image (of the patches: ``data.um_per_px``).
+    spatial
+        ``uns["spatial"]`` of the section file: how large a spot is, as scanpy and squidpy look for it.
     """
 
     data: SectionData
     obs: pd.DataFrame
     panel_counts: np.ndarray
     um_per_px: float
+    spatial: Mapping[str, Any]
 
 
 def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
@@ -219,7 +222,13 @@ def load_section(
         total_counts=total,
         grid=stored_grid(uns, table.obs["array_x"], table.obs["array_y"], str(path)),
     )
-    return LoadedSection(data=data, obs=obs, panel_counts=panel_counts.astype(np.int32), um_per_px=section_um)
+    return LoadedSection(
+        data=data,
+        obs=obs,
+        panel_counts=panel_counts.astype(np.int32),
+        um_per_px=section_um,
+        spatial=uns.get("spatial", {}),
+    )
 
 
 def load_sections(

@@ -403,6 +403,8 @@ def predict(
                 "patient": loaded.data.patient,
                 "grid": loaded.data.grid,
             }
+            if loaded.spatial:
+                about["spatial"] = loaded.spatial
             if measured != panel:
                 loaded, prediction = restrict(loaded, prediction, panel, measured)
             write_prediction(folder / f"{name}.h5ad", loaded, prediction, measured, about)
