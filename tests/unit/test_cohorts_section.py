@@ -89,7 +89,9 @@ def test_stored_section_has_the_published_layout(tmp_path: Path) -> None:
     assert stored.uns["um_per_px"] == pytest.approx(2.0)  # 200 um in 100 px
     (drawn,) = stored.uns["spatial"].values()
     assert list(stored.uns["spatial"]) == ["S1"] and drawn["images"]["hires"].shape == (32, 32, 3)
-    assert drawn["scalefactors"] == {"tissue_hires_scalef": 0.08, "spot_diameter_fullres": 50.0}
+    assert drawn["scalefactors"] == pytest.approx(
+        {"tissue_hires_scalef": 0.08, "spot_diameter_fullres": 50.0}
+    )
     assert {key: stored.uns[key] for key in stored.uns if key not in ("um_per_px", "spatial")} == {
         "cohort": "c",
         "section": "S1",
