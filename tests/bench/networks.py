@@ -49,15 +49,18 @@ def features(quick: bool, device: str) -> Comparison:
     """Frozen features of ResNet-50."""
     import torch
 
+    from histobench.encoders.build import frozen_encoder
+    from histobench.encoders.features import computed_with, describe
+    from histobench.encoders.registry import torchvision_recipe
     from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
-    from histobench.networks.features import describe, frozen_network
     from histobench.training.device import has_bfloat16
 
     n, width = (4, 64) if quick else (32, 224)
     pixels = tissue_like(n, width)
     backbone = make_backbone("resnet50", weights="none", seed=0, input_px=width)
     network = torch.nn.Sequential(PixelNorm(IMAGENET_MEAN, IMAGENET_SD), backbone.module).eval().to(device)
-    frozen = frozen_network("resnet50", "none", 0, width, torch.device(device))
+    recipe, where = torchvision_recipe("resnet50", pretrained=False), torch.device(device)
+    frozen = frozen_encoder(recipe, device=where, width=width)
 
     def theirs() -> np.ndarray:
         found = []
@@ -70,7 +73,7 @@ def features(quick: bool, device: str) -> Comparison:
         return np.concatenate(found)
 
     def ours() -> np.ndarray:
-        return describe(frozen, pixels, input_px=None)
+        return describe(frozen, pixels, input_px=None, precision=computed_with("bfloat16", where))
 
     def same(a: object, b: object) -> str:
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)  # type: ignore[operator,call-overload]

@@ -13,9 +13,10 @@ import yaml
 
 from histobench.cohorts.section import write_section
 from histobench.config import Benchmark, merge, read_yaml
+from histobench.encoders.features import extract_features
+from histobench.encoders.registry import torchvision_recipe
 from histobench.imaging.patches import write_patches
 from histobench.methods import run
-from histobench.networks.features import extract_features
 
 SECTIONS = {"B4": ("B", "BT10737_D2_HE.jpg"), "C2": ("C", "5714_HE_BT_C2.jpg")}
 N_GENES = 30
@@ -148,7 +149,7 @@ def test_the_loss_falls_on_real_tissue(tissue: Path, all_methods: dict[str, dict
             patches = np.load(tissue / f"{name}.npy")
             np.save(
                 tissue / f"{name}.{features}.npy",
-                extract_features(patches, architecture=features, weights="none"),
+                extract_features(patches, encoder=torchvision_recipe(features, pretrained=False)),
             )
     table, _ = run_settings(tissue, method, settings, features)
     history = pd.read_csv(tissue / method / "history.tsv", sep="\t")
@@ -203,7 +204,8 @@ def test_st_net_trains_from_scratch_on_real_patches(tissue: Path, project: Path)
 @pytest.mark.slow
 def test_bfloat16_features_of_tissue_agree_with_float32(tissue: Path) -> None:
     patches = np.load(tissue / "B4.npy")[::12]
-    exact = extract_features(patches, architecture="resnet50", weights="none")
-    fast = extract_features(patches, architecture="resnet50", weights="none", precision="bfloat16")
+    encoder = torchvision_recipe("resnet50", pretrained=False)
+    exact = extract_features(patches, encoder=encoder, precision="float32")
+    fast = extract_features(patches, encoder=encoder, precision="bfloat16")
     cosine = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
     assert cosine.min() > 0.999

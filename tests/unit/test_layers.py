@@ -10,7 +10,7 @@ from histobench import codehash
 LAYERS = [
     {"errors", "bounds", "encoding", "yamlfiles", "files", "seeds", "devices", "software"},
     {"cohorts", "imaging", "expression", "splits", "codehash"},
-    {"networks", "training"},
+    {"networks", "training", "encoders"},
     {"methods"},
     {"evaluation"},
     {"figures"},
@@ -22,6 +22,7 @@ LAYERS = [
         "configdoc",
         "methodsdoc",
         "methodcheck",
+        "encodercheck",
         "plan",
         "runtime",
         "cohortcheck",

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torchvision import models
 
+from histobench.encoders.features import extract_features, write_features
+from histobench.encoders.registry import torchvision_recipe
 from histobench.errors import UserError
 from histobench.networks.backbones import (
     ARCHITECTURES,
@@ -18,7 +20,6 @@ from histobench.networks.backbones import (
     count_parameters,
     make_backbone,
 )
-from histobench.networks.features import extract_features, write_features
 from histobench.training.device import has_bfloat16
 
 # Published sizes of torchvision's models with their 1,000-class layer, and the width before that layer.
@@ -116,8 +117,7 @@ def test_features_are_written_row_by_row(stored: Path) -> None:
     write_features(
         stored,
         out,
-        architecture="resnet18",
-        weights="none",
+        encoder=torchvision_recipe("resnet18", pretrained=False),
         seed=4,
         device="cpu",
         batch_size=3,
@@ -136,7 +136,7 @@ def test_features_are_written_row_by_row(stored: Path) -> None:
 
 
 def test_features_of_a_window_see_the_centre_only(stored: Path) -> None:
-    options: dict = {"architecture": "small_cnn", "weights": "none", "device": "cpu"}
+    options: dict = {"encoder": torchvision_recipe("small_cnn", pretrained=False), "device": "cpu"}
     outs = [stored.parent / f"{i}.npy" for i in range(3)]
     write_features(stored, outs[0], window={"px": 20}, **options)
     write_features(stored, outs[1], window={"um": 40}, um_per_px=2.0, **options)
@@ -147,7 +147,7 @@ def test_features_of_a_window_see_the_centre_only(stored: Path) -> None:
 
 
 def test_bfloat16_features_point_the_same_way(stored: Path) -> None:
-    options: dict = {"architecture": "resnet18", "weights": "none"}
+    options: dict = {"encoder": torchvision_recipe("resnet18", pretrained=False)}
     exact = extract_features(np.load(stored), precision="float32", **options)
     fast = extract_features(np.load(stored), precision="bfloat16", **options)
     cosine = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
@@ -160,7 +160,7 @@ def test_bfloat16_features_point_the_same_way(stored: Path) -> None:
 
 def test_bad_patch_files_are_named_and_nothing_is_left(stored: Path) -> None:
     out = stored.parent / "out" / "s.npy"
-    options: dict = {"architecture": "small_cnn", "weights": "none", "device": "cpu"}
+    options: dict = {"encoder": torchvision_recipe("small_cnn", pretrained=False), "device": "cpu"}
     with pytest.raises(UserError, match=r"absent\.npy"):
         write_features(stored.parent / "absent.npy", out, **options)
     damaged = stored.parent / "damaged.npy"

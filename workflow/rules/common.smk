@@ -138,7 +138,7 @@ wildcard_constraints:
     profile=r"[a-z0-9]+",
     stain="|".join(name for name in NORMALISED if name != DEFAULT),
     variant=VARIANT,
-    backbone=rf"[a-z0-9_]+\.(imagenet|none)\.{VARIANT}",
+    backbone=rf"[a-z0-9_]+\.(pretrained|none)\.{VARIANT}",
 
 
 def begin_writing():

@@ -91,6 +91,7 @@ rule extract_features:
             section=wildcards.section,
             variant=wildcards.backbone.split(".", 2)[2],
         ),
+        weights=backbone_weights,
     output:
         "results/data/{cohort}/features/{backbone}/{section}.npy",
     log:
@@ -106,10 +107,7 @@ rule extract_features:
         runtime=growing(120),
         gpu=0 if BENCH.config["device"] == "cpu" else 1,
     params:
-        settings=lambda wildcards: {
-            "architecture": wildcards.backbone.split(".")[0],
-            "weights": wildcards.backbone.split(".")[1],
-        },
+        settings=lambda wildcards: {"encoder": backbone_recipe(wildcards)},
         code=code_hash("scripts/extract_features.py"),
     script:
         "../scripts/extract_features.py"

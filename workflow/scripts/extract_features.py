@@ -1,6 +1,6 @@
-"""Describe patches by a frozen network; all logic is in histobench.networks.features."""
+"""Describe patches by a frozen network; all logic is in histobench.encoders.features."""
 
-from histobench.networks.features import write_features
+from histobench.encoders.features import write_features
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):

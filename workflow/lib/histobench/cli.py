@@ -84,6 +84,21 @@ def _check_method(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _check_encoder(arguments: argparse.Namespace) -> int:
+    from histobench.encodercheck import check_encoder
+
+    found = check_encoder(
+        arguments.name, PROJECT, arguments.configfile, weights=arguments.weights, offline=arguments.offline
+    )
+    for problem in found.problems:
+        print(f"Problem: {problem}")
+    for note in found.notes:
+        print(f"Note: {note}")
+    number = len(found.problems)
+    print(f"{arguments.name}: {number or 'no'} problem{'' if number == 1 else 's'}.")
+    return 1 if found.problems else 0
+
+
 def _predict(arguments: argparse.Namespace) -> None:
     import os
 
@@ -155,6 +170,20 @@ def parser() -> argparse.ArgumentParser:
         "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the method"
     )
     method.set_defaults(run=_check_method)
+    encoder = commands.add_parser(
+        "check-encoder", help="say what is wrong with an image encoder, its weights included"
+    )
+    encoder.add_argument("name", metavar="NAME", help="file in config/encoders")
+    encoder.add_argument(
+        "--weights", type=Path, metavar="FILE", help="file of its weights, else what `encoder_files` names"
+    )
+    encoder.add_argument(
+        "--offline", action="store_true", help="leave weights out: size, output and pooling alone"
+    )
+    encoder.add_argument(
+        "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the encoder"
+    )
+    encoder.set_defaults(run=_check_encoder)
     predict = commands.add_parser(
         "predict", help="predict expression, and tumour where the model does, on a slide of your own"
     )

@@ -20,6 +20,7 @@ import jsonschema
 from histobench.branches import branch_name, make_branch, make_full_fold
 from histobench.codehash import module_file
 from histobench.cohorts.templates import check_path, check_templates
+from histobench.encoders.registry import builder_trouble, built_in, recipe, weights_trouble
 from histobench.encoding import read_utf8
 from histobench.errors import UserError, near
 from histobench.methods.parameters import parameter_troubles
@@ -27,7 +28,7 @@ from histobench.networks.architectures import known_encoders
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 from histobench.yamlfiles import read_yaml
 
-KINDS = ("experiment", "cohort", "method")
+KINDS = ("experiment", "cohort", "method", "encoder")
 # Origins of cohorts that no experiment can be about.
 WITHOUT_SPOTS = ("photos", "slides")
 # Approved gene symbols, which every cohort of a user's own is checked against.
@@ -40,12 +41,12 @@ RESERVED = ("data", "logs", "benchmarks", "report", "bench", "slides")
 
 @functools.cache
 def schema(project: Path, kind: str) -> dict[str, Any]:
-    """Return the schema ``config``, ``cohort``, ``method`` or ``experiment`` of a checkout."""
+    """Return the schema ``config``, ``cohort``, ``method``, ``encoder`` or ``experiment`` of a checkout."""
     return read_yaml(project / "workflow/schemas" / f"{kind}.schema.yaml")
 
 
 def file_rules(project: Path) -> dict[str, Any]:
-    """Return the schema of a configuration file, with those of experiments, cohorts and methods in place."""
+    """Return the schema of a configuration file, with those of the things it may change in place."""
     rules = copy.deepcopy(schema(project, "config"))
     for kind in KINDS:
         rules["properties"][f"{kind}s"]["additionalProperties"] = schema(project, kind)
@@ -322,7 +323,9 @@ def read_configuration(
     return merge(merged, overrides or {})
 
 
-def check_parameters(method: Mapping[str, Any], source: Callable[[str], str]) -> None:
+def check_parameters(
+    method: Mapping[str, Any], source: Callable[[str], str], encoders: Iterable[str]
+) -> None:
     """Refuse parameters that the constructor of a method does not take, and encoders that nobody knows.
 
     Parameters
@@ -331,6 +334,8 @@ def check_parameters(method: Mapping[str, Any], source: Callable[[str], str]) ->
         Complete settings of a method or arm.
     source
         Says of a key (``params.epochs``, ``needs.features``) which file gives it and where, for messages.
+    encoders
+        Names of the encoders there are.
 
     Raises
     ------
@@ -338,10 +343,10 @@ def check_parameters(method: Mapping[str, Any], source: Callable[[str], str]) ->
         One sentence about the first problem.
     """
     features = method["needs"].get("features")
-    if features is not None and features not in known_encoders():
+    if features is not None and features not in (known := set(encoders)):
         raise UserError(
             f"{source('needs.features')} names the encoder `{features}`, which does not exist; "
-            f"{near(features, known_encoders())}"
+            f"{near(features, known)}"
         )
     for trouble in parameter_troubles(method["entry"], method["params"]):
         raise UserError(f"{source(f'params.{trouble.name}')} {trouble.text}")
@@ -458,6 +463,8 @@ class Benchmark:
             self._complete(name, value)
         for name, slide in self.config["slides"].items():
             self._check_slide(name, slide)
+        for name in self.config["encoder_files"]:
+            self.encoder(name, f"{self.origin}: `encoder_files`")
 
     # -- composing -------------------------------------------------------------------------------
 
@@ -500,11 +507,11 @@ class Benchmark:
 
     def _check_method(self, name: str, value: Mapping[str, Any]) -> None:
         """Check a method and each of its arms, also those that nobody compares."""
-        check_parameters(value, functools.partial(self._source, name, ""))
+        check_parameters(value, functools.partial(self._source, name, ""), self.encoders)
         for arm in value["arms"]:
             changed = with_arm(value, arm)
             check(changed, schema(self.project, "method"), f"{self.origin}: methods.{name}.arms.{arm}")
-            check_parameters(changed, functools.partial(self._source, name, arm))
+            check_parameters(changed, functools.partial(self._source, name, arm), self.encoders)
 
     def _source(self, method: str, arm: str, key: str) -> str:
         """Say which file gives a key of a method or of its arm, and where in it."""
@@ -553,7 +560,7 @@ class Benchmark:
             value.pop("arms", None)
             if arm:
                 check(value, schema(self.project, "method"), f"{self.origin}: methods.{name}")
-                check_parameters(value, lambda key: f"{self.origin}: `methods.{name}.{key}`")
+                check_parameters(value, lambda key: f"{self.origin}: `methods.{name}.{key}`", self.encoders)
             _check_oracle(value, f"methods.{name}")
             return value
         known = {file.stem for file in (self.project / "config/methods").glob("*.yaml")}
@@ -566,6 +573,55 @@ class Benchmark:
         """Whether a name has a file, or is defined from scratch in the configuration."""
         file = self.project / "config/methods" / f"{name}.yaml"
         return file.exists() or "entry" in (self.config["methods"].get(name) or {})
+
+    @functools.cached_property
+    def encoders(self) -> frozenset[str]:
+        """Names of all encoders: of config/encoders, of the configuration, and those that need no file."""
+        files = (self.project / "config/encoders").glob("*.yaml")
+        return frozenset({file.stem for file in files} | set(self.config["encoders"]) | set(known_encoders()))
+
+    def encoder(self, name: str, asked_by: str = "") -> dict[str, Any]:
+        """Return what an encoder is declared to be, complete.
+
+        Raises
+        ------
+        UserError
+            There is none of this name, or its file breaks the schema.
+        """
+        declared = (self.project / "config/encoders" / f"{name}.yaml").exists() or name in self.config[
+            "encoders"
+        ]
+        plain = None if declared else built_in(name)
+        if plain is not None:
+            return plain
+        if name not in self.encoders:
+            raise UserError(
+                f"{asked_by} names the encoder `{name}`, which does not exist; {near(name, self.encoders)}"
+            )
+        return self._definition("encoder", name, asked_by)
+
+    def recipe(self, name: str, pretrained: bool) -> dict[str, Any]:
+        """Return everything that the features of an encoder depend on."""
+        return recipe(name, self.encoder(name), pretrained, self.config["encoder_files"].get(name))
+
+    @staticmethod
+    def features_pretrained(experiment: Mapping[str, Any]) -> bool:
+        """Whether an experiment's frozen features are those of pretrained weights."""
+        given = experiment["encoder_weights"]
+        return bool(given == "pretrained" if given else experiment["weights"] == "imagenet")
+
+    def _check_encoder(self, where: str, name: str, experiment: Mapping[str, Any]) -> None:
+        """Refuse an encoder that could not be built or loaded here, before anything runs."""
+        declared = self.encoder(name, where)
+        trouble = builder_trouble(name, declared)
+        if trouble is None and declared["pooling"] == "tokens":
+            trouble = (
+                f"`{name}` gives one vector per token, which no method takes; choose `pooling: cls_mean`"
+            )
+        if trouble is None and self.features_pretrained(experiment):
+            trouble = weights_trouble(name, declared, self.config["encoder_files"].get(name))
+        if trouble:
+            raise UserError(f"{where} needs features that cannot be had: {trouble}.")
 
     def cohort(self, name: str, asked_by: str = "") -> dict[str, Any]:
         """Return a cohort's complete settings; a simulated cohort's sections are named here."""
@@ -675,6 +731,8 @@ class Benchmark:
         for place, key in ((value, "about"), (value["maps"], "methods")):
             kept = [arm for arm in place.pop(key, []) if arm in on or arm not in value["methods"]]
             place.update({key: kept} if kept else {})
+        if value["encoder"]:
+            self.encoder(value["encoder"], f"{where}: `encoder`")
         value["methods"] = {
             arm: self._arm(where, arm, change or {}, value)
             for arm, change in value["methods"].items()
@@ -803,9 +861,14 @@ class Benchmark:
             method["window"] = change["window"]
         check(method, schema(self.project, "method"), f"{where}: methods.{arm}")
         experiment_name = where.removeprefix("experiments.")
-        check_parameters(method, functools.partial(self._arm_source, experiment_name, arm, name))
+        check_parameters(
+            method, functools.partial(self._arm_source, experiment_name, arm, name), self.encoders
+        )
         method["method"] = name
         needs = method["needs"]
+        if needs["features"]:
+            needs["features"] = experiment["encoder"] or needs["features"]
+            self._check_encoder(f"{where}: `methods.{arm}`", needs["features"], experiment)
         patches = experiment["patches"]
         if patches is None and (needs["patches"] or needs["features"]):
             raise UserError(

@@ -91,7 +91,8 @@ def section_images(wildcards, sections, method):
     needs = method["needs"]
     folder = f"results/data/{experiment['cohort']}"
     variant = patch_variant(experiment) if experiment["patches"] else ""
-    backbone = f"{needs['features']}.{experiment['weights']}.{variant}"
+    start = "pretrained" if BENCH.features_pretrained(experiment) else "none"
+    backbone = f"{needs['features']}.{start}.{variant}"
     kinds = {}
     if needs["patches"]:
         kinds["patches"] = f"{folder}/patches/{variant}"
@@ -193,6 +194,7 @@ def method_settings(wildcards):
     method, seed = arm_of(wildcards)
     fold = fold_of(wildcards)
     return {
+        **encoder_settings(experiment, method),
         "entry": method["entry"],
         "experiment": wildcards.experiment,
         "fold": wildcards.fold,
@@ -209,6 +211,25 @@ def method_settings(wildcards):
         "weights": experiment["weights"],
         "window": method["window"],
     }
+
+
+def encoder_settings(experiment, method):
+    """The recipe of the frozen features that a method is given, for those who use its models later."""
+    name = method["needs"]["features"]
+    pretrained = BENCH.features_pretrained(experiment)
+    return {"encoder": BENCH.recipe(name, pretrained)} if name else {}
+
+
+def backbone_recipe(wildcards):
+    """The recipe behind the name of a folder of features, ENCODER.START.VARIANT."""
+    name, start, _ = wildcards.backbone.split(".", 2)
+    return BENCH.recipe(name, start == "pretrained")
+
+
+def backbone_weights(wildcards):
+    """The user's own file of an encoder's weights, where there is one."""
+    file = backbone_recipe(wildcards).get("file")
+    return [file] if file else []
 
 
 def image_settings(experiment):
@@ -230,8 +251,8 @@ def patch_scale(experiment):
 
 def prediction_settings(wildcards):
     settings = method_settings(wildcards)
-    settings.pop("image")
-    settings.pop("roles")
+    for key in ("encoder", "image", "roles"):
+        settings.pop(key, None)
     return {**settings, "sections": fold_sections(wildcards, "test")}
 
 

@@ -122,6 +122,7 @@ def train(
     patch_um_per_px: float | str | None = None,
     photos: Sequence[str | Path] | None = None,
     image: Mapping[str, Any] | None = None,
+    encoder: Mapping[str, Any] | None = None,
     start_weights: str | Path | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
@@ -154,6 +155,8 @@ def train(
     image
         How patches were made, for those who predict other images with the model: stain, stain_reference,
         width_px; recorded with the scale in ``run.json``.
+    encoder
+        Recipe of the frozen features (:func:`histobench.encoders.registry.recipe`); recorded likewise.
     start_weights
         ``weights.pt``, beside its ``run.json``, of a training of the same method to start from.
 
@@ -244,6 +247,8 @@ def train(
     }
     if image is not None:
         facts["image"] = {**image, "um_per_px": _trained_scale(parts["train"])}
+    if encoder is not None:
+        facts["encoder"] = dict(encoder)
     for role, members in parts.items():
         facts[f"n_{role}_spots"] = sum(map(len, members))
         facts[f"{role}_sections"] = sorted(s.section for s in members)

@@ -65,6 +65,7 @@ class TrainedRun:
     window: Mapping[str, float] | None
     weights: str
     image: Mapping[str, Any]
+    encoder: Mapping[str, Any]
     facts: Mapping[str, Any] = field(repr=False)
 
 
@@ -104,8 +105,19 @@ def read_run(folder: str | Path) -> TrainedRun:
         window=facts.get("window"),
         weights=facts["weights"],
         image=facts["image"],
+        encoder=_encoder(facts),
         facts=facts,
     )
+
+
+def _encoder(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of the features that a model was trained on; older records name a network."""
+    from histobench.encoders.registry import torchvision_recipe
+
+    name = facts["needs"].get("features")
+    if facts.get("encoder") or not name:
+        return dict(facts.get("encoder") or {})
+    return torchvision_recipe(name, pretrained=facts["weights"] == "imagenet")
 
 
 def slide_um_per_px(slide: Slide, path: str | Path, given: float | None) -> tuple[float, str]:
@@ -400,11 +412,9 @@ def _predict(
             rows = np.arange(start, min(start + step, len(spots)))
             vectors = None
             if run.needs.get("features"):
-                from histobench.networks.features import extract_features
+                from histobench.encoders.features import extract_features
 
-                vectors = extract_features(
-                    patches[rows], architecture=run.needs["features"], weights=run.weights, device=device
-                )
+                vectors = extract_features(patches[rows], encoder=run.encoder, device=device)
             section = SectionData(
                 cohort="",
                 section=image.stem,

@@ -139,11 +139,9 @@ def _predicted(
     size = window_pixels(dict(run.window) if run.window else None, look["um_per_px"], look["width_px"], slide)
     vectors = None
     if run.needs.get("features"):
-        from histobench.networks.features import extract_features
+        from histobench.encoders.features import extract_features
 
-        vectors = extract_features(
-            patches, architecture=run.needs["features"], weights=run.weights, device=device
-        )
+        vectors = extract_features(patches, encoder=run.encoder, device=device)
     view = PatchView(patches, np.arange(n), size)
     section = SectionData(
         cohort="",

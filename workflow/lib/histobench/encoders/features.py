@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from histobench.devices import claim_device
+from histobench.encoders.build import frozen_encoder
 from histobench.errors import UserError
 from histobench.files import atomic_path
-from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone
-from histobench.networks.folding import fold_batch_norms
 from histobench.training.data import PatchSource
 from histobench.training.device import has_bfloat16, pick_device
 
@@ -28,13 +27,12 @@ _BATCH = {"cpu": 16, "cuda": 128}
 def extract_features(
     patches: Any,
     *,
-    architecture: str,
-    weights: str,
+    encoder: Mapping[str, Any],
+    weights: Path | None = None,
     seed: int = 0,
-    input_px: int | None = None,
     device: str = "cpu",
     batch_size: int | None = None,
-    precision: str = "auto",
+    precision: str | None = None,
 ) -> np.ndarray:
     """Return frozen features of patches.
 
@@ -42,15 +40,15 @@ def extract_features(
     ----------
     patches
         uint8, (spots, width, width, 3), array or lazy view.
-    architecture, weights, seed
-        See :func:`histobench.networks.backbones.make_backbone`.
-    input_px
-        Width to resize patches to; None keeps their width.
+    encoder
+        Its recipe, :func:`histobench.encoders.registry.recipe`.
+    weights, seed
+        See :func:`histobench.encoders.build.build_encoder`.
     device, batch_size
         Where, and how many at a time; None for what suits the device.
     precision
-        "float32", "bfloat16" for autocast (cosine similarity to float32 above 0.999), or "auto": the latter
-        where the device computes with it.
+        "float32", "bfloat16" or "float16", for autocast whatever the device (cosine similarity to float32
+        above 0.999); None for what the recipe says, where the device computes with it.
 
     Returns
     -------
@@ -58,22 +56,22 @@ def extract_features(
         float32, (spots, features).
     """
     where = pick_device(device)
-    network = frozen_network(architecture, weights, seed, input_px or patches.shape[1], where)
-    return describe(network, patches, input_px=input_px, batch_size=batch_size, precision=precision)
-
-
-def frozen_network(
-    architecture: str, weights: str, seed: int, width: int, device: torch.device
-) -> torch.nn.Sequential:
-    """Return the network from uint8 pixels to features, on its device and ready to be applied.
-
-    Its batch normalisations are part of the convolutions before them: it can be applied, not trained.
-    """
-    backbone = make_backbone(architecture, weights=weights, seed=seed, input_px=width)
-    network = torch.nn.Sequential(
-        PixelNorm(IMAGENET_MEAN, IMAGENET_SD), fold_batch_norms(backbone.module.eval())
+    width = encoder["input"].get("px") or patches.shape[1]
+    network = frozen_encoder(encoder, device=where, width=width, weights=weights, seed=seed)
+    return describe(
+        network,
+        patches,
+        input_px=width,
+        batch_size=batch_size,
+        precision=precision or computed_with(encoder.get("precision", "float32"), where),
     )
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def computed_with(declared: str, device: torch.device) -> str:
+    """Return the precision that a device computes with where another is declared."""
+    if declared == "bfloat16" and has_bfloat16(device):
+        return declared
+    return declared if declared == "float16" and device.type == "cuda" else "float32"
 
 
 @torch.inference_mode()
@@ -83,12 +81,12 @@ def describe(
     *,
     input_px: int | None,
     batch_size: int | None = None,
-    precision: str = "auto",
+    precision: str = "float32",
 ) -> np.ndarray:
-    """Return the features of patches by a :func:`frozen_network`; see :func:`extract_features`."""
+    """Return the features of patches by an encoder ready to be applied; see :func:`extract_features`."""
     where = next(network.parameters()).device
     batch_size = batch_size or _BATCH.get(where.type, 32)
-    reduced = precision == "bfloat16" or (precision == "auto" and has_bfloat16(where))
+    reduced = None if precision == "float32" else getattr(torch, precision)
     source = PatchSource([patches], input_px=input_px or patches.shape[1], device=where, resident=False)
     found = []
     start = reported = time.perf_counter()
@@ -97,7 +95,7 @@ def describe(
         pixels = source.batch(rows)
         if first + batch_size < len(source):
             source.prefetch(np.arange(first + batch_size, min(first + 2 * batch_size, len(source))))
-        with torch.autocast(where.type, torch.bfloat16, enabled=reduced):
+        with torch.autocast(where.type, reduced, enabled=reduced is not None):
             out = network(pixels)
         found.append(out.float().cpu().numpy())
         if time.perf_counter() - reported > 10:
@@ -107,7 +105,7 @@ def describe(
     log.info(
         "%d patches in %s, %.1f images/s",
         len(source),
-        "bfloat16" if reduced else "float32",
+        precision,
         len(source) / max(seconds, 1e-9),
     )
     return np.concatenate(found)
@@ -117,16 +115,15 @@ def write_features(
     patches_npy: str | Path,
     output_npy: str | Path,
     *,
-    architecture: str,
-    weights: str,
+    encoder: Mapping[str, Any],
+    weights: str | Path | None = None,
     seed: int = 0,
     window: Mapping[str, float] | None = None,
     um_per_px: float | None = None,
-    input_px: int | None = None,
     device: str = "auto",
     threads: int = 1,
     batch_size: int | None = None,
-    precision: str = "auto",
+    precision: str | None = None,
 ) -> None:
     """Write the frozen features of one section.
 
@@ -140,7 +137,7 @@ def write_features(
         Central part of the patches to use, ``{"um": ...}`` or ``{"px": ...}``; None for all.
     um_per_px
         Scale of the patches, for a window in micrometres.
-    architecture, weights, seed, input_px, device, batch_size, precision
+    encoder, weights, seed, device, batch_size, precision
         See :func:`extract_features`.
     threads
         CPU threads.
@@ -167,17 +164,18 @@ def write_features(
     view = PatchView(array, np.arange(len(array)), size)
     features = extract_features(
         view,
-        architecture=architecture,
-        weights=weights,
+        encoder=encoder,
+        weights=Path(weights) if weights else None,
         seed=seed,
-        input_px=input_px,
         device=device,
         batch_size=batch_size,
         precision=precision,
     )
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features)).any(axis=1).sum())
-        raise UserError(f"{path}: {architecture} gives features that are not finite for {bad} patches.")
+        raise UserError(
+            f"{path}: encoder `{encoder['name']}` gives features that are not finite for {bad} patches."
+        )
     with atomic_path(output_npy) as temporary:
         np.save(temporary, features)
         stored = np.load(temporary, mmap_mode="r").shape
