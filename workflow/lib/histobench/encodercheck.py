@@ -53,7 +53,7 @@ def check_encoder(
         There is no such encoder, or its file breaks the schema.
     """
     changes = read_yaml(configfile, file_rules(project)) if configfile else {}
-    kept = {key: changes[key] for key in ("encoders", "encoder_files") if key in changes}
+    kept: dict[str, Any] = {key: changes[key] for key in ("encoders", "encoder_files") if key in changes}
     bench = Benchmark({"run": ["demo"], **kept}, project, [configfile] if configfile else [])
     declared = bench.encoder(name, "check-encoder")
     file = str(weights) if weights else bench.config["encoder_files"].get(name)

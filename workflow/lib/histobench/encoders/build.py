@@ -143,7 +143,11 @@ def build_encoder(
             f"{network.num_prefix_tokens}; correct it."
         )
     pooled = Pooled(
-        network, recipe["pooling"], prefix=int(prefix), call=called, call_kwargs=recipe.get("call_kwargs")
+        network,
+        recipe["pooling"],
+        prefix=int(prefix or 0),
+        call=called,
+        call_kwargs=recipe.get("call_kwargs"),
     )
     return pooled.eval()
 
