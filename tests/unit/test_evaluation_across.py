@@ -133,6 +133,6 @@ def test_the_page_finds_leakage_inflation_and_transfer_without_opening_an_experi
     assert "mean change +0.050" in page and "also differ in panel of genes" in page
     assert "no results in leaky" in page
     assert "no experiment of this run repeats another with another target transform" in page
-    assert "abroad, trained on home (other cohort, no training on it): best is ST-Net with r = 0.100" in page
+    assert "abroad, trained on home (other cohort, no training on it): best is stnet with r = 0.100" in page
     write_report({}, tmp_path / "empty.html")
     assert "comparisons across experiments: not part of this run" in (tmp_path / "empty.html").read_text()

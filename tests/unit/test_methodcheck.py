@@ -101,8 +101,10 @@ def test_parameters_are_told_before_anything_is_built(check):
     assert check("", "Mean", conformance={"epochs": 0}) == [
         "`conformance` of mine: `epochs` must be at least 1, found 0."
     ]
-    with pytest.raises(UserError, match="names the encoder `uni`"):
-        check("", "Mean", needs={"features": "uni"})
+    with pytest.raises(UserError, match="names the encoder `uni3`"):
+        check("", "Mean", needs={"features": "uni3"})
+    with pytest.raises(UserError, match=r"methods\.mine needs features that cannot be had: .*uni"):
+        check("", "Mean", needs={"features": "uni"})  # known, but its weights are not here
 
 
 def test_a_module_that_cannot_be_read_or_imported_is_one_sentence(check):

@@ -63,7 +63,10 @@ WRONG = {
         "methods: {he2gene: {params: {backbone: uni}}}\n" + of_demo("he2gene", ""), "must be one of .*found 'uni'"
     ),
     "an unknown encoder": (
-        "methods: {knn: {needs: {features: uni}}}\n", r"`methods\.knn\.needs\.features` names the encoder `uni`, which does not exist; known are"
+        "methods: {knn: {needs: {features: zzz}}}\n", r"`methods\.knn\.needs\.features` names the encoder `zzz`, which does not exist; the nearest of"
+    ),
+    "an encoder whose weights are not here": (
+        "methods: {knn: {needs: {features: uni}}}\n", r"`methods\.knn` needs features that cannot be had: .*uni"
     ),
     "a misspelt encoder": ("methods: {knn: {needs: {features: resnet5}}}\n", r"did you mean `resnet50`\?"),
     "an arm of the file, changed": (

@@ -156,7 +156,9 @@ def test_charts_hold_the_numbers_of_the_leader_board():
          "pearson": [0.3, 0.1, float("nan")], "pearson_low": [0.2, 0.05, float("nan")],
          "pearson_high": [0.4, 0.15, float("nan")], "rmse": [0.5, 0.7, 1.0], "train_seconds": [100.0, 0.0, 1.0]}
     )  # fmt: skip
-    (scores,) = charts.leaderboard_charts("x", board, {"n_patients": 4})  # cost needs two measured times
+    (scores,) = charts.leaderboard_charts(
+        "x", board, {"n_patients": 4, "titles": {"stnet": "ST-Net", "knn": "k-NN"}}
+    )  # cost needs two measured times
     rows = [row for data in json.loads(scores.spec)["datasets"].values() for row in data if "method" in row]
     assert {(row["method"], row["score"], row["value"]) for row in rows} == {
         ("ST-Net", "r, per section", 0.3), ("k-NN", "r, per section", 0.1),

@@ -610,7 +610,7 @@ class Benchmark:
         given = experiment["encoder_weights"]
         return bool(given == "pretrained" if given else experiment["weights"] == "imagenet")
 
-    def _check_encoder(self, where: str, name: str, experiment: Mapping[str, Any]) -> None:
+    def check_encoder(self, where: str, name: str, *, pretrained: bool = True) -> None:
         """Refuse an encoder that could not be built or loaded here, before anything runs."""
         declared = self.encoder(name, where)
         trouble = builder_trouble(name, declared)
@@ -618,7 +618,7 @@ class Benchmark:
             trouble = (
                 f"`{name}` gives one vector per token, which no method takes; choose `pooling: cls_mean`"
             )
-        if trouble is None and self.features_pretrained(experiment):
+        if trouble is None and pretrained:
             trouble = weights_trouble(name, declared, self.config["encoder_files"].get(name))
         if trouble:
             raise UserError(f"{where} needs features that cannot be had: {trouble}.")
@@ -867,8 +867,11 @@ class Benchmark:
         method["method"] = name
         needs = method["needs"]
         if needs["features"]:
-            needs["features"] = experiment["encoder"] or needs["features"]
-            self._check_encoder(f"{where}: `methods.{arm}`", needs["features"], experiment)
+            # what a configuration says of one method has the last word
+            said = ((self.config["methods"].get(name) or {}).get("needs") or {}).get("features")
+            needs["features"] = said or experiment["encoder"] or needs["features"]
+            pretrained = self.features_pretrained(experiment)
+            self.check_encoder(f"{where}: `methods.{arm}`", needs["features"], pretrained=pretrained)
         patches = experiment["patches"]
         if patches is None and (needs["patches"] or needs["features"]):
             raise UserError(

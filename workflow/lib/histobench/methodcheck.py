@@ -33,6 +33,8 @@ def method_problems(name: str, project: Path, configfile: Path | None = None) ->
     changes = [read_yaml(path, file_rules(project)).get("methods") or {} for path in files]
     bench = Benchmark({"run": ["demo"], "methods": changes[0] if changes else {}}, project, files)
     settings = bench.method(name, "check-method")
+    if settings["needs"]["features"]:
+        bench.check_encoder(f"methods.{name}", settings["needs"]["features"])
     params = {**settings["params"], **settings["conformance"]}
     troubles = parameter_troubles(settings["entry"], params)
     if troubles:  # the settings without those of `conformance` have been checked

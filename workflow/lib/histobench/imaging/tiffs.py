@@ -107,7 +107,7 @@ def choose_picture(tiff: Any, path: Path) -> Picture:
     pages = [page for page in everything if not page.subfiletype & 5] or everything
     pages += [inner for page in pages if page.subifds for inner in page.pages if _area(inner) > _area(page)]
     if not pages:
-        raise unreadable(path, "the TIFF holds no image")
+        raise unreadable(path, "the header is truncated or damaged and leads to no image")
     largest = max(map(_area, pages))
     rivals = [page for page in pages if _area(page) > _RIVAL * largest]
     coloured = [page for page in rivals if _coloured(page)]
