@@ -52,7 +52,7 @@ def test_ratios_and_their_drawing(tmp_path):
 
 def test_hours_follow_from_images_and_rates(project, tmp_path):
     work = hours.configured(project)
-    assert set(hours.BRSTNET_HOURS) | {"densenet121", "resnet50"} == set(work["network"])
+    assert set(hours.BRSTNET_HOURS) | {"densenet121", "resnet18", "resnet50"} == set(work["network"])
     rates = dict.fromkeys(work["network"], 1000.0)
     table = hours.extrapolated(work, rates, "cuda").set_index("what")
     assert len(table) == 11

@@ -48,7 +48,7 @@ ARMS: dict[str, tuple[dict[str, Any], str]] = {
     "he2gene/base": (HE2GENE, "small"),
     "he2gene/spat": (HE2GENE, "small"),
     "he2gene/spat_pairwise": (HE2GENE, "small"),
-    "he2rna/adapted": (HE2RNA, "small"),
+    "he2rna": (HE2RNA, "small"),
     "he2rna/original": (HE2RNA, "small"),
     "nuclei_forest": (NUCLEI, "small"),
     "nuclei_forest/released": (NUCLEI, "small"),
