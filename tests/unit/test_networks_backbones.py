@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import re
+import types
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from histobench.networks.backbones import (
     PixelNorm,
     count_parameters,
     make_backbone,
+    seeded,
 )
 from histobench.training.device import has_bfloat16
 
@@ -170,3 +175,55 @@ def test_bad_patch_files_are_named_and_nothing_is_left(stored: Path) -> None:
     with pytest.raises(UserError, match="50 px"):
         write_features(stored, out, window={"px": 50}, **options)
     assert not out.exists()
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A cache that holds a file as torchvision publishes it, under a name that its content deserves."""
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def publish(architecture, rename=lambda name: name, **options):
+        with seeded(3):
+            network = models.get_model(architecture, weights=None, **options)
+        state = {rename(name): value for name, value in network.state_dict().items()}
+        weights = models.get_model_weights(architecture)["IMAGENET1K_V1"]
+        stem = weights.url.rpartition("/")[2].rpartition("-")[0]
+        file = tmp_path / "checkpoints" / "new.pth"
+        file.parent.mkdir(exist_ok=True)
+        torch.save(state, file)
+        digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        name = f"{stem}-{digits}.pth"
+        file.rename(file.with_name(name))
+        url = f"{weights.url.rpartition('/')[0]}/{name}"
+        chosen = types.SimpleNamespace(url=url, get_state_dict=lambda **_: torch.load(file.with_name(name)))
+        monkeypatch.setattr(models, "get_model_weights", lambda _: {"IMAGENET1K_V1": chosen})
+        return network
+
+    return publish
+
+
+def test_densenets_published_names_have_dots_and_are_loaded(published):
+    """torchvision's own loader renames them; a plain load of the file fails."""
+    from torchvision.models import densenet
+
+    dotted = lambda name: re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name)  # noqa: E731
+    network = published("densenet121", dotted)
+    assert "(?:norm|relu|conv)" in inspect.getsource(densenet._load_state_dict)  # as the library expects them
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    backbone = make_backbone("densenet121", weights="imagenet")
+    network.classifier = torch.nn.Identity()
+    with torch.inference_mode():
+        expected, found = network.eval()(pixels), backbone.module.eval()(pixels)
+    assert torch.equal(expected, found)
+
+
+@pytest.mark.slow
+def test_inceptions_published_weights_get_the_pixels_that_they_were_trained_on(published):
+    network = published("inception_v3", init_weights=True, transform_input=True)
+    network.fc = torch.nn.Identity()
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network.eval()(pixels)
+        found = make_backbone("inception_v3", weights="imagenet").module.eval()(pixels)
+    assert torch.allclose(expected, found, atol=1e-6)

@@ -13,7 +13,14 @@ from torch import nn
 from histobench.encoders.registry import package_file
 from histobench.errors import UserError
 from histobench.files import sha256
-from histobench.networks.backbones import IMAGENET_MEAN, IMAGENET_SD, PixelNorm, make_backbone, seeded
+from histobench.networks.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_SD,
+    PixelNorm,
+    current_name,
+    make_backbone,
+    seeded,
+)
 from histobench.networks.folding import fold_batch_norms
 
 #: Statistics of channels by name.
@@ -301,6 +308,8 @@ def load_weights(network: nn.Module, path: Path, recipe: Mapping[str, Any]) -> N
     name, state = recipe["name"], read_state(path)
     if recipe["load"].get("key_map") == "efficientnet_pytorch":
         state = {efficientnet_name(key): value for key, value in state.items()}
+    if recipe["load"]["kind"] == "torchvision":
+        state = {current_name(key): value for key, value in state.items()}
     unused = tuple((recipe.get("weights") or {}).get("unused") or ())
     state = {key: value for key, value in state.items() if not (unused and key.startswith(unused))}
     wanted = network.state_dict()

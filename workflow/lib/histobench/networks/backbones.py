@@ -148,7 +148,16 @@ def imagenet_state(architecture: str) -> dict[str, torch.Tensor]:
             f"({reason[0] if reason else type(error).__name__}); put the file from {weights.url} there, "
             "or set `weights: none` in the experiment for a seeded random start."
         ) from error
-    return state
+    return {current_name(name): value for name, value in state.items()}
+
+
+# DenseNet's file is older than the rule that names of modules have no dot: `norm.1` is `norm1` today.
+_DOTTED = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+def current_name(name: str) -> str:
+    """Return what a tensor of a file that torchvision publishes is called in its network."""
+    return _DOTTED.sub(r"\1\2", name)
 
 
 def make_backbone(
@@ -193,6 +202,8 @@ def make_backbone(
         options["image_size"] = input_px
     if architecture == "inception_v3":
         options["init_weights"] = weights == "none"
+        # its published weights were trained on pixels from -1 to 1: the network brings normalised ones there
+        options["transform_input"] = weights == "imagenet"
     state = imagenet_state(architecture) if weights == "imagenet" else None
     with seeded(seed):
         network = models.get_model(architecture, weights=None, **options)
