@@ -258,6 +258,16 @@ def test_an_unwritable_folder_stops_before_the_first_job(small):
         assert small.leftovers("data/small/patches") == []
 
 
+def test_a_working_folder_that_cannot_be_written_is_one_sentence(small, tmp_path):
+    snakefile = small.checkout.folder / "Snakefile"
+    with small_disk(tmp_path, "ro"):
+        done = small.checkout.snakemake(
+            "results/small/folds.tsv", "-s", str(snakefile), "-d", str(tmp_path), configfile=None
+        )
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "cannot be written because the folder is not writable" in done.stdout
+
+
 def test_a_file_where_a_folder_should_be_stops_before_the_first_job(small):
     small.run(SECTION)
     (small.checkout.folder / "results/data/small/patches").write_text("")

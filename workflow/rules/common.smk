@@ -34,6 +34,12 @@ from histobench.splits.folds import FULL_FOLD
 
 prefer_this_library()
 
+# Snakemake's own files lie in the working folder; where it cannot make them it would end with a traceback.
+try:
+    check_writable([".snakemake/log"])
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
 # The user's own files come last, as they do in the merge; errors name the last one.
 CONFIG_FILES = [Path(file) for file in workflow.configfiles]
 DEFAULT_CONFIG = PROJECT / "config" / "config.yaml"
