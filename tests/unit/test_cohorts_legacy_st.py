@@ -190,3 +190,14 @@ def test_a_gzip_file_of_several_members_is_read_whole(tmp_path):
     counts, spots, _ = read_counts(table)
     assert list(spots) == ["1x1", "2x1", "3x1"]
     assert counts.toarray().tolist() == [[1, 0], [0, 3], [0, 3]]
+
+
+@pytest.mark.parametrize("after", [b"hello", b"\x00\x00hello", b"<html>"])
+def test_bytes_after_the_end_of_a_gzip_file_are_damage_and_padding_is_none(tmp_path, after):
+    text = b"\tACTB\tGNAS\n1x1\t1\t2\n1x2\t3\t4\n"
+    path = tmp_path / "S1.tsv.gz"
+    path.write_bytes(gzip.compress(text) + after)
+    with pytest.raises(UserError, match=r"S1\.tsv\.gz: the gzip file is damaged or truncated"):
+        read_counts(path)
+    path.write_bytes(gzip.compress(text) + bytes(512))
+    assert read_counts(path)[0].toarray().tolist() == [[1, 2], [3, 4]]

@@ -359,3 +359,19 @@ def test_the_interval_is_that_of_95_percent():
     assert high == pytest.approx(expected.high, abs=0.002)
     narrow = bootstrap_interval(r, n=20_000, seed=1, alpha=0.10)
     assert narrow[0] - low > 0.004 and high - narrow[1] > 0.004  # another level would be seen
+
+
+def test_what_is_no_probability_or_no_gene_is_refused_alike():
+    for method in ("holm", "fdr_bh"):
+        for wrong in (2.0, -0.1):
+            with pytest.raises(ValueError, match="between 0 and 1"):
+                adjust(np.array([0.1, wrong]), method)
+    with pytest.raises(ValueError, match="at least one gene"):
+        patients_needed(0)
+
+
+def test_patients_without_a_difference_do_not_make_a_smaller_p_attainable():
+    difference = np.array([0.0, 0.1, 0.2, 0.3])[:, None]
+    (row,) = compare_methods({"a": difference, "b": np.zeros_like(difference)}).to_dict("records")
+    assert row["n_patients"] == 4
+    assert row["smallest_p"] == row["p_wilcoxon"] == pytest.approx(stats.wilcoxon([0.1, 0.2, 0.3]).pvalue)

@@ -107,7 +107,10 @@ def _gunzip(data: bytes) -> bytes:
         import imagecodecs
 
         try:
-            return bytes(imagecodecs.gzip_decode(data))
+            whole = bytes(imagecodecs.gzip_decode(data))
+            # its last four bytes are the size; if they are not, something follows, which gzip judges
+            if data[-4:] == (len(whole) % 2**32).to_bytes(4, "little"):
+                return whole
         except (imagecodecs.GzipError, ValueError, MemoryError, SystemError):
             pass  # the standard library says what is wrong, or knows better
     return gzip.decompress(data)

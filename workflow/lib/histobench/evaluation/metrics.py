@@ -125,6 +125,8 @@ def gene_metrics(
     n_spots, n_genes = truth.shape
     if n_spots == 0:
         return {name: np.full(n_genes, np.nan) for name in METRICS}
+    if total_counts is not None and not np.isfinite(total_counts).all():
+        raise ValueError("total_counts must be finite: a depth that is not known explains nothing")
     depth = None if total_counts is None else _standardised(log_depth(total_counts))
     width = max(1, _BLOCK // n_spots)
     blocks = [slice(start, min(start + width, n_genes)) for start in range(0, n_genes, width)]

@@ -44,6 +44,8 @@ def adjust(p: np.ndarray, method: str) -> np.ndarray:
     """
     p = np.asarray(p, dtype=np.float64)
     known = np.isfinite(p)
+    if ((p[known] < 0) | (p[known] > 1)).any():
+        raise ValueError("p must lie between 0 and 1")
     adjusted = np.full(p.shape, np.nan)
     if known.any():
         adjusted[known] = {"holm": _holm, "fdr_bh": _benjamini_hochberg}[method](p[known])
@@ -105,6 +107,8 @@ def smallest_p(n_patients: int) -> float:
 
 def patients_needed(n_genes: int, alpha: float = ALPHA) -> int:
     """Patients from which on Holm over ``n_genes`` can reject a gene that is positive in all of them."""
+    if n_genes < 1:
+        raise ValueError("a test needs at least one gene")
     return max(1, math.ceil(math.log2(n_genes / alpha) - 1e-12))
 
 
@@ -206,8 +210,8 @@ def compare_methods(
     pandas.DataFrame
         method_a, method_b, n_patients, difference (a minus b, of the mean over patients then genes),
         difference_low, difference_high (bootstrap over patients), p_wilcoxon (signed-rank over the
-        patients' mean differences, two-sided), p_holm (over the pairs), smallest_p (the smallest p that so
-        many patients can give).
+        patients' mean differences, two-sided), p_holm (over the pairs), smallest_p (the smallest p that the
+        patients who differ can give: the test drops the others).
     """
     import pandas as pd
 
@@ -226,7 +230,7 @@ def compare_methods(
                 "difference_low": low,
                 "difference_high": high,
                 "p_wilcoxon": wilcoxon_p(patients),
-                "smallest_p": min(1.0, 2.0 * smallest_p(len(patients))),
+                "smallest_p": min(1.0, 2.0 * smallest_p(np.count_nonzero(patients))),
             }
         )
     columns = [
