@@ -66,7 +66,10 @@ SECTIONS = {"her2st_zenodo": "B1", "hbcis": "BC23287_C1", "cscc": "P2_rep1"}
 
 def jpeg(width: int = 1500, height: int = 1500) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (width, height), (220, 180, 200)).save(stream, "JPEG")
+    picture = Image.new("RGB", (width, height), (240, 236, 240))
+    # tissue: an image on which there is nothing to see stops the run
+    picture.paste((190, 130, 175), (width // 8, height // 8, width - width // 8, height - height // 8))
+    picture.save(stream, "JPEG")
     return stream.getvalue()
 
 
