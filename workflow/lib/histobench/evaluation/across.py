@@ -109,7 +109,7 @@ def paired_change(
         "change_low": low,
         "change_high": high,
         "p_wilcoxon": wilcoxon_p(each),
-        "smallest_p": min(1.0, 2.0 * smallest_p(np.count_nonzero(each))),
+        "smallest_p": min(1.0, 2.0 * smallest_p(int(np.count_nonzero(each)))),
         "note": "",
     }
 

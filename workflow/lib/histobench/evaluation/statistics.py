@@ -230,7 +230,7 @@ def compare_methods(
                 "difference_low": low,
                 "difference_high": high,
                 "p_wilcoxon": wilcoxon_p(patients),
-                "smallest_p": min(1.0, 2.0 * smallest_p(np.count_nonzero(patients))),
+                "smallest_p": min(1.0, 2.0 * smallest_p(int(np.count_nonzero(patients)))),
             }
         )
     columns = [
