@@ -31,6 +31,22 @@ def test_the_shipped_configurations_are_valid(project, name):
         assert all(method["title"] for method in experiment["methods"].values())
 
 
+@pytest.mark.parametrize("name", ["demo", "demo_methods", "demo_protocols", "her2st_mini", "her2st_methods"])
+def test_configurations_for_a_laptop_describe_images_by_a_network_that_was_trained(project, name):
+    path = project / f"config/{name}.yaml"
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
+    bench = Benchmark(config, project, [project / "config/config.yaml", path])
+    described = 0
+    for experiment in bench.experiments.values():
+        for method in experiment["methods"].values():
+            if method["needs"]["features"]:
+                described += 1
+                recipe = bench.recipe(method["needs"]["features"], bench.features_pretrained(experiment))
+                # of a package: such a run needs no download
+                assert recipe["pretrained"] and recipe["weights"]["package"]
+    assert described
+
+
 @pytest.mark.parametrize("name", ["demo_methods", "her2st_methods"])
 def test_configurations_of_all_methods_leave_none_out(project, name):
     path = project / f"config/{name}.yaml"
