@@ -7,7 +7,7 @@ the same numbers as refitting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,12 +82,12 @@ class Ridge:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return float32, (spots, genes)."""
-        values = _product(np.asarray(features, np.float64), self.weight)
+        values = product(np.asarray(features, np.float64), self.weight)
         values += self.bias
         return values.astype(np.float32)
 
 
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Multiply float64 matrices with SciPy's BLAS.
 
     NumPy has its own, whose threads spin for a while after each product; the factorisations, which are
@@ -135,7 +135,48 @@ def solve(sums: Moments, alphas: Sequence[float]) -> list[Ridge]:
         np.fill_diagonal(penalised, gram.diagonal() + alpha)
         factor = cho_factor(penalised, lower=True, overwrite_a=True, check_finite=False)
         weight = cho_solve(factor, cross, check_finite=False) / scale[:, None]
-        bias = y_mean - _product(x_mean[None], weight)[0]
+        bias = y_mean - product(x_mean[None], weight)[0]
+        fits.append(Ridge(weight, bias, float(alpha)))
+    return fits
+
+
+def solve_components(
+    sums: Moments, alphas: Sequence[float], *, components: int, intercept: bool = True
+) -> list[Ridge]:
+    """Fit one ridge per penalty on the leading principal components of standardised features.
+
+    Parameters
+    ----------
+    sums
+        Of the training spots, which alone decide scaling and components.
+    alphas
+        Penalties on the weights of components, which are not whitened.
+    components
+        At most so many, and no more than the spots and features allow.
+    intercept
+        Without it predictions have the mean zero over training spots, as in HEST-bench: targets are then not
+        centred, components are.
+
+    Returns
+    -------
+    list
+        The three steps (scale, project, weigh) as one product each.
+    """
+    from scipy.linalg import eigh
+
+    gram, cross, scale = _centred(sums)
+    size = len(gram)
+    kept = max(1, min(components, sums.n - 1, size))
+    values, vectors = eigh(gram, subset_by_index=[size - kept, size - 1], check_finite=False)
+    # what rounding leaves of directions in which nothing varies
+    real = values > 1e-10 * max(float(values[-1]), 1e-300)
+    values, vectors = values[real], vectors[:, real]
+    projected = product(vectors.T, cross)
+    x_mean, y_mean = sums.x / sums.n, sums.y / sums.n
+    fits = []
+    for alpha in alphas:
+        weight = product(vectors, projected / (values + alpha)[:, None]) / scale[:, None]
+        bias = (y_mean if intercept else 0.0) - product(x_mean[None], weight)[0]
         fits.append(Ridge(weight, bias, float(alpha)))
     return fits
 
@@ -143,14 +184,18 @@ def solve(sums: Moments, alphas: Sequence[float]) -> list[Ridge]:
 def squared_error(fit: Ridge, sums: Moments) -> float:
     """Sum of squared errors of a fit on spots known by their sums only."""
     w, b = fit.weight, fit.bias
-    quadratic = np.einsum("dg,dg->g", w, _product(sums.xx, w))
+    quadratic = np.einsum("dg,dg->g", w, product(sums.xx, w))
     error = sums.yy - 2 * (np.einsum("dg,dg->g", w, sums.xy) + b * sums.y)
-    error += quadratic + 2 * b * _product(sums.x[None], w)[0] + sums.n * b * b
+    error += quadratic + 2 * b * product(sums.x[None], w)[0] + sums.n * b * b
     return float(error.sum())
 
 
 def fit_ridge(
-    features: np.ndarray, targets: np.ndarray, groups: np.ndarray, alphas: Sequence[float]
+    features: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray,
+    alphas: Sequence[float],
+    solver: Callable[[Moments, Sequence[float]], list[Ridge]] = solve,
 ) -> tuple[Ridge, dict[float, float]]:
     """Fit ridge regression, the penalty chosen by leaving out each group in turn.
 
@@ -165,6 +210,9 @@ def fit_ridge(
     alphas
         Penalties to choose from. With one penalty or one group nothing is chosen: the largest penalty,
         the most cautious one, is taken.
+    solver
+        Fits one ridge per penalty to sums over spots; scaling and components are part of it, so that those
+        that are left out decide neither.
 
     Returns
     -------
@@ -182,10 +230,10 @@ def fit_ridge(
     for part in parts:
         total += part
     if len(parts) == 1 or len(alphas) == 1:
-        return solve(total, alphas[-1:])[0], {}
+        return solver(total, alphas[-1:])[0], {}
     errors = np.zeros(len(alphas))
     for part in parts:
-        errors += [squared_error(fit, part) for fit in solve(total - part, alphas)]
+        errors += [squared_error(fit, part) for fit in solver(total - part, alphas)]
     scores = dict(zip(alphas, errors / targets.size, strict=True))
     best = alphas[int(np.argmin(errors))]
-    return solve(total, [best])[0], scores
+    return solver(total, [best])[0], scores
