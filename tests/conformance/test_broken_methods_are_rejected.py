@@ -8,9 +8,9 @@ import anndata
 import numpy as np
 import pytest
 
-from histobench.methods.conformance import ConformanceError, check_method
-from histobench.methods.contract import Prediction, TrainingLog
-from histobench.methods.store import column_means, in_order, load_arrays, save_arrays, training_targets
+from histobench.training.conformance import ConformanceError, check_method
+from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.store import column_means, in_order, load_arrays, save_arrays, training_targets
 
 PATCHES = {"patches": True}
 

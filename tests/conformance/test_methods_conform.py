@@ -9,8 +9,8 @@ import pytest
 import yaml
 from unit import described as files
 
-from histobench.methods.conformance import CHECKS, Case
-from histobench.methods.entry import method_class
+from histobench.training.conformance import CHECKS, Case
+from histobench.training.entry import method_class
 
 FILES = sorted((Path(__file__).parents[2] / "config" / "methods").glob("*.yaml"))
 

@@ -22,9 +22,9 @@ CODE = """
 import hashlib, json, sys
 import numpy as np
 from unit import described
-from histobench.methods.conformance import ALL_GENES, GENES, make_study
-from histobench.methods.contract import Context
-from histobench.methods.entry import build_method
+from histobench.training.conformance import ALL_GENES, GENES, make_study
+from histobench.training.contract import Context
+from histobench.training.entry import build_method
 
 train, test = make_study()
 context = Context(genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1)

@@ -112,28 +112,28 @@ MUTANTS = (
     # seams: from files to methods
     Mutant(
         "counts are not restricted to measured genes",
-        f"{LIB}/methods/run.py",
+        f"{LIB}/training/run.py",
         "panel_counts=loaded.panel_counts[:, columns]",
         "panel_counts=loaded.panel_counts",
         _unit("methods_run"),
     ),
     Mutant(
         "the seed does not reach the training",
-        f"{LIB}/methods/run.py",
+        f"{LIB}/training/run.py",
         "seed=seed_for(experiment, method, fold, seed),",
         "seed=seed_for(experiment, method, fold),",
         _unit("methods_run"),
     ),
     Mutant(
         "truth is shown to everybody",
-        f"{LIB}/methods/run.py",
+        f"{LIB}/training/run.py",
         "shown = loaded.data if oracle else loaded.data.without_truth()",
         "shown = loaded.data",
         _unit("methods_run"),
     ),
     Mutant(
         "training keeps the spots of the test filter",
-        f"{LIB}/methods/run.py",
+        f"{LIB}/training/run.py",
         'qc_column="keep_train"',
         'qc_column="keep"',
         _unit("methods_run"),

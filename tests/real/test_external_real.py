@@ -14,8 +14,8 @@ import yaml
 from histobench.cohorts.section import write_section
 from histobench.imaging.patches import write_patches
 from histobench.imaging.slides import read_image
-from histobench.methods import run
-from histobench.methods.external import write_training_scale
+from histobench.training import run
+from histobench.training.external import write_training_scale
 
 pytestmark = pytest.mark.slow
 

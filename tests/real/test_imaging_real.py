@@ -199,7 +199,7 @@ import sys
 import numpy as np
 from histobench.imaging.slides import ArraySlide, read_image
 from histobench.imaging.stain import fit_stain, stain_map
-from histobench.methods.record import peak_memory
+from histobench.training.record import peak_memory
 
 tiny = np.random.default_rng(0).integers(90, 250, (64, 64, 3), dtype=np.uint8)
 stain_map(fit_stain(ArraySlide(tiny)))(tiny)  # compiled code and libraries are not counted

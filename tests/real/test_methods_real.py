@@ -16,7 +16,7 @@ from histobench.config import Benchmark, merge, read_yaml
 from histobench.encoders.features import extract_features
 from histobench.encoders.registry import torchvision_recipe
 from histobench.imaging.patches import write_patches
-from histobench.methods import run
+from histobench.training import run
 
 SECTIONS = {"B4": ("B", "BT10737_D2_HE.jpg"), "C2": ("C", "5714_HE_BT_C2.jpg")}
 N_GENES = 30

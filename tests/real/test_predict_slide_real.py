@@ -19,7 +19,7 @@ import yaml
 from histobench.cohorts.section import write_section
 from histobench.imaging.patches import write_patches
 from histobench.imaging.slides import read_image
-from histobench.methods import run
+from histobench.training import run
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +142,7 @@ def test_scanpy_plots_the_prediction_over_the_photograph(
 SIDE, TILE = 40_000, 1000
 CHILD = """
 import json, sys
-from histobench.methods.record import peak_memory
+from histobench.training.record import peak_memory
 from histobench.newslide import write_slide_prediction
 
 facts = write_slide_prediction(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], um_per_px=0.25, device="cpu")

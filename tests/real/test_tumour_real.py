@@ -18,7 +18,7 @@ from histobench.evaluation.score import score_method
 from histobench.evaluation.tables import write_tables
 from histobench.files import read_json, read_table, write_table
 from histobench.imaging.patches import write_patches
-from histobench.methods import run
+from histobench.training import run
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from scipy import sparse
 from unit import described
 
 from histobench.expression.transforms import transform_counts
-from histobench.methods.contract import Context, SectionData
-from histobench.methods.entry import build_method
-from histobench.methods.record import peak_memory
+from histobench.training.contract import Context, SectionData
+from histobench.training.entry import build_method
+from histobench.training.record import peak_memory
 
 SPOTS, GENES = 712, 785
 

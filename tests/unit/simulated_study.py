@@ -20,8 +20,8 @@ from histobench.cohorts.simulate import (
 from histobench.expression.transforms import transform_counts
 from histobench.imaging.patches import cut_patches
 from histobench.imaging.slides import ArraySlide
-from histobench.methods.contract import Context, SectionData
-from histobench.methods.entry import build_method
+from histobench.training.contract import Context, SectionData
+from histobench.training.entry import build_method
 
 # Sections of some 105 spots at a coarse scale: drawn in seconds. Patients differ little, because a few are
 # too few to learn how patients differ.

@@ -40,7 +40,7 @@ def test_an_edit_changes_exactly_the_hashes_that_import_the_module(library):
     watched = (
         "histobench.methods.train_mean",
         "histobench.methods.colour_ridge",
-        "histobench.methods.run",
+        "histobench.training.run",
         "histobench.evaluation.score",
         "histobench.files",
     )
@@ -60,7 +60,7 @@ def test_an_edit_changes_exactly_the_hashes_that_import_the_module(library):
 def test_no_module_of_the_chain_imports_a_method(project):
     """Otherwise an edit of one method would retrain all."""
     methods = {"histobench.methods.train_mean", "histobench.methods.stnet", "histobench.methods.knn"}
-    for module in ("histobench.methods.run", "histobench.evaluation.tables", "histobench.evaluation.score"):
+    for module in ("histobench.training.run", "histobench.evaluation.tables", "histobench.evaluation.score"):
         assert not codehash.closure(module) & methods
 
 

@@ -20,7 +20,7 @@ from histobench.evaluation.pseudobulk import (
     write_pseudobulk,
 )
 from histobench.files import read_table, write_json, write_table
-from histobench.methods.tiles import centre_field, predict_tiles
+from histobench.slides.tiles import centre_field, predict_tiles
 
 PX, UM = simulated_study.PX, simulated_study.SETTINGS.um_per_px
 pytestmark = pytest.mark.slow

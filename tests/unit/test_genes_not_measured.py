@@ -19,8 +19,8 @@ from histobench.evaluation.tumour import importances
 from histobench.expression.panels import gene_statistics, select_panel, write_panel
 from histobench.expression.qc import write_section_qc
 from histobench.files import read_table
-from histobench.methods.load import load_section
-from histobench.methods.run import train
+from histobench.training.load import load_section
+from histobench.training.run import train
 
 GENES = ["ACTB", "ERBB2", "GNAS"]
 
@@ -90,8 +90,8 @@ def test_what_a_section_does_not_measure_has_no_truth(two):
 
 def prediction(folder, path, values):
     loaded = load_section(path, panel=GENES, all_genes=GENES)
-    from histobench.methods.contract import Prediction
-    from histobench.methods.run import write_prediction
+    from histobench.training.contract import Prediction
+    from histobench.training.run import write_prediction
 
     about = {"transform": "log1p_cp10k", "n_genes_measured": 3, "patient": "P", "section": path.stem}
     loaded.obs["patient"] = "P"

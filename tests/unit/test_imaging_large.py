@@ -23,7 +23,7 @@ import numpy as np
 from histobench.imaging.slides import image_size
 from histobench.imaging.patches import iter_patches, place_windows
 from histobench.imaging.slides import open_slide
-from histobench.methods.record import peak_memory
+from histobench.training.record import peak_memory
 
 path, side, tile = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 assert image_size(path) == (side, side)

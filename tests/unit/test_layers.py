@@ -12,6 +12,7 @@ LAYERS = [
     {"cohorts", "imaging", "expression", "splits", "codehash"},
     {"networks", "training", "encoders"},
     {"methods"},
+    {"slides"},
     {"evaluation"},
     {"figures"},
     {"report"},

@@ -15,8 +15,8 @@ HEAD = """
 from __future__ import annotations
 import numpy as np
 from histobench.bounds import Count
-from histobench.methods.contract import Prediction, TrainingLog
-from histobench.methods.store import column_means, in_order, load_arrays, save_arrays, training_targets
+from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.store import column_means, in_order, load_arrays, save_arrays, training_targets
 
 class Mean:
     def __init__(self, epochs: Count = 3) -> None:

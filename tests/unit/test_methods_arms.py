@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit import described
 
-from histobench.methods.entry import build_method
+from histobench.training.entry import build_method
 
 ARMS = described.arms()
 IDS = [f"{name}_{arm}" for name, arm in ARMS]

@@ -10,14 +10,14 @@ from torchvision.ops import StochasticDepth
 
 from histobench.errors import UserError
 from histobench.expression.transforms import TRANSFORMS, transform_counts
-from histobench.methods.auxiliary import auxiliary_targets
 from histobench.methods.brstnet import BACKBONES, BrSTNet, patch_statistics, released_epochs
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
 from histobench.methods.patchwise import gather
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import NATIVE_PX, PaddedConv2d, as_released, same_padding
+from histobench.training.auxiliary import auxiliary_targets
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context
 from histobench.training.data import PatchSource
 
 ENTRY = "histobench.methods.brstnet:BrSTNet"

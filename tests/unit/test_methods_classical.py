@@ -11,13 +11,13 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.neighbors import KNeighborsRegressor
 
 from histobench.errors import UserError
-from histobench.methods.conformance import GENES, make_section
-from histobench.methods.contract import Context
 from histobench.methods.knn import KNN
 from histobench.methods.linear_probe import LinearProbe
 from histobench.methods.random_forest import RandomForest
 from histobench.methods.ridge_probe import RidgeProbe
 from histobench.seeds import seed_for
+from histobench.training.conformance import GENES, make_section
+from histobench.training.contract import Context
 
 CONTEXT = Context(genes=GENES, seed=3, device="cpu", weights="none")
 TRAIN = [make_section(f"p{i}", f"s{i}", 30, i) for i in range(4)]

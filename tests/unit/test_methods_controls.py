@@ -12,14 +12,14 @@ from scipy.stats import skew
 from histobench.errors import UserError
 from histobench.imaging.patchview import PatchView
 from histobench.methods.colour_ridge import ColourRidge, colour_moments
-from histobench.methods.conformance import GENES, make_section, make_study
-from histobench.methods.contract import Context, SectionData
 from histobench.methods.depth import Depth
 from histobench.methods.neighbour_mean import NeighbourMean
 from histobench.methods.section_mean import SectionMean
 from histobench.methods.shuffled_image import ShuffledImage, shuffle_images
 from histobench.methods.train_mean import TrainMean
 from histobench.methods.tumour_label import TumourLabel
+from histobench.training.conformance import GENES, make_section, make_study
+from histobench.training.contract import Context, SectionData
 
 CONTEXT = Context(genes=GENES, seed=3, device="cpu", weights="none")
 
@@ -178,7 +178,7 @@ def test_shuffled_images_carry_nothing_within_a_section() -> None:
 
 
 def _wrapped(entry: str):
-    from histobench.methods.entry import build_method
+    from histobench.training.entry import build_method
 
     return build_method(entry, {})
 

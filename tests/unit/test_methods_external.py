@@ -8,7 +8,7 @@ import pytest
 
 from histobench.errors import UserError
 from histobench.files import read_json, read_table, write_table
-from histobench.methods.external import (
+from histobench.training.external import (
     write_external_summary,
     write_measured_panel,
     write_training_scale,

@@ -11,8 +11,8 @@ from unit import described, simulated_study
 
 from histobench.errors import UserError
 from histobench.files import write_json
-from histobench.methods.entry import build_method
-from histobench.methods.run import _checked_start
+from histobench.training.entry import build_method
+from histobench.training.run import _checked_start
 
 SMALL = {
     "stnet": {"architecture": "small_cnn", "input_px": None, "selection": "fixed", "epochs": 1},

@@ -9,15 +9,15 @@ import torch
 from unit import described
 
 from histobench.errors import UserError
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context, SectionData
 from histobench.methods.he2gene import HE2Gene
-from histobench.methods.neighbours import neighbour_table
 from histobench.methods.patchwise import central_window, gather, predict_heads
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context, SectionData
 from histobench.training.data import PatchSource
 from histobench.training.losses import labelled_bce, spatial_loss
+from histobench.training.neighbours import neighbour_table
 
 ENTRY = "histobench.methods.he2gene:HE2Gene"
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from histobench.errors import UserError
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
 from histobench.methods.he2rna import HE2RNA
 from histobench.networks.backbones import count_parameters
 from histobench.networks.he2rna import he2rna_head
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context
 
 ENTRY = "histobench.methods.he2rna:HE2RNA"
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from histobench.errors import UserError
-from histobench.methods.conformance import ALL_GENES, GENES, make_section, make_study
-from histobench.methods.contract import Context
 from histobench.methods.hist2st import Hist2ST, Hist2STNetwork, augmented, copy_weights, mixed, size_factors
 from histobench.methods.whole_section import Section
 from histobench.networks.backbones import count_parameters
 from histobench.networks.graph import mean_weights, nearest_neighbours
 from histobench.networks.zinb import zinb_loss
+from histobench.training.conformance import ALL_GENES, GENES, make_section, make_study
+from histobench.training.contract import Context
 
 SMALL = {
     "patch_kernel": 4, "mixer_kernel": 3, "channels": 8, "squeeze": 4, "mixer_depth": 1, "depth": 1, "graph_depth": 3,

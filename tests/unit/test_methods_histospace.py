@@ -9,11 +9,11 @@ from scipy import stats
 
 from histobench.errors import UserError
 from histobench.files import seal
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context, Photos
 from histobench.methods.histospace import LOSSES, HistoSPACE
 from histobench.networks.backbones import count_parameters
 from histobench.networks.histospace import Autoencoder, Encoder, Predictor
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context, Photos
 from histobench.training.correlation import mean_gene_pearson, pearson
 
 ENTRY = "histobench.methods.histospace:HistoSPACE"

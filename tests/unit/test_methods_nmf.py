@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from histobench.expression.transforms import TRANSFORMS, transform_counts
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
 from histobench.methods.nmf_composition import NMFComposition, from_linear, to_linear
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context
 
 ENTRY = "histobench.methods.nmf_composition:NMFComposition"
 NETWORK = {"architecture": "small_cnn", "input_px": 32, "epochs": 1, "inner_folds": 0, "views": 1}

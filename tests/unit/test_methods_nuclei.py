@@ -17,9 +17,9 @@ from histobench.imaging.nuclei import (
     neighbour_distances,
     segment_nuclei,
 )
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
 from histobench.methods.nuclei_forest import NucleiForest, bin_edges, otsu_level, released_numbers, summarise
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context
 
 ENTRY = "histobench.methods.nuclei_forest:NucleiForest"
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu")

@@ -10,9 +10,9 @@ import pytest
 
 from histobench.config import Benchmark, read_configuration
 from histobench.errors import UserError
-from histobench.methods.parameters import constructor, parameter_troubles
 from histobench.networks import backbones
 from histobench.networks.architectures import TORCHVISION, known_encoders
+from histobench.training.parameters import constructor, parameter_troubles
 from histobench.yamlfiles import read_yaml
 
 
@@ -130,7 +130,7 @@ def test_the_source_says_what_the_class_says(project):
     """The names read from the source are those that the built class takes, with the same defaults needed."""
     import inspect
 
-    from histobench.methods.entry import method_class
+    from histobench.training.entry import method_class
 
     for file in (project / "config/methods").glob("*.yaml"):
         entry = read_yaml(file)["entry"]

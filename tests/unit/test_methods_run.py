@@ -17,11 +17,11 @@ from scipy import sparse
 from histobench.errors import UserError
 from histobench.evaluation.score import read_scored_section
 from histobench.expression.transforms import transform_counts
-from histobench.methods import run
-from histobench.methods.contract import Prediction, TrainingLog
-from histobench.methods.load import load_section, read_genes, read_kept_spots, read_photos
-from histobench.methods.slide import read_run
 from histobench.methods.stnet import STNet
+from histobench.slides.grid import read_run
+from histobench.training import run
+from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.load import load_section, read_genes, read_kept_spots, read_photos
 
 GENES = [f"G{i}" for i in range(12)]
 PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns

@@ -7,12 +7,12 @@ import pytest
 import torch
 from unit import described
 
-from histobench.methods.entry import build_method
 from histobench.networks.backbones import PixelNorm, make_backbone
 from histobench.networks.he2rna import he2rna_head
 from histobench.networks.heads import Regressor, mean_head
 from histobench.networks.histospace import Encoder, Predictor
 from histobench.networks.multihead import MultiHead
+from histobench.training.entry import build_method
 
 
 def total(*modules):

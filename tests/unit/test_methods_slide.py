@@ -12,8 +12,8 @@ import tifffile
 from histobench.cli import main
 from histobench.errors import UserError
 from histobench.files import write_table
-from histobench.methods import run
-from histobench.methods.slide import grid_spots, predict_slide, read_run, white_around
+from histobench.slides.grid import grid_spots, predict_slide, read_run, white_around
+from histobench.training import run
 
 UM = 2.0
 WIDTH = 16

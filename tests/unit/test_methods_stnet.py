@@ -11,13 +11,13 @@ import torch
 
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
-from histobench.methods.conformance import GENES, make_section, make_study
-from histobench.methods.contract import Context
 from histobench.methods.stnet import STNet, summed_loss
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.heads import Regressor, mean_head
 from histobench.seeds import seed_for
 from histobench.training.augment import apply_symmetry
+from histobench.training.conformance import GENES, make_section, make_study
+from histobench.training.contract import Context
 
 TRAIN, TEST = make_study()
 CONTEXT = Context(genes=GENES, seed=3, device="cpu", weights="none")

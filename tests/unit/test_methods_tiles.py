@@ -17,7 +17,7 @@ from unit.test_methods_slide import train
 
 from histobench.errors import UserError
 from histobench.files import read_table
-from histobench.methods.tiles import predict_tiles
+from histobench.slides.tiles import predict_tiles
 
 SIDE, BLOCK = 40_000, 1024
 UM = 0.25
@@ -25,8 +25,8 @@ TILE = round(512 * 0.5 / UM)  # of 512 px at 20x, in pixels of the slide
 # Runs by itself, so that the peak of memory is its own.
 CHILD = """
 import json, sys
-from histobench.methods.record import peak_memory
-from histobench.methods.tiles import predict_tiles
+from histobench.training.record import peak_memory
+from histobench.slides.tiles import predict_tiles
 
 predict_tiles(sys.argv[1], sys.argv[2], sys.argv[3], device="cpu")
 print(json.dumps(peak_memory()))

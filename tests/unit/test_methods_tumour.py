@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 from unit import simulated_study
 
 from histobench.errors import UserError
-from histobench.methods.conformance import make_study
-from histobench.methods.contract import Context
 from histobench.methods.tumour_forest import TumourForest, _ask, _forest, compare_within_patients
 from histobench.methods.tumour_lightgbm import TumourLightGBM
 from histobench.methods.tumour_logistic import TumourLogistic
 from histobench.methods.tumour_network import TumourNetwork
+from histobench.training.conformance import make_study
+from histobench.training.contract import Context
 
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
 NETWORK = {

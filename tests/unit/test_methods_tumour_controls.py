@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from histobench.methods.contract import Context, SectionData
-from histobench.methods.entry import build_method
+from histobench.training.contract import Context, SectionData
+from histobench.training.entry import build_method
 
 
 def section(name, n, share, seed):

@@ -14,10 +14,10 @@ import torch
 from unit import described
 
 from histobench.errors import UserError
-from histobench.methods.conformance import ALL_GENES, GENES, make_section, make_study, permute
-from histobench.methods.contract import Context
-from histobench.methods.entry import build_method
 from histobench.methods.whole_section import Section, grid_positions, scaled_pixels
+from histobench.training.conformance import ALL_GENES, GENES, make_section, make_study, permute
+from histobench.training.contract import Context
+from histobench.training.entry import build_method
 
 METHODS = ("histogene", "hist2st", "thitogene", "thitogene/as_released")
 CONTEXT = Context(genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1)

@@ -10,9 +10,9 @@ from unit.own_cohort import OwnCohort
 from unit.section_files import section_adata
 
 from histobench.cohorts.section import write_section
-from histobench.methods.contract import Prediction
-from histobench.methods.load import load_section
-from histobench.methods.run import write_prediction
+from histobench.training.contract import Prediction
+from histobench.training.load import load_section
+from histobench.training.run import write_prediction
 
 SPOT_PX = 100 / (200 / 60)  # 100 µm on a pitch of 200 µm, which is 60 pixels
 

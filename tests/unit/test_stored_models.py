@@ -13,9 +13,9 @@ import torch
 
 from histobench.errors import UserError
 from histobench.files import SEAL, check_seal, seal, sha256
-from histobench.methods.entry import load_method
-from histobench.methods.store import load_arrays, read_weights, save_arrays, store_weights
 from histobench.training.checkpoint import Checkpoint, start_from
+from histobench.training.entry import load_method
+from histobench.training.store import load_arrays, read_weights, save_arrays, store_weights
 
 RNG = np.random.default_rng(20)
 TENSOR = torch.from_numpy(RNG.standard_normal(30_000).astype(np.float32))
@@ -166,7 +166,7 @@ def test_equal_tensors_are_equal_bytes(tmp_path):
 
 def test_equal_arrays_are_equal_bytes_in_another_process(tmp_path):
     code = (
-        "import sys, numpy as np; from histobench.methods.store import save_arrays\n"
+        "import sys, numpy as np; from histobench.training.store import save_arrays\n"
         "save_arrays(sys.argv[1], mean=np.arange(5.0), names=np.array(['a', 'b']))\n"
     )
     for name in ("one", "two"):

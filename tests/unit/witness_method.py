@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from histobench.methods.contract import Prediction, TrainingLog
-from histobench.methods.store import load_arrays, save_arrays
+from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.store import load_arrays, save_arrays
 
 TRUTH = ("targets", "counts", "labels", "total_counts")
 

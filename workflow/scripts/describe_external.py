@@ -1,7 +1,7 @@
-"""Write down how another cohort is predicted; all logic is in histobench.methods.external."""
+"""Write down how another cohort is predicted; all logic is in histobench.training.external."""
 
-from histobench.methods.external import write_external_summary
 from histobench.runtime import job_log
+from histobench.training.external import write_external_summary
 
 with job_log(snakemake.log[0]):
     write_external_summary(

@@ -1,7 +1,7 @@
-"""Find the genes of a panel that another cohort measures; all logic is in histobench.methods.external."""
+"""Find the genes of a panel that another cohort measures; all logic is in histobench.training.external."""
 
-from histobench.methods.external import write_measured_panel
 from histobench.runtime import job_log
+from histobench.training.external import write_measured_panel
 
 with job_log(snakemake.log[0]):
     write_measured_panel(

@@ -1,9 +1,9 @@
-"""Predict the tested sections of one fold; all logic is in histobench.methods.run."""
+"""Predict the tested sections of one fold; all logic is in histobench.training.run."""
 
 from pathlib import Path
 
-from histobench.methods.run import predict, section_files
 from histobench.runtime import job_log
+from histobench.training.run import predict, section_files
 
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)

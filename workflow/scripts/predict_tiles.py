@@ -1,9 +1,9 @@
-"""Predict the tiles of a whole-slide image; all logic is in histobench.methods.tiles."""
+"""Predict the tiles of a whole-slide image; all logic is in histobench.slides.tiles."""
 
 from pathlib import Path
 
-from histobench.methods.tiles import predict_tiles
 from histobench.runtime import job_log
+from histobench.slides.tiles import predict_tiles
 
 with job_log(snakemake.log[0]):
     predict_tiles(

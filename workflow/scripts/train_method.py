@@ -1,7 +1,7 @@
-"""Fit one method on one fold; all logic is in histobench.methods.run."""
+"""Fit one method on one fold; all logic is in histobench.training.run."""
 
-from histobench.methods.run import section_files, train
 from histobench.runtime import job_log
+from histobench.training.run import section_files, train
 
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)

@@ -1,7 +1,7 @@
 """Types for the constructors of methods, which say what a parameter may be.
 
 A value from YAML is checked against the annotation of its parameter before anything runs
-(:mod:`histobench.methods.parameters`); nothing else has to be declared. Any annotation that pydantic knows
+(:mod:`histobench.training.parameters`); nothing else has to be declared. Any annotation that pydantic knows
 will do; these are the ones that methods need most::
 
     def __init__(self, epochs: Count = 50, learning_rate: Positive = 1e-3,

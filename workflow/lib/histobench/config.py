@@ -23,9 +23,9 @@ from histobench.cohorts.templates import check_path, check_templates
 from histobench.encoders.registry import builder_trouble, built_in, recipe, weights_trouble
 from histobench.encoding import read_utf8
 from histobench.errors import UserError, near
-from histobench.methods.parameters import parameter_troubles
 from histobench.networks.architectures import known_encoders
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
+from histobench.training.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
 
 KINDS = ("experiment", "cohort", "method", "encoder")

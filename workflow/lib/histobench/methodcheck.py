@@ -7,8 +7,8 @@ from pathlib import Path
 
 from histobench.config import Benchmark, file_rules
 from histobench.errors import UserError
-from histobench.methods.conformance import CHECKS, Case, ConformanceError
-from histobench.methods.parameters import parameter_troubles
+from histobench.training.conformance import CHECKS, Case, ConformanceError
+from histobench.training.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
 
 

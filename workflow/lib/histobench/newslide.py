@@ -8,7 +8,7 @@ from typing import Any
 from histobench.figures.slide_preview import draw_preview
 from histobench.figures.style import RC
 from histobench.files import atomic_path
-from histobench.methods.slide import predict_slide
+from histobench.slides.grid import predict_slide
 
 
 def write_slide_prediction(
@@ -23,7 +23,7 @@ def write_slide_prediction(
     Parameters
     ----------
     model_folder, image, options
-        See :func:`histobench.methods.slide.predict_slide`.
+        See :func:`histobench.slides.grid.predict_slide`.
 
     Returns
     -------

@@ -236,7 +236,7 @@ def write_pseudobulk(
     Parameters
     ----------
     tiles
-        Slide -> table of tiles (:func:`histobench.methods.tiles.predict_tiles`).
+        Slide -> table of tiles (:func:`histobench.slides.tiles.predict_tiles`).
     counts
         Patient -> STAR counts of the sample.
     patients

@@ -144,8 +144,8 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     import pandas as pd
     import torch
 
-    from histobench.methods.entry import load_method
     from histobench.training.data import resize
+    from histobench.training.entry import load_method
 
     torch.set_num_threads(1)
     record = read_json(inputs["run"])

@@ -141,7 +141,7 @@ def draw(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Figure
     import pandas as pd
     import torch
 
-    from histobench.methods.entry import load_method
+    from histobench.training.entry import load_method
 
     torch.set_num_threads(1)
     tables: list[pd.DataFrame] = []

@@ -22,7 +22,7 @@ def draw_preview(table: anndata.AnnData, genes: list[str] | None = None) -> Figu
     Parameters
     ----------
     table
-        What :func:`histobench.methods.slide.predict_slide` returned.
+        What :func:`histobench.slides.grid.predict_slide` returned.
     genes
         Genes to draw; by default the three whose prediction varies most over the slide.
     """

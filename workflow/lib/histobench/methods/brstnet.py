@@ -35,21 +35,21 @@ from histobench.bounds import (
     one_of,
 )
 from histobench.errors import UserError
-from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, predict_heads, training_loop
-from histobench.methods.store import read_weights, require, store_weights
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import Backbone, PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import IMPLEMENTATIONS, as_released
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
+from histobench.training.auxiliary import AuxiliaryTargets, auxiliary_targets
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.correlation import pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.loop import Loop, Row
+from histobench.training.store import read_weights, require, store_weights
 
 BACKBONES = (
     "resnet101",

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from histobench.bounds import Penalties
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.groups import inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
+from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
 
 
 def colour_moments(patches: Any, block: int = 64) -> np.ndarray:

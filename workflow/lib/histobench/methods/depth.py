@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
 
 
 def log_depth(section: SectionData) -> np.ndarray:

@@ -31,9 +31,6 @@ from histobench.bounds import (
     one_of,
 )
 from histobench.errors import UserError
-from histobench.methods.auxiliary import AuxiliaryTargets, auxiliary_targets
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.neighbours import NeighbourTable, neighbour_table
 from histobench.methods.patchwise import (
     Study,
     central_window,
@@ -42,18 +39,21 @@ from histobench.methods.patchwise import (
     stepped_adam,
     training_loop,
 )
-from histobench.methods.store import read_weights, require, store_weights
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
+from histobench.training.auxiliary import AuxiliaryTargets, auxiliary_targets
 from histobench.training.checkpoint import start_from
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import labelled_bce, spatial_loss
+from histobench.training.neighbours import NeighbourTable, neighbour_table
+from histobench.training.store import read_weights, require, store_weights
 
 SPATIAL = ("none", "mean", "pairwise")
 TEST_VIEWS = ("single", "grid", "tta", "grid_tta")

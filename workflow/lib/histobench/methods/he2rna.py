@@ -29,20 +29,20 @@ from histobench.bounds import (
     one_of,
 )
 from histobench.errors import UserError
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, stepped_adam, training_loop
-from histobench.methods.store import column_means, read_weights, require, store_weights
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.networks.heads import Regressor
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.inference import predict_patches
 from histobench.training.loop import Row
+from histobench.training.store import column_means, read_weights, require, store_weights
 
 Prepared = tuple[torch.nn.Module, Callable[[np.ndarray, np.random.Generator], torch.Tensor], dict[str, Any]]
 

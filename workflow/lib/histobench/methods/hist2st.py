@@ -23,7 +23,6 @@ from torchvision.transforms import functional as images
 
 from histobench.bounds import Count, NonNegative, Pixels, Positive, PositiveShare, Rate, Whole, one_of
 from histobench.errors import UserError
-from histobench.methods.contract import Context, SectionData
 from histobench.methods.whole_section import (
     SELECTIONS,
     Section,
@@ -37,6 +36,7 @@ from histobench.networks.graph import NeighbourMean, mean_weights, nearest_neigh
 from histobench.networks.norms import recomputed
 from histobench.networks.transformer import GridEmbedding, transformer
 from histobench.networks.zinb import ZINB, ZINBHead, zinb_loss
+from histobench.training.contract import Context, SectionData
 
 # Of the released augmentation; one draw for all spots of a section, because it is turned as one batch.
 GREY_PROBABILITY = 0.1

@@ -23,18 +23,18 @@ from torch.nn import functional
 
 from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, one_of
 from histobench.errors import UserError
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import Study, gather, identity
-from histobench.methods.store import column_means, read_weights, require, store_weights
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.networks.histospace import REDUCTION, Autoencoder, Encoder, Predictor
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.correlation import mean_gene_pearson, pearson
 from histobench.training.data import PatchSource
 from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import log_cosh, pairwise_distance, root_mse
+from histobench.training.store import column_means, read_weights, require, store_weights
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": functional.mse_loss,

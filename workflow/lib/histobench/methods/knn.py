@@ -9,9 +9,9 @@ import numpy as np
 
 from histobench.bounds import Count, Counts, Folds
 from histobench.errors import UserError
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.groups import inner_folds, inner_groups
+from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
 
 _BLOCK = 512
 

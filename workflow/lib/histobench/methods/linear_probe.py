@@ -14,8 +14,14 @@ import torch
 from torch.nn import functional
 
 from histobench.bounds import Count, NonNegative, Positive, PositiveShare
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import (
+from histobench.networks.heads import mean_head
+from histobench.seeds import seed_for
+from histobench.training.checkpoint import Checkpoint, fingerprint
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.device import on_device, pick_device
+from histobench.training.groups import inner_folds, inner_groups
+from histobench.training.loop import Loop, Row
+from histobench.training.store import (
     column_means,
     in_order,
     read_weights,
@@ -23,12 +29,6 @@ from histobench.methods.store import (
     store_weights,
     training_targets,
 )
-from histobench.networks.heads import mean_head
-from histobench.seeds import seed_for
-from histobench.training.checkpoint import Checkpoint, fingerprint
-from histobench.training.device import on_device, pick_device
-from histobench.training.groups import inner_folds, inner_groups
-from histobench.training.loop import Loop, Row
 
 
 class LinearProbe:

@@ -11,8 +11,8 @@ import numpy as np
 from histobench.bounds import one_of
 from histobench.errors import UserError
 from histobench.imaging.grid import neighbour_pairs
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import (
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import (
     column_means,
     constant,
     in_order,

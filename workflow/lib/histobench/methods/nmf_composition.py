@@ -18,10 +18,10 @@ import torch
 
 from histobench.bounds import Count, ParametersOf
 from histobench.expression.transforms import check_transform
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.stnet import STNet
-from histobench.methods.store import in_order, read_weights, require, store_weights, training_targets
 from histobench.seeds import seed_for
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import in_order, read_weights, require, store_weights, training_targets
 
 if TYPE_CHECKING:
     from sklearn.decomposition import NMF

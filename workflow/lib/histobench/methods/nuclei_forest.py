@@ -24,9 +24,9 @@ from histobench.imaging.nuclei import (
     describe_nuclei,
     haematoxylin_image,
 )
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.random_forest import RandomForest
-from histobench.methods.store import in_order, load_arrays, require, save_arrays
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import in_order, load_arrays, require, save_arrays
 
 log = logging.getLogger(__name__)
 

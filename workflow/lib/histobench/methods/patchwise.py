@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from histobench.errors import UserError
-from histobench.methods.contract import Context, SectionData
-from histobench.methods.store import in_order, require, training_targets
 from histobench.seeds import seed_for
 from histobench.training.augment import apply_symmetry
 from histobench.training.checkpoint import Checkpoint, fingerprint
+from histobench.training.contract import Context, SectionData
 from histobench.training.data import resize
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.loop import Loop
+from histobench.training.store import in_order, require, training_targets
 
 if TYPE_CHECKING:
     from histobench.networks.multihead import MultiHead

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from histobench.bounds import Count, PositiveShare
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
 from histobench.seeds import seed_for
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
 
 log = logging.getLogger(__name__)
 

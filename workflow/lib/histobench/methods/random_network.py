@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 from histobench.bounds import Count, Pixels, one_of
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import read_weights, require, store_weights
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import (
     IMAGENET_MEAN,
@@ -22,9 +20,11 @@ from histobench.networks.backbones import (
     seeded,
 )
 from histobench.networks.heads import Regressor
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.data import PatchSource
 from histobench.training.device import pick_device, usable_device
 from histobench.training.inference import predict_patches
+from histobench.training.store import read_weights, require, store_weights
 
 
 class RandomNetwork:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from histobench.bounds import Penalties
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.groups import inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
+from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
 
 
 class RidgeProbe:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import column_means, constant, require, save_arrays
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import column_means, constant, require, save_arrays
 
 
 class SectionMean:

@@ -19,10 +19,10 @@ import numpy as np
 
 from histobench.bounds import ParametersOf
 from histobench.imaging.patchview import PatchView
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.entry import build_method
-from histobench.methods.store import column_means, in_order, require, training_targets
 from histobench.seeds import seed_for
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.entry import build_method
+from histobench.training.store import column_means, in_order, require, training_targets
 
 
 def shuffle_images(section: SectionData, seed: int) -> SectionData:

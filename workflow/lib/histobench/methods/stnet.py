@@ -22,8 +22,19 @@ import torch
 
 from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, Views, Whole, one_of
 from histobench.errors import UserError
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import (
+from histobench.networks.architectures import Architecture
+from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
+from histobench.networks.heads import Regressor, mean_head
+from histobench.seeds import seed_for
+from histobench.training.augment import augment
+from histobench.training.checkpoint import Checkpoint, fingerprint, start_from
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.data import PatchSource, pixel_statistics
+from histobench.training.device import on_device, pick_device, usable_device
+from histobench.training.groups import inner_folds, inner_groups
+from histobench.training.inference import predict_patches
+from histobench.training.loop import Loop, Row
+from histobench.training.store import (
     column_means,
     in_order,
     read_weights,
@@ -31,17 +42,6 @@ from histobench.methods.store import (
     store_weights,
     training_targets,
 )
-from histobench.networks.architectures import Architecture
-from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
-from histobench.networks.heads import Regressor, mean_head
-from histobench.seeds import seed_for
-from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint, fingerprint, start_from
-from histobench.training.data import PatchSource, pixel_statistics
-from histobench.training.device import on_device, pick_device, usable_device
-from histobench.training.groups import inner_folds, inner_groups
-from histobench.training.inference import predict_patches
-from histobench.training.loop import Loop, Row
 
 log = logging.getLogger(__name__)
 

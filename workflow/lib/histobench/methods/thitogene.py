@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from histobench.bounds import Count, Counts, NonNegative, Pixels, Positive, Rate, Whole, one_of
 from histobench.errors import UserError
-from histobench.methods.contract import SectionData
 from histobench.methods.whole_section import SELECTIONS, WholeSectionMethod, scaled_pixels
 from histobench.networks.capsule import AttentionRouting, PrimaryCapsules, map_width
 from histobench.networks.chunks import by_chunks
 from histobench.networks.dynamic_conv import DynamicConv2d
 from histobench.networks.graph import GraphAttention, nearest_neighbours
 from histobench.networks.transformer import GridEmbedding, transformer
+from histobench.training.contract import SectionData
 
 CAPSULES = ("routing", "pooled", "flattened")
 GRAPH_ATTENTION = {"neighbours": "neighbours", "as_released": "receivers", "none": None}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import (
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.groups import inner_groups
+from histobench.training.store import (
     column_means,
     constant,
     in_order,
@@ -22,7 +23,6 @@ from histobench.methods.store import (
     save_arrays,
     training_targets,
 )
-from histobench.training.groups import inner_groups
 
 
 class TumourClassifier(ABC):

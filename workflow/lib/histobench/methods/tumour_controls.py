@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from histobench.methods.colour_ridge import colour_moments
-from histobench.methods.contract import Context, SectionData, TrainingLog
 from histobench.methods.shuffled_image import shuffle_images
-from histobench.methods.store import require
 from histobench.methods.tumour import TumourClassifier
 from histobench.methods.tumour_logistic import TumourLogistic
+from histobench.training.contract import Context, SectionData, TrainingLog
+from histobench.training.store import require
 
 
 class TumourPrevalence(TumourClassifier):

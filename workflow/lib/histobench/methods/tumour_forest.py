@@ -17,13 +17,13 @@ import pandas as pd
 
 from histobench.bounds import Count, Folds, Penalties, some_of
 from histobench.errors import UserError
-from histobench.methods.contract import Context, SectionData, TrainingLog
 from histobench.methods.random_forest import RandomForest
-from histobench.methods.store import require, training_targets
 from histobench.methods.tumour import TumourClassifier
 from histobench.seeds import seed_for
+from histobench.training.contract import Context, SectionData, TrainingLog
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
+from histobench.training.store import require, training_targets
 
 MODALITIES = ("image", "observed", "predicted")
 

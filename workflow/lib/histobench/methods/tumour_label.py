@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import (
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.store import (
     column_means,
     in_order,
     load_arrays,

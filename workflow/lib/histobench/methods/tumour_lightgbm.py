@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from histobench.bounds import Count, Positive
-from histobench.methods.contract import Context, TrainingLog
 from histobench.methods.tumour import TumourClassifier
+from histobench.training.contract import Context, TrainingLog
 
 
 class TumourLightGBM(TumourClassifier):

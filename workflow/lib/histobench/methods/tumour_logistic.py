@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from histobench.bounds import Count, Folds, Penalties
-from histobench.methods.contract import Context, TrainingLog
 from histobench.methods.tumour import TumourClassifier
+from histobench.training.contract import Context, TrainingLog
 from histobench.training.groups import inner_folds
 
 

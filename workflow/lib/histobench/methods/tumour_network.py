@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, PositiveShare, Triple, Views
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.methods.patchwise import (
     Study,
     central_window,
@@ -18,16 +17,17 @@ from histobench.methods.patchwise import (
     stepped_adam,
     training_loop,
 )
-from histobench.methods.store import column_means, constant, read_weights, require, store_weights
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.data import PatchSource
 from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import labelled_bce
+from histobench.training.store import column_means, constant, read_weights, require, store_weights
 
 
 class TumourNetwork:

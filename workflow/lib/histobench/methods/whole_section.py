@@ -20,14 +20,14 @@ from torch.nn import functional
 from histobench.codehash import code_hash
 from histobench.errors import UserError
 from histobench.imaging.grid import cells
-from histobench.methods.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.methods.store import in_order, read_weights, require, store_weights, training_targets
 from histobench.networks.backbones import count_parameters, seeded
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import Checkpoint, fingerprint
+from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.data import PatchSource
 from histobench.training.device import memory_bytes, pick_device, usable_device
 from histobench.training.loop import Loop, Row
+from histobench.training.store import in_order, read_weights, require, store_weights, training_targets
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from histobench.files import read_table, sha256, write_json
-from histobench.methods.record import hardware
 from histobench.software import installed_version, installed_versions
+from histobench.training.record import hardware
 
 
 def code_version(project: str | Path) -> dict[str, str]:

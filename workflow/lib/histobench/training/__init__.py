@@ -1,5 +1,5 @@
-"""Training: the engine that several methods share.
+"""Training: what methods are given and must return, and the engine that trains, runs and checks them.
 
-Batches from memory-mapped patches, augmentation, optimisation loops, checkpoints and history. It does
-not know any method.
+The contract, sections as methods see them, batches from memory-mapped patches, augmentation, optimisation
+loops, checkpoints, stored models and the run from files to files. It does not know any method.
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import SectionData
+    from histobench.training.contract import SectionData
 
 N_STRIPS = 4
 

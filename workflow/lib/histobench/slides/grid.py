@@ -32,10 +32,10 @@ from histobench.imaging.scale import (
 )
 from histobench.imaging.slides import Slide, open_slide
 from histobench.imaging.thumbnail import thumbnail
-from histobench.methods.contract import Prediction, SectionData
-from histobench.methods.entry import load_method
-from histobench.methods.run import check_prediction, limit_threads
-from histobench.methods.store import WEIGHTS
+from histobench.training.contract import Prediction, SectionData
+from histobench.training.entry import load_method
+from histobench.training.run import check_prediction, limit_threads
+from histobench.training.store import WEIGHTS
 
 if TYPE_CHECKING:
     import anndata

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histobench.errors import UserError
-from histobench.methods.store import check_model
+from histobench.training.store import check_model
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import Method
+    from histobench.training.contract import Method
 
 
 def method_class(entry: str) -> type:

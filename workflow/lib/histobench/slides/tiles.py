@@ -17,10 +17,10 @@ from histobench.errors import UserError
 from histobench.files import write_table
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.slides import open_slide
-from histobench.methods.contract import SectionData
-from histobench.methods.entry import load_method, method_class
-from histobench.methods.run import check_prediction, limit_threads
-from histobench.methods.slide import TrainedRun, read_run, stain_function
+from histobench.slides.grid import TrainedRun, read_run, stain_function
+from histobench.training.contract import SectionData
+from histobench.training.entry import load_method, method_class
+from histobench.training.run import check_prediction, limit_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def predict_tiles(
     Parameters
     ----------
     model_folder
-        See :func:`histobench.methods.slide.read_run`.
+        See :func:`histobench.slides.grid.read_run`.
     slide
         A slide that OpenSlide opens and that states its scale.
     output_parquet

@@ -11,7 +11,7 @@ import numpy as np
 from histobench.imaging.grid import GRIDS, neighbour_pairs
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import SectionData
+    from histobench.training.contract import SectionData
 
 
 @dataclass(frozen=True)

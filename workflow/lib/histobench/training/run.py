@@ -20,16 +20,16 @@ import numpy as np
 from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.files import atomic_folder, check_seal, read_json, seal, write_json, write_table
-from histobench.methods.contract import Context, Prediction
-from histobench.methods.entry import build_method, load_method
-from histobench.methods.load import LoadedSection, load_sections, read_genes, read_photos
-from histobench.methods.record import hardware, json_ready, peak_memory, versions
-from histobench.methods.store import WEIGHTS, training_targets
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
+from histobench.training.contract import Context, Prediction
+from histobench.training.entry import build_method, load_method
+from histobench.training.load import LoadedSection, load_sections, read_genes, read_photos
+from histobench.training.record import hardware, json_ready, peak_memory, versions
+from histobench.training.store import WEIGHTS, training_targets
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import Method, SectionData
+    from histobench.training.contract import Method, SectionData
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def train(
     experiment, method, seed
         Names and number that the seed of everything random follows from.
     weights, device, threads
-        See :class:`histobench.methods.contract.Context`.
+        See :class:`histobench.training.contract.Context`.
     patch_um_per_px
         Scale that patches were resampled to; None or "native" for the scale of each image.
     photos
@@ -297,7 +297,7 @@ def check_prediction(prediction: Prediction, n_spots: int, n_genes: int, name: s
     if not hasattr(prediction, "expression"):
         raise TypeError(
             f"predict returned a {type(prediction).__name__}, expected a Prediction "
-            "(histobench.methods.contract); return Prediction(values)"
+            "(histobench.training.contract); return Prediction(values)"
         )
     expression = np.asarray(prediction.expression)
     if expression.shape != (n_spots, n_genes):
@@ -359,7 +359,7 @@ def predict(
         As in :func:`train`.
     measured_tsv
         The genes of the panel that these sections measure, where they come from another cohort than the
-        training (:mod:`histobench.methods.external`); others are predicted but cannot be compared, and are
+        training (:mod:`histobench.training.external`); others are predicted but cannot be compared, and are
         not written.
     scale_json
         File whose ``um_per_px`` takes the place of ``patch_um_per_px``.

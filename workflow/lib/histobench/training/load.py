@@ -16,7 +16,7 @@ from histobench.expression.transforms import transform_counts
 from histobench.files import read_table
 from histobench.imaging.grid import stored_grid
 from histobench.imaging.patchview import PatchView, window_pixels
-from histobench.methods.contract import Photos, SectionData
+from histobench.training.contract import Photos, SectionData
 
 if TYPE_CHECKING:
     import pandas as pd

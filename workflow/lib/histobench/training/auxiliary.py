@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histobench.expression.transforms import transform_counts
-from histobench.methods.store import require
+from histobench.training.store import require
 
 if TYPE_CHECKING:
     from scipy import sparse
 
-    from histobench.methods.contract import Context, SectionData
+    from histobench.training.contract import Context, SectionData
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What every method must do, as checks that a method author can run.
 
-    from histobench.methods.conformance import check_method
+    from histobench.training.conformance import check_method
     check_method("my_package.my_method:MyMethod", {"epochs": 1}, needs={"patches": True})
 
 passes silently or says in one sentence what is wrong. The data are tiny and made up: three training
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from histobench.files import SEAL
-from histobench.methods.contract import Context, Method, Prediction, SectionData, TrainingLog
-from histobench.methods.entry import build_method, method_class
-from histobench.methods.run import check_prediction
-from histobench.methods.store import WEIGHTS
+from histobench.training.contract import Context, Method, Prediction, SectionData, TrainingLog
+from histobench.training.entry import build_method, method_class
+from histobench.training.run import check_prediction
+from histobench.training.store import WEIGHTS
 
 GENES = ("A", "B", "C", "D", "E")
 ALL_GENES = (*GENES, "F", "G", "H")
@@ -388,7 +388,7 @@ def check_section_order(case: Case) -> None:
     if not _same(case.predicted, turned):
         raise ConformanceError(
             "The order of the training sections changes the result; sort them by name first "
-            "(`in_order` of histobench.methods.store)."
+            "(`in_order` of histobench.training.store)."
         )
 
 

@@ -16,7 +16,7 @@ from histobench.errors import UserError
 from histobench.files import REMAKE, atomic_path, check_seal, seal
 
 if TYPE_CHECKING:
-    from histobench.methods.contract import SectionData
+    from histobench.training.contract import SectionData
 
 WEIGHTS = "weights.pt"
 
