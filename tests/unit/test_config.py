@@ -267,6 +267,54 @@ WRONG = {
         "run: [demo]\ncohorts: {simulated: {options: {n_patience: 3}}}",
         r"n_patience",
     ),
+    "a change of a misspelt method": (
+        "run: [demo]\nmethods: {stnte: {params: {epochs: 2}}}",
+        r"mine\.yaml: `methods\.stnte` changes the method `stnte`, which has no file .* did you mean `stnet`\?",
+    ),
+    "a change of a misspelt arm": (
+        "run: [demo]\nmethods: {thitogene_as_relesed: {params: {epochs: 2}}}",
+        r"changes the method `thitogene_as_relesed`",
+    ),
+    "a change of a misspelt cohort": (
+        "run: [demo]\ncohorts: {simulatd: {options: {n_patients: 3}}}",
+        r"`cohorts\.simulatd` .* did you mean `simulated`\?",
+    ),
+    "a change of a misspelt experiment": (
+        "run: [demo]\nexperiments: {dmeo: {seeds: [1]}}",
+        r"`experiments\.dmeo` .* did you mean `demo`\? A new one needs `title`, `cohort`, `methods`\.",
+    ),
+    "a change of a misspelt encoder": (
+        "run: [demo]\nencoders: {un1: {precision: float32}}",
+        r"`encoders\.un1` .* did you mean `uni`\?",
+    ),
+    "a list of genes that is not used": (
+        "run: [demo]\nexperiments: {demo: {panel: {file: resources/panels/he2gene_target_250.txt}}}",
+        r"`panel\.file` has no effect with `panel\.rule: top_mean`",
+    ),
+    "a list of genes that is not there": (
+        "run: [demo]\nexperiments: {demo: {panel: {rule: file, file: resources/panel.txt}}}",
+        r"`panel\.file` names .*/resources/panel\.txt, which is no file",
+    ),
+    "patients of a cohort that does not exist": (
+        "run: [demo]\ncohorts: {simulated: {same_patients_as: her2s}}",
+        r"mine\.yaml: cohorts\.simulated: `same_patients_as` names the cohort `her2s`.* did you mean `her2st`",
+    ),
+    "another name for nobody": (
+        "run: [demo]\ncohorts: {simulated: {aliases: {P99: BC23567}}}",
+        r"`aliases` names the patient `P99`, whom the cohort does not have",
+    ),
+    "an option that a reader does not have": (
+        "run: [dlpfc_lopo]\ncohorts: {dlpfc: {options: {labels: {colums: [a, b]}}}}",
+        r"mine\.yaml: cohorts\.dlpfc: unknown key `colums` in `options\.labels`; did you mean `columns`\?",
+    ),
+    "an option without meaning": (
+        "run: [hbcis_lopo]\ncohorts: {hbcis: {options: {composites: kep}}}",
+        r"`options\.composites` must be one of `keep`, `drop`, found 'kep'",
+    ),
+    "photographs without a scale": (
+        "run: [demo]\nprepare: [bach]\ncohorts: {bach: {options: {um_per_px: 0}}}",
+        r"`options\.um_per_px` must be a number of at least 0\.01, found 0",
+    ),
     "no YAML": ("run: [demo", r"mine\.yaml: no valid YAML at line 1"),
     "a list": ("- demo", r"mine\.yaml: expected keys with values"),
 }

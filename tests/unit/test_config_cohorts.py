@@ -31,6 +31,7 @@ def test_table_of_sections(tmp_path):
         ("", "column `section` is missing"),
         ("section\tname\nS1\tP1\n", "column `patient` is missing"),
         ("section\tpatient\nS1\tP1\nS1\tP2\n", "line 3: section S1 occurs twice"),
+        ("section\tpatient\tpatient\nS1\tP1\tP2\n", "names the column `patient` twice"),
         ("section\tpatient\nS1\t\n", "line 2: section and patient must be given"),
         ("section\tpatient\nS1\tP1\tx\n", "line 2 has 3 fields, but the header names 2"),
     ],

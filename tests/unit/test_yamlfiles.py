@@ -103,12 +103,23 @@ def test_anchors_may_be_merged_in_any_depth(tmp_path):
     )
 
 
+def _alias_of_aliases(depth):
+    """Nine of nine of nine ...: some hundred bytes that mean 9^depth values."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, depth + 1)]
+    return "\n".join(lines).encode()
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
         (b"a:\n\tb: 1\n", "line 2.*a tab.*indent with blanks"),
         (b"- 1\n", "expected keys with values"),
         (b"text", "expected keys with values"),
+        (b"12", "expected keys with values.*found a number"),
+        (b"a: &x {b: *x}\n", "line 1, column 4 .what an alias stands for holds itself"),
+        (b"a: &x [{b: [*x]}]\n", "holds itself"),
+        (_alias_of_aliases(9), "means more than 1000000 values"),
         (b"a: [1\n", "no valid YAML at line"),
         (b"? [1, 2]\n: a\n", "a key must be a word"),
         (b"a: !!python/object/apply:os.system [x]\n", "no valid YAML at line 1"),

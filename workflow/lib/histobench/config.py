@@ -84,6 +84,8 @@ def read_sections(path: Path) -> dict[str, dict[str, Any]]:
     for column in ("section", "patient"):
         if column not in header:
             raise UserError(f"{path}: column `{column}` is missing in the header; add it (tab-separated).")
+    if twice := sorted({column for column in header if header.count(column) > 1}):
+        raise UserError(f"{path}: the header names the column `{twice[0]}` twice; keep one.")
     sections: dict[str, dict[str, Any]] = {}
     for number, line in lines[1:]:
         fields = line.split("\t")
@@ -454,6 +456,7 @@ class Benchmark:
         self._defined: dict[tuple[str, str], dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
         self.cohorts: dict[str, dict[str, Any]] = {}
+        self._check_changes()
         for name in self.config["run"]:
             self.experiments[name] = self._experiment(name)
         for name in self.config["prepare"]:
@@ -468,6 +471,34 @@ class Benchmark:
 
     # -- composing -------------------------------------------------------------------------------
 
+    def _names(self, kind: str) -> set[str]:
+        """Return the names that there are of a kind: of its files and of the configuration."""
+        files = (self.project / "config" / f"{kind}s").glob("*.yaml")
+        return {file.stem for file in files} | set(self.config[f"{kind}s"])
+
+    def _check_changes(self) -> None:
+        """Refuse changes to what does not exist; a misspelt name would change nothing without a word."""
+        for kind in KINDS:
+            key, needed = f"{kind}s", schema(self.project, kind)["required"]
+            shipped = {file.stem for file in (self.project / "config" / key).glob("*.yaml")}
+            for name, change in self.config[key].items():
+                lacking = [each for each in needed if each not in change]
+                if not lacking or name in shipped or name in (*self.config["run"], *self.config["prepare"]):
+                    continue  # what is run is read in full
+                if (kind == "method" and self._split(name)) or (kind == "cohort" and "table" in change):
+                    continue
+                raise UserError(
+                    f"{self._changed_by(key, name)}: `{key}.{name}` changes the {kind} `{name}`, which has "
+                    f"no file in config/{key}; {near(name, shipped)} A new one needs "
+                    f"{', '.join(f'`{each}`' for each in lacking)}."
+                )
+
+    def _changed_by(self, key: str, name: str) -> str:
+        """Return the last configuration file that says something about a name."""
+        return next(
+            (str(path) for path in reversed(self.files) if _holds(read_yaml(path), [key, name])), self.origin
+        )
+
     def _definition(self, kind: str, name: str, asked_by: str) -> dict[str, Any]:
         """Return what a name means: its file, changed by the configuration, complete; read once."""
         if (kind, name) not in self._defined:
@@ -480,9 +511,8 @@ class Benchmark:
         path = folder / f"{name}.yaml"
         changes = self.config[f"{kind}s"].get(name)
         if not path.exists() and changes is None:
-            known = {file.stem for file in folder.glob("*.yaml")} | set(self.config[f"{kind}s"])
             raise UserError(
-                f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, known)}"
+                f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, self._names(kind))}"
             )
         rules = schema(self.project, kind)
         base = read_yaml(path, rules) if path.exists() else {}
@@ -577,8 +607,7 @@ class Benchmark:
     @functools.cached_property
     def encoders(self) -> frozenset[str]:
         """Names of all encoders: of config/encoders, of the configuration, and those that need no file."""
-        files = (self.project / "config/encoders").glob("*.yaml")
-        return frozenset({file.stem for file in files} | set(self.config["encoders"]) | set(known_encoders()))
+        return frozenset(self._names("encoder") | set(known_encoders()))
 
     def encoder(self, name: str, asked_by: str = "") -> dict[str, Any]:
         """Return what an encoder is declared to be, complete.
@@ -663,18 +692,46 @@ class Benchmark:
                         check_path(file, f"files.{kind}", where, inside=True)
             for kind, file in value["resources"].items():
                 check_path(file, f"resources.{kind}", where)
+            self._check_options(value, self._cohort_says(name, "options"))
             if value["origin"] == "slides" and "groups" in value["options"]:
                 from histobench.evaluation.colocation import check_groups
 
                 check_groups(value["options"]["groups"], f"cohorts.{name}: `options.groups`")
             if not value["sections"] and value["origin"] not in WITHOUT_SPOTS:
                 raise UserError(f"{where}: `sections` is empty; name at least one section.")
+            self._check_persons(name, value)
             self.cohorts[name] = value
             if value["origin"] not in ("local", "simulation"):
                 for section in value["sections"]:
                     for kind, file in self.section_files(name, section).items():
                         check_path(file, f"files.{kind}", f"{where}: section `{section}`", inside=True)
         return self.cohorts[name]
+
+    def _check_options(self, cohort: Mapping[str, Any], where: str) -> None:
+        """Refuse options that a reader of this project does not have, before anything is fetched."""
+        subject = cohort["origin"] if cohort["origin"] in WITHOUT_SPOTS else cohort.get("reader", "")
+        rules = schema(self.project, "options")["properties"].get(subject)
+        if rules:
+            check({"options": cohort["options"]}, {"properties": {"options": rules}}, where)
+
+    def _check_persons(self, name: str, cohort: Mapping[str, Any]) -> None:
+        """Refuse statements on patients, on which the search for leaks relies, that speak of nobody."""
+        same = cohort["same_patients_as"]
+        others = self._names("cohort") - {name}
+        if same is not None and same not in others:
+            where = self._cohort_says(name, "same_patients_as")
+            raise UserError(
+                f"{where}: `same_patients_as` names the cohort `{same}`, which does not exist; "
+                f"{near(same, others)}"
+            )
+        patients = {section["patient"] for section in cohort["sections"].values()}
+        for patient in cohort["aliases"]:
+            if patient not in patients:
+                where = self._cohort_says(name, "aliases")
+                raise UserError(
+                    f"{where}: `aliases` names the patient `{patient}`, whom the cohort does not have; "
+                    f"{near(patient, patients)}"
+                )
 
     def _cohort_place(self, name: str) -> str:
         """Say where a cohort stands: in its own file, or in a configuration that defines it from scratch."""
@@ -685,6 +742,13 @@ class Benchmark:
             if (read_yaml(path).get("cohorts") or {}).get(name):
                 return f"{path}: cohorts.{name}"
         return f"{self.origin}: cohorts.{name}"
+
+    def _cohort_says(self, name: str, key: str) -> str:
+        """Say which file gives a key of a cohort."""
+        for path in reversed(self.files):
+            if _holds(read_yaml(path), ["cohorts", name, key]):
+                return f"{path}: cohorts.{name}"
+        return self._cohort_place(name)
 
     def _table_folder(self, name: str) -> Path:
         """Return the folder of the file that names a cohort's table, from which its path starts."""
@@ -929,7 +993,7 @@ class Benchmark:
                 f"{where}: `panel.rule: file` needs `panel.file`; name a text file with the genes."
             )
         if value["panel"]["file"]:
-            check_path(value["panel"]["file"], "panel.file", where)
+            self._check_list(where, value["panel"])
         folds = value["folds"]
         if folds["scheme"] == "k_fold_patients" and not (folds["k"] or folds["held_out"]):
             raise UserError(
@@ -957,6 +1021,18 @@ class Benchmark:
                         f"{where}: section `{section}` of cohort `{value['cohort']}` has no image; "
                         "leave it out of `sections` or set `patches: null`."
                     )
+
+    def _check_list(self, where: str, panel: Mapping[str, Any]) -> None:
+        """Refuse a list of genes that is not there, or that the rule does not look at."""
+        check_path(panel["file"], "panel.file", where)
+        if panel["rule"] != "file":
+            raise UserError(
+                f"{where}: `panel.file` has no effect with `panel.rule: {panel['rule']}`; set `rule: file`, "
+                "or `file: null`."
+            )
+        path = self.project / panel["file"]
+        if not path.is_file():
+            raise UserError(f"{where}: `panel.file` names {path}, which is no file; correct the path.")
 
     def _check_fit(self, where: str, patches: Mapping[str, Any]) -> None:
         """Refuse a fit by StainTools where there is nothing to fit, or no StainTools."""

@@ -19,6 +19,8 @@ from histobench.encoding import read_utf8
 from histobench.errors import UserError
 
 _TAG = "tag:yaml.org,2002:"
+# Of a whole document; a configuration of all methods holds some thousands.
+_MOST_VALUES = 1_000_000
 
 
 class _WrittenInt(int):
@@ -31,6 +33,9 @@ class _WrittenFloat(float):
     """A number that knows how it was written."""
 
     text: str
+
+
+_NAMES = {list: "a list", bool: "true or false", _WrittenInt: "a number", _WrittenFloat: "a number"}
 
 
 class _Rules:
@@ -52,6 +57,7 @@ class _Rules:
                 todo += [value for _, value in each.value]
             elif isinstance(each, yaml.SequenceNode):
                 todo += each.value
+        _size(node, {})
         return super().construct_document(node)  # type: ignore[misc]
 
 
@@ -75,6 +81,30 @@ def _check_keys(node: yaml.MappingNode) -> None:
         seen[key.value] = line
         if key.tag != f"{_TAG}merge":
             key.tag = f"{_TAG}str"
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Count what a document holds once every alias is written out; refuse what has no end, or none in sight.
+
+    Parameters
+    ----------
+    node
+        A value of the document.
+    sizes
+        Those of the nodes that were counted, by identity, 0 as long as a node is being counted; filled.
+    """
+    known = sizes.get(id(node))
+    if known is None:
+        sizes[id(node)] = 0
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [value for _, value in pairs]
+        known = sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    if known == 0 or known > _MOST_VALUES:
+        problem = "holds itself" if known == 0 else f"means more than {_MOST_VALUES} values"
+        raise yaml.constructor.ConstructorError(
+            None, None, f"what an alias stands for {problem}", node.start_mark
+        )
+    return known
 
 
 class _Loader(_Rules, yaml.SafeLoader):
@@ -144,7 +174,9 @@ def read_yaml(path: Path, rules: Mapping[str, Any] | None = None) -> dict[str, A
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{path}: expected keys with values (`key: value`), found a {type(value).__name__}.")
+        raise UserError(
+            f"{path}: expected keys with values (`key: value`), found {_NAMES.get(type(value), 'text')}."
+        )
     plain: dict[str, Any] = _plain(value, rules or {}, rules or {})
     return plain
 
