@@ -206,4 +206,4 @@ def test_32_two_spots_have_no_correlation():
     assert np.isnan(gene_metrics(values, values)["pearson"]).all()
 
 
-# 30, predictions in scanpy, is tests/unit/test_opens_in_scanpy.py
+# 30, predictions in scanpy, is tests/unit/test_opens_in_scverse.py

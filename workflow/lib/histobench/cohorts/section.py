@@ -15,6 +15,7 @@ from histobench.cohorts.counts import require_counts, row_matrix
 from histobench.cohorts.entry import load_entry
 from histobench.cohorts.gene_names import gene_key
 from histobench.cohorts.geometry import Geometry, Limits, Question, judge, limits_from
+from histobench.cohorts.library import Image, library, with_conventions
 from histobench.cohorts.losses import image_cause, judge_losses
 from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, UNMEASURED, RawSection
 from histobench.errors import UserError
@@ -117,7 +118,14 @@ def write_section(
     raw: RawSection = load_entry(reader, "reader")(section, files, options)
     adata, row = assemble(raw, info, files)
     if "image" in files:
-        row["flag"] = "; ".join(filter(None, [row["flag"], *_look_at(files["image"], section)]))
+        from histobench.imaging.contrast import LOOK_PX
+        from histobench.imaging.thumbnail import thumbnail
+
+        picture = thumbnail(files["image"], LOOK_PX)
+        row["flag"] = "; ".join(filter(None, [row["flag"], *_look_at(files["image"], picture, section)]))
+        drawn = adata.uns["spatial"][section]["scalefactors"]["spot_diameter_fullres"]
+        extent = row["image_width"], row["image_height"]
+        adata.uns["spatial"] = {section: library(extent, drawn, picture)}
     store_section(adata, row, output_h5ad, output_json)
 
 
@@ -302,12 +310,10 @@ def _refuse_repeated_genes(names: Sequence[str], ids: Sequence[str], where: str)
             )
 
 
-def _look_at(image: str, section: str) -> list[str]:
+def _look_at(image: str, picture: Image, section: str) -> list[str]:
     """Stop for an image on which there is nothing to see; return what is worth knowing of it."""
-    from histobench.imaging.contrast import LOOK_PX, refuse_blank, remarks
-    from histobench.imaging.thumbnail import thumbnail
+    from histobench.imaging.contrast import refuse_blank, remarks
 
-    picture = thumbnail(image, LOOK_PX)
     refuse_blank(image, picture)
     found = remarks(image, picture)
     for remark in found:
@@ -395,8 +401,8 @@ def _anndata(
     obs = pd.DataFrame(
         {
             **{name: spots[name].to_numpy(dtype=np.float64) for name in SPOT_COLUMNS[:4]},
-            "patient": np.full(n, info.patient, dtype=object),
-            "section": np.full(n, info.section, dtype=object),
+            "patient": np.full(n, info.patient),
+            "section": np.full(n, info.section),
             "label": spots["label"].to_numpy(dtype=object),
             "tumour": spots["tumour"].to_numpy(dtype=np.float32),
             "label_source": spots["label_source"].to_numpy(dtype=object),
@@ -408,7 +414,7 @@ def _anndata(
     )
     return anndata.AnnData(
         X=counts,
-        obs=obs,
+        obs=with_conventions(obs, geometry.grid),
         var=var,
         obsm={"spatial": obs[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
         uns={
@@ -422,25 +428,17 @@ def _anndata(
             "spot_um": float(info.spot_um),
             "pitch_um": float(geometry.pitch_um),
             "grid": geometry.grid,
-            "spatial": {info.section: _drawing_facts(spots, size, info.spot_um / geometry.scale.um_per_px)},
+            # of a section without an image; write_section has a picture to show
+            "spatial": {info.section: library(_extent(spots, size), info.spot_um / geometry.scale.um_per_px)},
         },
     )
 
 
-def _drawing_facts(spots: pd.DataFrame, size: tuple[int, int], spot_px: float) -> dict[str, Any]:
-    """Return what scanpy and squidpy ask of a section before they draw it, as Visium's readers give it.
-
-    They want a picture too. Sections and predictions hold no pixels, so it is white, as large as the image.
-    """
-    reach = spots[["pixel_x", "pixel_y"]].max().to_numpy(dtype=np.float64) if len(spots) else np.ones(2)
-    extent = np.maximum(size if min(size) > 0 else reach, 1.0)
-    share = 32.0 / float(extent.max())
-    width, height = np.ceil(extent * share).astype(int)
-    return {
-        "images": {"hires": np.full((height, width, 3), 255, dtype=np.uint8)},
-        "scalefactors": {"tissue_hires_scalef": share, "spot_diameter_fullres": float(spot_px)},
-        "metadata": {},
-    }
+def _extent(spots: pd.DataFrame, size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of the image, or of what the spots take up where there is none."""
+    if min(size) > 0:
+        return float(size[0]), float(size[1])
+    return float(spots["pixel_x"].max()), float(spots["pixel_y"].max())
 
 
 def store_section(

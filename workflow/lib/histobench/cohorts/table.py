@@ -200,18 +200,6 @@ def load_section(path: str | Path) -> anndata.AnnData:
     return section
 
 
-def load_spots(path: str | Path) -> pd.DataFrame:
-    """Read only the spot table (``obs``) of a stored section."""
-    import h5py
-    from anndata.io import read_elem
-
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such section; run the pipeline up to it, or correct the path.")
-    with h5py.File(path, "r") as stored:
-        spots: pd.DataFrame = read_elem(stored["obs"])
-    return spots
-
-
 def align_counts(adata: anndata.AnnData, genes: Sequence[str]) -> sparse.csr_matrix:
     """Bring a section's counts to a common list of genes: absent genes are zero, others are left out.
 

@@ -43,6 +43,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from histobench.expression.correlation import LEAST_SPOTS, ROUNDING, Moments, correlation, ratio
 from histobench.expression.transforms import log_depth
 
 METRICS = (
@@ -66,9 +67,6 @@ METRICS = (
 # With n, enough to pool correlations exactly.
 MOMENTS = ("pearson", "mean_truth", "mean_prediction", "sd_truth", "sd_prediction")
 
-# Over n independent spots, r of unrelated values has a standard deviation of 1 / sqrt(n - 1): 1 for two
-# spots, 0.58 for four, and 1/3 for ten, where one gene in twenty still exceeds 0.63 by chance.
-LEAST_SPOTS = 10
 # Metrics of METRICS that fewer spots leave undefined.
 PATTERNS = (
     "pearson", "spearman", "pearson_smoothed", "pearson_partial_depth", "auroc_quartiles",
@@ -77,8 +75,6 @@ PATTERNS = (
 # What takes the place of r in sections that have none, for pooling.
 COVARIANCE = "covariance"
 
-# A float32 column whose spread is within a few rounding errors of its magnitude is constant.
-_ROUNDING = 1e-6
 # Block of genes x spots that stays in a core's cache.
 _BLOCK = 1 << 17
 
@@ -184,11 +180,11 @@ def gene_moments(
     mean_x, mean_y, xx, yy, xy, low_x, high_x, low_y, high_y = centred_moments(truth, prediction)
     missing = ~np.isfinite(mean_x)
     constant = [
-        ~(high - low > _ROUNDING * np.maximum(np.abs(high), np.abs(low)))
+        ~(high - low > ROUNDING * np.maximum(np.abs(high), np.abs(low)))
         for low, high in ((low_x, high_x), (low_y, high_y))
     ]
     xx, yy = np.where(constant[0], 0.0, xx), np.where(constant[1], 0.0, yy)
-    r = _ratio(np.where(missing, 0.0, xy), np.sqrt(xx) * np.sqrt(yy))
+    r = ratio(np.where(missing, 0.0, xy), np.sqrt(xx) * np.sqrt(yy))
     r[constant[0]] = np.nan
     result = {
         "pearson": r,
@@ -201,7 +197,7 @@ def gene_moments(
     return found if n_spots >= least_spots else without_patterns(found)
 
 
-def _moment_metrics(observed: _Moments, predicted: _Moments, r: np.ndarray) -> dict[str, np.ndarray]:
+def _moment_metrics(observed: Moments, predicted: Moments, r: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "pearson": r,
         "mean_truth": observed.mean,
@@ -222,39 +218,10 @@ def _standardised(values: np.ndarray) -> np.ndarray | None:
     """Centre and scale to unit length; None for a constant."""
     centred = values - values.mean()
     length = np.sqrt(centred @ centred)
-    return centred / length if length > _ROUNDING * np.abs(values).max() * np.sqrt(len(values)) else None
+    return centred / length if length > ROUNDING * np.abs(values).max() * np.sqrt(len(values)) else None
 
 
-class _Moments:
-    """Centred values (genes, spots) in double precision and what follows from them."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        wide = values.astype(np.float64)
-        self.mean = wide.mean(axis=1)
-        highest, lowest = values.max(axis=1), values.min(axis=1)
-        self.floor = _ROUNDING * np.maximum(np.abs(highest), np.abs(lowest)).astype(np.float64)
-        self.constant = ~(highest.astype(np.float64) - lowest > self.floor)
-        wide -= self.mean[:, None]
-        wide[self.constant] = 0.0
-        self.centred = wide
-        self.square = np.einsum("gn,gn->g", wide, wide)
-        self.sd = np.sqrt(self.square / values.shape[1])
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.clip(
-        np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0), -1, 1
-    )
-
-
-def _correlation(truth: _Moments, prediction: _Moments) -> np.ndarray:
-    product = np.einsum("gn,gn->g", truth.centred, prediction.centred)
-    r = _ratio(product, np.sqrt(truth.square) * np.sqrt(prediction.square))
-    r[truth.constant] = np.nan
-    return r
-
-
-def _partial(truth: _Moments, prediction: _Moments, r: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
+def _partial(truth: Moments, prediction: Moments, r: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
     """Partial correlation given depth; ``r`` is the plain one and ``depth`` has unit length."""
     if depth is None:
         return r.copy()
@@ -267,7 +234,7 @@ def _partial(truth: _Moments, prediction: _Moments, r: np.ndarray, depth: np.nda
     ]
     product = np.einsum("gn,gn->g", truth.centred, prediction.centred) - along[0] * along[1]
     length = np.sqrt(np.maximum(rest[0], 0.0)) * np.sqrt(np.maximum(rest[1], 0.0))
-    partial = _ratio(product, length)
+    partial = ratio(product, length)
     partial[explained[1]] = 0.0
     partial[explained[0] | np.isnan(r)] = np.nan
     return partial
@@ -319,7 +286,7 @@ def _rank_metrics(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray
     ranks = _mid_ranks(starts) - (n_spots - 1) / 2
     square_prediction = np.einsum("gn,gn->g", ranks, ranks)
     product = np.einsum("gn,gn->g", ranks, np.take_along_axis(in_place, by_prediction, axis=1))
-    spearman = _ratio(product, np.sqrt(square_truth) * np.sqrt(square_prediction))
+    spearman = ratio(product, np.sqrt(square_truth) * np.sqrt(square_prediction))
     if quarter == 0:
         nothing = np.full(n_genes, np.nan)
         return spearman, nothing, np.ones(n_genes, dtype=bool)
@@ -380,8 +347,8 @@ def _block_metrics(
     missing = ~np.isfinite(truth).all(axis=1)
     if missing.any():
         truth = np.where(missing[:, None], np.float32(0), truth)
-    observed, predicted = _Moments(truth), _Moments(prediction)
-    r = _correlation(observed, predicted)
+    observed, predicted = Moments(truth), Moments(prediction)
+    r = correlation(observed, predicted)
     spearman, auroc, shared = _rank_metrics(truth, prediction)
     spearman[predicted.constant] = 0.0
     difference = np.subtract(truth, prediction, dtype=np.float64)
@@ -391,7 +358,7 @@ def _block_metrics(
         "spearman": np.where(observed.constant, np.nan, spearman),
         "pearson_smoothed": np.full_like(r, np.nan)
         if smoothed is None
-        else _correlation(_Moments(np.where(missing[:, None], np.float32(0), smoothed)), predicted),
+        else correlation(Moments(np.where(missing[:, None], np.float32(0), smoothed)), predicted),
         "pearson_partial_depth": _partial(observed, predicted, r, depth),
         "rmse": np.sqrt(square / truth.shape[1]),
         "mae": np.abs(difference, out=difference).mean(axis=1),

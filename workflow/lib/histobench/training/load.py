@@ -40,7 +40,9 @@ class LoadedSection:
     um_per_px
         Micrometres per pixel of the full-resolution image (of the patches: ``data.um_per_px``).
     spatial
-        ``uns["spatial"]`` of the section file: how large a spot is, as scanpy and squidpy look for it.
+        ``uns["spatial"]`` of the section file: picture and size of a spot, as scanpy and squidpy look for it.
+    gene_ids
+        Identifiers of the genes of the section that have one, by name.
     """
 
     data: SectionData
@@ -48,6 +50,7 @@ class LoadedSection:
     panel_counts: np.ndarray
     um_per_px: float
     spatial: Mapping[str, Any]
+    gene_ids: Mapping[str, str]
 
 
 def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
@@ -228,6 +231,7 @@ def load_section(
         panel_counts=panel_counts.astype(np.int32),
         um_per_px=section_um,
         spatial=uns.get("spatial", {}),
+        gene_ids={gene: str(known) for gene, known in table.var.get("gene_id", {}).items() if known},
     )
 
 

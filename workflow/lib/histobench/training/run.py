@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histobench.cohorts.library import small_library, with_conventions
 from histobench.devices import claim_device
 from histobench.errors import UserError
+from histobench.expression.correlation import gene_correlations
 from histobench.files import atomic_folder, check_seal, read_json, seal, write_json, write_table
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
@@ -409,7 +411,7 @@ def predict(
                 "grid": loaded.data.grid,
             }
             if loaded.spatial:
-                about["spatial"] = loaded.spatial
+                about["spatial"] = small_library(loaded.spatial)
             if measured != panel:
                 loaded, prediction = restrict(loaded, prediction, panel, measured)
             write_prediction(folder / f"{name}.h5ad", loaded, prediction, measured, about)
@@ -457,19 +459,30 @@ def write_prediction(
     panel: tuple[str, ...],
     about: Mapping[str, Any],
 ) -> None:
-    """Write one prediction file: predicted, true and raw values of the panel with all spot columns."""
+    """Write one prediction file: predicted, true and raw values of the panel with all spot columns.
+
+    ``var`` has the genes' identifiers and r over the spots of this section.
+    """
     import anndata
     import pandas as pd
 
-    obs = loaded.obs.copy()
+    obs = with_conventions(loaded.obs, loaded.data.grid)
     obs["total_counts"] = loaded.data.total_counts
     if prediction.tumour_probability is not None:
         obs["tumour_probability"] = np.asarray(prediction.tumour_probability, np.float32)
+    expression = np.asarray(prediction.expression, np.float32)
+    targets = training_targets([loaded.data])
     table = anndata.AnnData(
-        X=np.asarray(prediction.expression, np.float32),
+        X=expression,
         obs=obs,
-        var=pd.DataFrame(index=pd.Index(panel, name="gene")),
-        layers={"truth": loaded.data.targets, "counts": loaded.panel_counts},
+        var=pd.DataFrame(
+            {
+                "gene_id": [loaded.gene_ids.get(gene, "") for gene in panel],
+                "pearson": gene_correlations(targets, expression),
+            },
+            index=pd.Index(panel, name="gene"),
+        ),
+        layers={"truth": targets, "counts": loaded.panel_counts},
         obsm={"spatial": obs[["pixel_x", "pixel_y"]].to_numpy(np.float64)},
         uns=dict(about),
     )
