@@ -83,7 +83,7 @@ def test_a_stored_forest_is_small(tmp_path: Path) -> None:
     method = RandomForest(trees=10)
     method.fit(wide, [], CONTEXT)
     method.save(tmp_path)
-    nodes = sum(len(tree["left"]) for tree in method._trees)
+    nodes = sum(len(tree["left"]) for tree in method.grown())
     vectors = nodes * 250 * 8
     targets = 120 * 250 * 4
     assert (tmp_path / "weights.pt").stat().st_size < targets + vectors / 10

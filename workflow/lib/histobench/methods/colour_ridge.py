@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from histobench.bounds import Penalties
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.groups import inner_groups
-from histobench.training.ridge import Ridge, fit_ridge
-from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.methods.ridge_probe import RidgeProbe
+from histobench.training.contract import Prediction, SectionData
+from histobench.training.store import require
 
 
 def colour_moments(patches: Any, block: int = 64) -> np.ndarray:
@@ -46,7 +44,8 @@ def colour_moments(patches: Any, block: int = 64) -> np.ndarray:
     return moments
 
 
-class ColourRidge:
+@dataclass(frozen=True)
+class ColourRidge(RidgeProbe):
     """Ridge regression from colour moments to expression.
 
     Parameters
@@ -55,34 +54,13 @@ class ColourRidge:
         Penalties to choose from, on standardised moments, by leaving out patients.
     """
 
-    def __init__(self, alphas: Penalties = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)) -> None:
-        self.alphas = alphas
+    alphas: Penalties = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 
-    def fit(
-        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
-    ) -> TrainingLog:
-        """Fit on all training spots; the penalty comes from leaving out training patients."""
-        train = in_order(train)
-        moments = np.concatenate([colour_moments(require(section, "patches")) for section in train])
-        unit, groups = inner_groups(train)
-        self._fit, scores = fit_ridge(moments, training_targets(train), groups, self.alphas)
-        history: list[dict[str, float | int | str]] = [
-            {"stage": "penalty", "alpha": alpha, "valid_mse": mse} for alpha, mse in scores.items()
-        ]
-        parameters = self._fit.weight.size + self._fit.bias.size
-        facts = {"parameters": parameters, "alpha": self._fit.alpha, "selection_unit": unit}
-        return TrainingLog(history, facts)  # type: ignore[arg-type]
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Return the colour moments of each patch, (spots, 9)."""
+        return colour_moments(require(section, "patches"))
 
     def predict(self, section: SectionData) -> Prediction:
-        """Predict from the colours of each patch."""
-        moments = colour_moments(require(section, "patches"))
-        return Prediction(self._fit.predict(moments), embedding=moments.astype(np.float32))
-
-    def save(self, folder: Path) -> None:
-        """Write the coefficients."""
-        save_arrays(folder, weight=self._fit.weight, bias=self._fit.bias, alpha=np.array(self._fit.alpha))
-
-    def load(self, folder: Path) -> None:
-        """Read the coefficients."""
-        stored = load_arrays(folder)
-        self._fit = Ridge(stored["weight"], stored["bias"], float(stored["alpha"]))
+        """Predict from the colours of each patch, which are the embedding."""
+        moments = self.describe(section)
+        return Prediction(self.apply(moments), embedding=moments.astype(np.float32))

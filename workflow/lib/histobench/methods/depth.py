@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import in_order, require, training_targets
 
 
 def log_depth(section: SectionData) -> np.ndarray:
@@ -17,7 +18,8 @@ def log_depth(section: SectionData) -> np.ndarray:
     return depth
 
 
-class Depth:
+@dataclass(frozen=True)
+class Depth(ArrayMethod):
     """A straight line per gene: slope and intercept from training patients, depth from the test spot."""
 
     def fit(
@@ -29,19 +31,11 @@ class Depth:
         y = training_targets(train).astype(np.float64)
         centred = x - x.mean()
         spread = centred @ centred
-        self._slope = centred @ y / spread if spread > 0 else np.zeros(y.shape[1])
-        self._intercept = y.mean(axis=0) - self._slope * x.mean()
+        slope = centred @ y / spread if spread > 0 else np.zeros(y.shape[1])
+        self.keep(slope=slope, intercept=y.mean(axis=0) - slope * x.mean())
         return TrainingLog(facts={"parameters": 2 * y.shape[1]})
 
     def predict(self, section: SectionData) -> Prediction:
         """Evaluate the lines at the observed depth of each spot."""
-        return Prediction((log_depth(section)[:, None] * self._slope + self._intercept).astype(np.float32))
-
-    def save(self, folder: Path) -> None:
-        """Write slopes and intercepts."""
-        save_arrays(folder, slope=self._slope, intercept=self._intercept)
-
-    def load(self, folder: Path) -> None:
-        """Read slopes and intercepts."""
-        stored = load_arrays(folder)
-        self._slope, self._intercept = stored["slope"], stored["intercept"]
+        values = log_depth(section)[:, None] * self.learnt["slope"] + self.learnt["intercept"]
+        return Prediction(values.astype(np.float32))

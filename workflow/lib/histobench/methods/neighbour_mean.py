@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -12,18 +12,12 @@ from histobench.bounds import one_of
 from histobench.errors import UserError
 from histobench.imaging.grid import neighbour_pairs
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import (
-    column_means,
-    constant,
-    in_order,
-    load_arrays,
-    require,
-    save_arrays,
-    training_targets,
-)
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import column_means, constant, in_order, require, training_targets
 
 
-class NeighbourMean:
+@dataclass(frozen=True)
+class NeighbourMean(ArrayMethod):
     """Predict the mean of the observed targets of neighbouring spots, without the spot itself.
 
     Parameters
@@ -35,8 +29,7 @@ class NeighbourMean:
         training mean.
     """
 
-    def __init__(self, neighbours: Annotated[int, one_of((4, 8))] = 4) -> None:
-        self.neighbours = neighbours
+    neighbours: Annotated[int, one_of((4, 8))] = 4
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
@@ -44,8 +37,8 @@ class NeighbourMean:
         """Keep the training mean, for isolated spots."""
         if self.neighbours not in (4, 8):
             raise UserError(f"neighbours {self.neighbours}: choose 4 or 8.")
-        self._mean = column_means(training_targets(in_order(train)))
-        return TrainingLog(facts={"parameters": len(self._mean)})
+        self.keep(mean=column_means(training_targets(in_order(train))))
+        return TrainingLog(facts={"parameters": len(self.learnt["mean"])})
 
     def predict(self, section: SectionData) -> Prediction:
         """Average over the neighbours of each spot."""
@@ -58,12 +51,5 @@ class NeighbourMean:
         links = sparse.csr_matrix((np.ones(len(spots)), (spots, others)), shape=(n, n))
         number = np.asarray(links.sum(axis=1)).ravel()
         means = (links @ targets.astype(np.float64)) / np.maximum(number, 1)[:, None]
-        return Prediction(np.where(number[:, None] > 0, means, constant(self._mean, n)).astype(np.float32))
-
-    def save(self, folder: Path) -> None:
-        """Write the training mean."""
-        save_arrays(folder, mean=self._mean)
-
-    def load(self, folder: Path) -> None:
-        """Read the training mean."""
-        self._mean = load_arrays(folder)["mean"]
+        alone = constant(self.learnt["mean"], n)
+        return Prediction(np.where(number[:, None] > 0, means, alone).astype(np.float32))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,7 +25,8 @@ from histobench.imaging.nuclei import (
 )
 from histobench.methods.random_forest import RandomForest
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import in_order, load_arrays, require, save_arrays
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import in_order, require
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ def released_numbers(patch: np.ndarray, nuclei: np.ndarray, um_per_px: float) ->
     return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0), [len(nuclei), area]])
 
 
-class NucleiForest:
+@dataclass(frozen=True, kw_only=True)
+class NucleiForest(ArrayMethod):
     """A random forest on what the nuclei of a patch look like.
 
     Parameters
@@ -104,28 +105,15 @@ class NucleiForest:
         See :class:`histobench.methods.random_forest.RandomForest`.
     """
 
-    def __init__(
-        self,
-        *,
-        description: Annotated[str, one_of(DESCRIPTIONS)] = "paper",
-        threshold: Grey | Literal["otsu"] = 60.0,
-        min_radius_um: Positive = 10 * PUBLISHED_UM_PER_PX,
-        max_radius_um: Positive = 15 * PUBLISHED_UM_PER_PX,
-        clustering_um: Positive = 10 * PUBLISHED_UM_PER_PX,
-        min_area_um2: Positive = 80 * PUBLISHED_UM_PER_PX**2,
-        trees: Count = 100,
-        max_features: PositiveShare = 1.0,
-        min_samples_leaf: Count = 1,
-    ) -> None:
-        self.description = description
-        self.threshold = threshold
-        self.min_radius_um = min_radius_um
-        self.max_radius_um = max_radius_um
-        self.clustering_um = clustering_um
-        self.min_area_um2 = min_area_um2
-        self.trees = trees
-        self.max_features = max_features
-        self.min_samples_leaf = min_samples_leaf
+    description: Annotated[str, one_of(DESCRIPTIONS)] = "paper"
+    threshold: Grey | Literal["otsu"] = 60.0
+    min_radius_um: Positive = 10 * PUBLISHED_UM_PER_PX
+    max_radius_um: Positive = 15 * PUBLISHED_UM_PER_PX
+    clustering_um: Positive = 10 * PUBLISHED_UM_PER_PX
+    min_area_um2: Positive = 80 * PUBLISHED_UM_PER_PX**2
+    trees: Count = 100
+    max_features: PositiveShare = 1.0
+    min_samples_leaf: Count = 1
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
@@ -142,25 +130,29 @@ class NucleiForest:
         if isinstance(self.threshold, str) and self.threshold != "otsu":
             raise UserError(f"threshold {self.threshold!r}: give a number from 0 to 255, or otsu.")
         train = in_order(train)
-        self._level = otsu_level(train) if isinstance(self.threshold, str) else float(self.threshold)
-        nuclei = [self._nuclei(section) for section in train]
+        level = otsu_level(train) if isinstance(self.threshold, str) else float(self.threshold)
+        nuclei = [self._nuclei(section, level) for section in train]
         everything = np.concatenate([table for tables in nuclei for table in tables])
-        self._edges = bin_edges(everything)
+        edges = bin_edges(everything)
         described = [
-            replace(section, features=self._describe(section, tables))
+            replace(section, features=self._describe(section, tables, edges))
             for section, tables in zip(train, nuclei, strict=True)
         ]
-        self._forest = RandomForest(self.trees, self.max_features, self.min_samples_leaf)
-        told = self._forest.fit(described, [], context)
+        forest = self._forest()
+        told = forest.fit(described, [], context)
+        self.keep(nuclei_edges=edges, nuclei_level=level, **forest.learnt)
         told.facts["n_nuclei"] = len(everything)
         told.facts["n_patches_without_nuclei"] = sum(not len(t) for tables in nuclei for t in tables)
-        told.facts["threshold"] = round(self._level, 2)
+        told.facts["threshold"] = round(level, 2)
         return told
 
-    def _nuclei(self, section: SectionData) -> list[np.ndarray]:
+    def _forest(self) -> RandomForest:
+        return RandomForest(self.trees, self.max_features, self.min_samples_leaf)
+
+    def _nuclei(self, section: SectionData, level: float) -> list[np.ndarray]:
         patches, scale = require(section, "patches"), _scale(section)
         recipe = Recipe(
-            threshold=self._level,
+            threshold=level,
             min_radius_um=self.min_radius_um,
             max_radius_um=self.max_radius_um,
             clustering_um=self.clustering_um,
@@ -174,9 +166,9 @@ class NucleiForest:
                 log.info("section %s: %d of %d patches", section.section, row + 1, len(section))
         return tables
 
-    def _describe(self, section: SectionData, nuclei: list[np.ndarray]) -> np.ndarray:
+    def _describe(self, section: SectionData, nuclei: list[np.ndarray], edges: np.ndarray) -> np.ndarray:
         if self.description == "paper":
-            rows = [summarise(table, self._edges) for table in nuclei]
+            rows = [summarise(table, edges) for table in nuclei]
         else:
             patches, scale = require(section, "patches"), _scale(section)
             rows = [
@@ -186,21 +178,11 @@ class NucleiForest:
 
     def predict(self, section: SectionData) -> Prediction:
         """Segment the patches and ask the forest."""
-        features = self._describe(section, self._nuclei(section))
-        return self._forest.predict(replace(section, features=features))
-
-    def save(self, folder: Path) -> None:
-        """Write the forest, the bins and the threshold."""
-        save_arrays(
-            folder, nuclei_edges=self._edges, nuclei_level=np.array(self._level), **self._forest.arrays()
-        )
-
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote."""
-        stored = load_arrays(folder)
-        self._edges, self._level = stored.pop("nuclei_edges"), float(stored.pop("nuclei_level"))
-        self._forest = RandomForest(self.trees, self.max_features, self.min_samples_leaf)
-        self._forest.restore(stored)
+        nuclei = self._nuclei(section, float(self.learnt["nuclei_level"]))
+        features = self._describe(section, nuclei, self.learnt["nuclei_edges"])
+        forest = self._forest()
+        forest.keep(**self.learnt)
+        return forest.predict(replace(section, features=features))
 
 
 def _scale(section: SectionData) -> float:

@@ -8,17 +8,20 @@ mean of the training targets in that leaf, which is the same number.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from histobench.bounds import Count, PositiveShare
 from histobench.seeds import seed_for
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import in_order, require, stacked, training_targets
 
 log = logging.getLogger(__name__)
+
+TREE = ("left", "right", "feature", "threshold", "times", "leaf")
 
 
 def leaves(features: np.ndarray, tree: dict[str, np.ndarray]) -> np.ndarray:
@@ -35,7 +38,8 @@ def leaves(features: np.ndarray, tree: dict[str, np.ndarray]) -> np.ndarray:
         node = np.where(inner, child, node)
 
 
-class RandomForest:
+@dataclass(frozen=True)
+class RandomForest(ArrayMethod):
     """A forest of multi-output regression trees on bootstrap samples of the training spots.
 
     Parameters
@@ -48,29 +52,31 @@ class RandomForest:
         Least spots in a leaf.
     """
 
-    def __init__(
-        self, trees: Count = 100, max_features: PositiveShare = 1 / 3, min_samples_leaf: Count = 1
-    ) -> None:
-        self.trees = trees
-        self.max_features = max_features
-        self.min_samples_leaf = min_samples_leaf
+    trees: Count = 100
+    max_features: PositiveShare = 1 / 3
+    min_samples_leaf: Count = 1
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
         """Grow the trees one by one, so that only one is ever held with its node values."""
         train = in_order(train)
-        features = np.concatenate([require(section, "features") for section in train]).astype(np.float32)
-        self._targets = training_targets(train)
-        self._trees = []
+        features, targets = stacked(train, "features").astype(np.float32), training_targets(train)
+        self.keep(targets=targets)
         for number in range(self.trees):
-            self._trees.append(self._grow(features, seed_for(context.seed, "tree", number)))
+            tree = self._grow(features, targets, seed_for(context.seed, "tree", number))
+            self.learnt.update({f"{name}_{number}": values for name, values in tree.items()})
             if (number + 1) % 10 == 0:
                 log.info("%d of %d trees", number + 1, self.trees)
-        nodes = sum(len(tree["left"]) for tree in self._trees)
+        nodes = sum(len(tree["left"]) for tree in self.grown())
         return TrainingLog(facts={"parameters": nodes, "n_trees": self.trees, "n_nodes": nodes})
 
-    def _grow(self, features: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def grown(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the splits and leaf memberships of each tree, by name."""
+        for number in range(sum(name.startswith("left_") for name in self.learnt)):
+            yield {name: self.learnt[f"{name}_{number}"] for name in TREE}
+
+    def _grow(self, features: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         from sklearn.ensemble import RandomForestRegressor
 
         forest = RandomForestRegressor(
@@ -78,7 +84,7 @@ class RandomForest:
             max_features=self.max_features,
             min_samples_leaf=self.min_samples_leaf,
             random_state=seed,
-        ).fit(features, self._targets if self._targets.shape[1] > 1 else self._targets[:, 0])
+        ).fit(features, targets if targets.shape[1] > 1 else targets[:, 0])
         grown = forest.estimators_[0].tree_
         drawn = np.bincount(forest.estimators_samples_[0], minlength=len(features))
         tree = {
@@ -96,40 +102,17 @@ class RandomForest:
         from scipy import sparse
 
         features = require(section, "features").astype(np.float32)
-        n_train = len(self._targets)
-        total = np.zeros((len(section), self._targets.shape[1]))
-        for tree in self._trees:
+        targets = self.learnt["targets"]
+        n_train, n_trees = len(targets), 0
+        total = np.zeros((len(section), targets.shape[1]))
+        for tree in self.grown():
+            n_trees += 1
             nodes = len(tree["left"])
             members = sparse.csr_matrix(
                 (tree["times"].astype(np.float64), (tree["leaf"], np.arange(n_train))), shape=(nodes, n_train)
             )
             reached, place = np.unique(leaves(features, tree), return_inverse=True)
             inside = members[reached]
-            means = (inside @ self._targets) / np.asarray(inside.sum(axis=1))
+            means = (inside @ targets) / np.asarray(inside.sum(axis=1))
             total += means[place]
-        return Prediction((total / len(self._trees)).astype(np.float32))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return splits and leaf memberships of all trees, and the training targets."""
-        arrays = {
-            f"{name}_{t}": values for t, tree in enumerate(self._trees) for name, values in tree.items()
-        }
-        return {"targets": self._targets, **arrays}
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` returned."""
-        self._targets = arrays["targets"]
-        trees: dict[int, dict[str, np.ndarray]] = {}
-        for key, values in arrays.items():
-            if key != "targets":
-                name, _, number = key.rpartition("_")
-                trees.setdefault(int(number), {})[name] = values
-        self._trees = [trees[number] for number in sorted(trees)]
-
-    def save(self, folder: Path) -> None:
-        """Write :meth:`arrays`."""
-        save_arrays(folder, **self.arrays())
-
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote."""
-        self.restore(load_arrays(folder))
+        return Prediction((total / n_trees).astype(np.float32))

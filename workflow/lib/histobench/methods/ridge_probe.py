@@ -7,18 +7,20 @@ is :mod:`histobench.methods.linear_probe`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from histobench.bounds import Penalties
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.declared import ArrayMethod
 from histobench.training.groups import inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
-from histobench.training.store import in_order, load_arrays, require, save_arrays, training_targets
+from histobench.training.store import in_order, require, training_targets
 
 
-class RidgeProbe:
+@dataclass(frozen=True)
+class RidgeProbe(ArrayMethod):
     """Ridge regression on frozen features.
 
     Parameters
@@ -27,32 +29,31 @@ class RidgeProbe:
         Penalties to choose from, on standardised features, by leaving out training patients.
     """
 
-    def __init__(self, alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6)) -> None:
-        self.alphas = alphas
+    alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+
+    def describe(self, section: SectionData) -> np.ndarray:
+        """Return numbers of each spot, (spots, numbers): the frozen features."""
+        return require(section, "features")
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
         """Fit on all training spots; the penalty comes from leaving out training patients."""
         train = in_order(train)
-        features = np.concatenate([require(section, "features") for section in train])
+        described = np.concatenate([self.describe(section) for section in train])
         unit, groups = inner_groups(train)
-        self._fit, scores = fit_ridge(features, training_targets(train), groups, self.alphas)
-        parameters = self._fit.weight.size + self._fit.bias.size
+        fit, scores = fit_ridge(described, training_targets(train), groups, self.alphas)
+        self.keep(weight=fit.weight, bias=fit.bias, alpha=fit.alpha)
         return TrainingLog(
             [{"stage": "penalty", "alpha": alpha, "valid_mse": mse} for alpha, mse in scores.items()],
-            {"parameters": parameters, "alpha": self._fit.alpha, "selection_unit": unit},
+            {"parameters": fit.weight.size + fit.bias.size, "alpha": fit.alpha, "selection_unit": unit},
         )
 
     def predict(self, section: SectionData) -> Prediction:
-        """Predict from the features of each spot."""
-        return Prediction(self._fit.predict(require(section, "features")))
+        """Predict from the numbers of each spot."""
+        return Prediction(self.apply(self.describe(section)))
 
-    def save(self, folder: Path) -> None:
-        """Write the coefficients."""
-        save_arrays(folder, weight=self._fit.weight, bias=self._fit.bias, alpha=np.array(self._fit.alpha))
-
-    def load(self, folder: Path) -> None:
-        """Read the coefficients."""
-        stored = load_arrays(folder)
-        self._fit = Ridge(stored["weight"], stored["bias"], float(stored["alpha"]))
+    def apply(self, described: np.ndarray) -> np.ndarray:
+        """Apply the regression: float32, (spots, genes)."""
+        learnt = self.learnt
+        return Ridge(learnt["weight"], learnt["bias"], float(learnt["alpha"])).predict(described)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import column_means, constant, require, save_arrays
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import column_means, constant, require
 
 
-class SectionMean:
+@dataclass(frozen=True)
+class SectionMean(ArrayMethod):
     """Predict the mean of the section's own targets; constant within a section, so r is 0 there."""
 
     def fit(
@@ -21,10 +23,3 @@ class SectionMean:
     def predict(self, section: SectionData) -> Prediction:
         """Repeat the observed mean of the section."""
         return Prediction(constant(column_means(require(section, "targets")), len(section)))
-
-    def save(self, folder: Path) -> None:
-        """Write an empty archive: there is nothing to keep."""
-        save_arrays(folder)
-
-    def load(self, folder: Path) -> None:
-        """Read nothing."""

@@ -11,7 +11,8 @@ before training, which leaves nothing to learn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from histobench.bounds import ParametersOf
 from histobench.imaging.patchview import PatchView
 from histobench.seeds import seed_for
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Method, Prediction, SectionData, TrainingLog
 from histobench.training.entry import build_method
 from histobench.training.store import column_means, in_order, require, training_targets
 
@@ -44,6 +45,7 @@ def centre_targets(section: SectionData, mean: np.ndarray) -> SectionData:
     return replace(section, targets=(targets + shift).astype(np.float32))
 
 
+@dataclass(frozen=True)
 class ShuffledImage:
     """Train the method named by ``entry`` and ``params`` on shuffled images; predict on true ones.
 
@@ -55,15 +57,14 @@ class ShuffledImage:
         Move the targets of every section to the mean of the training spots.
     """
 
-    def __init__(
-        self,
-        entry: str,
-        params: Annotated[Mapping[str, Any] | None, ParametersOf("entry")] = None,
-        centre_sections: bool = True,
-    ) -> None:
-        self.entry = entry
-        self.params = params
-        self.centre_sections = centre_sections
+    entry: str
+    params: Annotated[Mapping[str, Any] | None, ParametersOf("entry")] = None
+    centre_sections: bool = True
+
+    @cached_property
+    def wrapped(self) -> Method:
+        """The method that is shown shuffled images."""
+        return build_method(self.entry, self.params or {})
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
@@ -73,8 +74,7 @@ class ShuffledImage:
             mean = column_means(training_targets(in_order(train)))
             train = [centre_targets(section, mean) for section in train]
             valid = [centre_targets(section, mean) for section in valid]
-        self._method = build_method(self.entry, self.params or {})
-        told = self._method.fit(
+        told = self.wrapped.fit(
             [shuffle_images(section, context.seed) for section in train],
             [shuffle_images(section, context.seed) for section in valid],
             context,
@@ -84,13 +84,12 @@ class ShuffledImage:
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict with the wrapped method, image unchanged."""
-        return self._method.predict(section)
+        return self.wrapped.predict(section)
 
     def save(self, folder: Path) -> None:
         """Write the wrapped method."""
-        self._method.save(folder)
+        self.wrapped.save(folder)
 
     def load(self, folder: Path) -> None:
         """Read the wrapped method."""
-        self._method = build_method(self.entry, self.params or {})
-        self._method.load(folder)
+        self.wrapped.load(folder)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from histobench.methods.colour_ridge import colour_moments
 from histobench.methods.shuffled_image import shuffle_images
-from histobench.methods.tumour import TumourClassifier
 from histobench.methods.tumour_logistic import TumourLogistic
+from histobench.training.classifier import TumourClassifier
 from histobench.training.contract import Context, SectionData, TrainingLog
 from histobench.training.store import require
 
 
+@dataclass(frozen=True)
 class TumourPrevalence(TumourClassifier):
     """Every spot is tumour with the probability that training spots are: the floor of every score."""
 
@@ -25,22 +27,15 @@ class TumourPrevalence(TumourClassifier):
         self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
     ) -> TrainingLog:
         """Keep the share of tumour."""
-        self._share_learnt = float(labels.mean())
+        self.learnt["share_learnt"] = np.array(float(labels.mean()))
         return TrainingLog([], {"parameters": 1})
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         """Return the share for every spot."""
-        return np.full(len(rows), self._share_learnt)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the share."""
-        return {"share_learnt": np.array(self._share_learnt)}
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` returned."""
-        self._share_learnt = float(arrays["share_learnt"])
+        return np.full(len(rows), float(self.learnt["share_learnt"]))
 
 
+@dataclass(frozen=True, kw_only=True)
 class TumourColour(TumourLogistic):
     """Logistic regression on nine colour moments of the patch; parameters as :class:`TumourLogistic`."""
 
@@ -49,6 +44,7 @@ class TumourColour(TumourLogistic):
         return colour_moments(require(section, "patches")).astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
 class TumourShuffled(TumourLogistic):
     """Logistic regression on frozen features that belong to other spots of the section; must be null.
 

@@ -8,7 +8,7 @@ The class here keeps patients apart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Annotated
 
@@ -18,14 +18,15 @@ import pandas as pd
 from histobench.bounds import Count, Folds, Penalties, some_of
 from histobench.errors import UserError
 from histobench.methods.random_forest import RandomForest
-from histobench.methods.tumour import TumourClassifier
 from histobench.seeds import seed_for
+from histobench.training.classifier import TumourClassifier
 from histobench.training.contract import Context, SectionData, TrainingLog
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
-from histobench.training.store import require, training_targets
+from histobench.training.store import require, stacked, training_targets
 
 MODALITIES = ("image", "observed", "predicted")
+PREFIX = "forest."
 
 
 def _forest(rows: np.ndarray, labels: np.ndarray, trees: int, seed: int) -> tuple[RandomForest, TrainingLog]:
@@ -46,6 +47,7 @@ def _ask(forest: RandomForest, rows: np.ndarray) -> np.ndarray:
     return forest.predict(SectionData("", "", "", spots, features=rows)).expression[:, 0]
 
 
+@dataclass(frozen=True, kw_only=True)
 class TumourForest(TumourClassifier):
     """A random forest on one or several descriptions of a spot.
 
@@ -63,18 +65,10 @@ class TumourForest(TumourClassifier):
         Inner folds over training patients that predict the expression of training spots.
     """
 
-    def __init__(
-        self,
-        *,
-        modalities: Annotated[Sequence[str], some_of(MODALITIES)] = ("image",),
-        trees: Count = 100,
-        alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6),
-        folds: Folds = 4,
-    ) -> None:
-        self.modalities = modalities
-        self.trees = trees
-        self.alphas = alphas
-        self.folds = folds
+    modalities: Annotated[Sequence[str], some_of(MODALITIES)] = ("image",)
+    trees: Count = 100
+    alphas: Penalties = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+    folds: Folds = 4
 
     def prepare(self, train: Sequence[SectionData], context: Context) -> list[np.ndarray]:
         """Predict the expression of every training spot without its patient, where that is asked for.
@@ -90,7 +84,7 @@ class TumourForest(TumourClassifier):
             raise UserError(f"modalities {found!r}: choose from {', '.join(MODALITIES)}.")
         predicted = None
         if "predicted" in self.modalities:
-            features = np.concatenate([require(section, "features") for section in train])
+            features = stacked(train, "features")
             targets = training_targets(train)
             _, groups = inner_groups(train)
             predicted = np.empty_like(targets)
@@ -99,7 +93,8 @@ class TumourForest(TumourClassifier):
             for learn, held in inner_folds(groups, self.folds) or [(everyone, everyone)]:
                 fit, _ = fit_ridge(features[learn], targets[learn], groups[learn], self.alphas)
                 predicted[held] = fit.predict(features[held])
-            self._ridge, _ = fit_ridge(features, targets, groups, self.alphas)
+            fit, _ = fit_ridge(features, targets, groups, self.alphas)
+            self.learnt.update(weight=fit.weight, bias=fit.bias, alpha=np.array(fit.alpha))
         ends = np.cumsum([len(section) for section in train])[:-1]
         parts = [None] * len(train) if predicted is None else np.split(predicted, ends)
         return [self._join(section, part) for section, part in zip(train, parts, strict=True)]
@@ -117,36 +112,25 @@ class TumourForest(TumourClassifier):
         """Join the descriptions of each spot."""
         predicted = None
         if "predicted" in self.modalities:
-            predicted = self._ridge.predict(require(section, "features"))
+            learnt = self.learnt
+            ridge = Ridge(learnt["weight"], learnt["bias"], float(learnt["alpha"]))
+            predicted = ridge.predict(require(section, "features"))
         return self._join(section, predicted)
 
     def learn(
         self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
     ) -> TrainingLog:
         """Grow the forest."""
-        self._grown, told = _forest(rows, labels, self.trees, context.seed)
+        forest, told = _forest(rows, labels, self.trees, context.seed)
+        self.learnt.update({f"{PREFIX}{name}": values for name, values in forest.learnt.items()})
         told.facts["n_numbers"] = rows.shape[1]
         return told
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         """Ask the forest."""
-        return _ask(self._grown, rows)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the forest and the ridge regression."""
-        arrays = {f"forest.{name}": values for name, values in self._grown.arrays().items()}
-        if "predicted" in self.modalities:
-            fit = self._ridge
-            arrays |= {"weight": fit.weight, "bias": fit.bias, "alpha": np.array(fit.alpha)}
-        return arrays
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` returned."""
-        self._grown = RandomForest(self.trees)
-        prefix = "forest."
-        self._grown.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
-        if "predicted" in self.modalities:
-            self._ridge = Ridge(arrays["weight"], arrays["bias"], float(arrays["alpha"]))
+        forest = RandomForest(self.trees)
+        forest.keep(**{k.removeprefix(PREFIX): v for k, v in self.learnt.items() if k.startswith(PREFIX)})
+        return _ask(forest, rows)
 
 
 def compare_within_patients(

@@ -6,22 +6,17 @@ ST-Net's pathologist baseline (He et al. 2020): how much is the contrast of tumo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.store import (
-    column_means,
-    in_order,
-    load_arrays,
-    require,
-    save_arrays,
-    training_targets,
-)
+from histobench.training.declared import ArrayMethod
+from histobench.training.store import column_means, in_order, require, stacked, training_targets
 
 
-class TumourLabel:
+@dataclass(frozen=True)
+class TumourLabel(ArrayMethod):
     """Predict the mean of the training spots that carry the same label.
 
     A spot without a label gets the mean of all training spots; so does a label that no training spot
@@ -34,16 +29,16 @@ class TumourLabel:
         """Average training spots by label."""
         train = in_order(train)
         targets = training_targets(train)
-        labels = np.concatenate([require(section, "labels") for section in train])
+        labels = stacked(train, "labels")
         everything = column_means(targets)
         rows = [
             column_means(targets[labels == value]) if (labels == value).any() else everything
             for value in (0, 1)
         ]
-        self._means = np.stack([*rows, everything])  # other, tumour, unknown
+        self.keep(means=np.stack([*rows, everything]))  # other, tumour, unknown
         return TrainingLog(
             facts={
-                "parameters": self._means.size,
+                "parameters": self.learnt["means"].size,
                 "n_train_tumour": int((labels == 1).sum()),
                 "n_train_other": int((labels == 0).sum()),
                 "n_train_unlabelled": int(np.isnan(labels).sum()),
@@ -54,12 +49,4 @@ class TumourLabel:
         """Look up the mean of each spot's label."""
         labels = require(section, "labels")
         row = np.where(labels == 1, 1, np.where(labels == 0, 0, 2))
-        return Prediction(self._means[row].astype(np.float32))
-
-    def save(self, folder: Path) -> None:
-        """Write the three means."""
-        save_arrays(folder, means=self._means)
-
-    def load(self, folder: Path) -> None:
-        """Read the three means."""
-        self._means = load_arrays(folder)["means"]
+        return Prediction(self.learnt["means"][row].astype(np.float32))

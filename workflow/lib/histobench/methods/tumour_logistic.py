@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from histobench.bounds import Count, Folds, Penalties
-from histobench.methods.tumour import TumourClassifier
+from histobench.training.classifier import TumourClassifier
 from histobench.training.contract import Context, TrainingLog
 from histobench.training.groups import inner_folds
 
 
+@dataclass(frozen=True, kw_only=True)
 class TumourLogistic(TumourClassifier):
     """L2-penalised logistic regression; the penalty comes from leaving out training patients.
 
@@ -23,25 +26,18 @@ class TumourLogistic(TumourClassifier):
         Most iterations of the solver.
     """
 
-    def __init__(
-        self,
-        *,
-        strengths: Penalties = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-        folds: Folds = 4,
-        iterations: Count = 1000,
-    ) -> None:
-        self.strengths = strengths
-        self.folds = folds
-        self.iterations = iterations
+    strengths: Penalties = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    folds: Folds = 4
+    iterations: Count = 1000
 
     def learn(
         self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
     ) -> TrainingLog:
         """Choose C, then fit on all labelled spots."""
-        self._centre = rows.mean(axis=0, dtype=np.float64)
+        centre = rows.mean(axis=0, dtype=np.float64)
         sd = rows.std(axis=0, dtype=np.float64)
-        self._scale = np.where(sd > 0, sd, 1.0)
-        x = (rows - self._centre) / self._scale
+        scale = np.where(sd > 0, sd, 1.0)
+        x = (rows - centre) / scale
         strengths = sorted(float(strength) for strength in self.strengths)
         losses = np.zeros(len(strengths))
         scored = 0
@@ -55,13 +51,14 @@ class TumourLogistic(TumourClassifier):
                 losses[number] += np.logaddexp(0.0, np.where(labels[held] == 1, -logits, logits)).sum()
         # nothing to choose by: the strongest penalty, the most cautious one
         best = strengths[int(np.argmin(losses))] if scored else strengths[0]
-        self._weight, self._bias = self._fit(x, labels, best)
+        weight, bias = self._fit(x, labels, best)
+        self.learnt.update(weight=weight, bias=np.array(bias), centre=centre, scale=scale)
         history: list[dict[str, float | int | str]] = [
             {"stage": "penalty", "strength": strength, "valid_log_loss": float(loss / scored)}
             for strength, loss in zip(strengths, losses, strict=True)
             if scored
         ]
-        return TrainingLog(history, {"parameters": len(self._weight) + 1, "strength": best})
+        return TrainingLog(history, {"parameters": len(weight) + 1, "strength": best})
 
     def _fit(self, x: np.ndarray, labels: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
         from sklearn.linear_model import LogisticRegression
@@ -73,15 +70,7 @@ class TumourLogistic(TumourClassifier):
         """Apply the regression."""
         from scipy.special import expit
 
-        scored: np.ndarray = expit((rows - self._centre) / self._scale @ self._weight + self._bias)
+        learnt = self.learnt
+        scaled = (rows - learnt["centre"]) / learnt["scale"]
+        scored: np.ndarray = expit(scaled @ learnt["weight"] + float(learnt["bias"]))
         return scored
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return coefficients and the scale of the features."""
-        bias = np.array(self._bias)
-        return {"weight": self._weight, "bias": bias, "centre": self._centre, "scale": self._scale}
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` returned."""
-        self._weight, self._bias = arrays["weight"], float(arrays["bias"])
-        self._centre, self._scale = arrays["centre"], arrays["scale"]

@@ -94,11 +94,16 @@ def require(section: SectionData, field: str) -> np.ndarray:
     return array
 
 
+def stacked(sections: Sequence[SectionData], field: str) -> np.ndarray:
+    """Return an array of several sections as one, spots numbered through them."""
+    return np.concatenate([np.asarray(require(section, field)) for section in sections])
+
+
 def training_targets(sections: Sequence[SectionData]) -> np.ndarray:
     """Stack the targets of sections: float32, (spots, genes)."""
     if not sections:
         raise ValueError("there is no training section")
-    return np.concatenate([np.asarray(require(section, "targets"), np.float32) for section in sections])
+    return stacked(sections, "targets").astype(np.float32, copy=False)
 
 
 def column_means(values: np.ndarray) -> np.ndarray:

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.declared import ArrayMethod
 from histobench.training.groups import inner_groups
-from histobench.training.store import (
-    column_means,
-    constant,
-    in_order,
-    load_arrays,
-    require,
-    save_arrays,
-    training_targets,
-)
+from histobench.training.store import column_means, constant, in_order, require, stacked, training_targets
 
 
-class TumourClassifier(ABC):
+class TumourClassifier(ArrayMethod, ABC):
     """Base of classifiers on one row of numbers per spot.
 
     A subclass says how to learn from rows with both labels, and how to score rows. Without any label there
@@ -44,29 +36,21 @@ class TumourClassifier(ABC):
     def learn(
         self, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, context: Context
     ) -> TrainingLog:
-        """Learn from rows of both labels. ``groups`` must not be torn apart in inner validation."""
+        """Learn from rows of both labels, and add it to ``learnt``; no inner split may tear a group apart."""
 
     @abstractmethod
     def score(self, rows: np.ndarray) -> np.ndarray:
         """Return the probability of tumour, (spots,)."""
-
-    @abstractmethod
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what was learnt."""
-
-    @abstractmethod
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` returned."""
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
         """Learn from the labelled training spots."""
         train = in_order(train)
-        self._mean = column_means(training_targets(train))
-        labels = np.concatenate([require(section, "labels") for section in train])
+        labels = stacked(train, "labels")
         known = np.isfinite(labels)
-        self._share = float(labels[known].mean()) if known.any() else float("nan")
+        share = float(labels[known].mean()) if known.any() else float("nan")
+        self.keep(tumour_mean=column_means(training_targets(train)), tumour_share=share)
         told = TrainingLog()
         if self._has_learnt():
             unit, groups = inner_groups(train)
@@ -79,7 +63,7 @@ class TumourClassifier(ABC):
         return told
 
     def _has_learnt(self) -> bool:
-        return 0.0 < self._share < 1.0  # False for NaN
+        return bool(0.0 < self.learnt["tumour_share"] < 1.0)  # False for NaN
 
     def predict(self, section: SectionData) -> Prediction:
         """Score each spot; expression is the training mean."""
@@ -87,18 +71,6 @@ class TumourClassifier(ABC):
         if self._has_learnt():
             scored = self.score(self.describe(section))
             probability = np.clip(scored, 0.0, 1.0).astype(np.float32)
-        elif np.isfinite(self._share):
-            probability = np.full(len(section), self._share, np.float32)
-        return Prediction(constant(self._mean, len(section)), tumour_probability=probability)
-
-    def save(self, folder: Path) -> None:
-        """Write what was learnt."""
-        learnt = self.arrays() if self._has_learnt() else {}
-        save_arrays(folder, tumour_mean=self._mean, tumour_share=np.array(self._share), **learnt)
-
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote."""
-        stored = load_arrays(folder)
-        self._mean, self._share = stored.pop("tumour_mean"), float(stored.pop("tumour_share"))
-        if self._has_learnt():
-            self.restore(stored)
+        elif np.isfinite(share := float(self.learnt["tumour_share"])):
+            probability = np.full(len(section), share, np.float32)
+        return Prediction(constant(self.learnt["tumour_mean"], len(section)), tumour_probability=probability)
