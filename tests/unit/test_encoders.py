@@ -108,7 +108,17 @@ REFUSED = {
         {"experiment": {"encoder": "uni", "encoder_weights": "pretrained"}},
         "huggingface.co/MahmoodLab/UNI",
     ),
-    "not fetched": ({"experiment": {"encoder": "phikon", "encoder_weights": "pretrained"}}, "encoder_files"),
+    "not fetched": (
+        {"experiment": {"encoder": "phikon", "encoder_weights": "pretrained"}, "offline": True},
+        "HF_HUB_OFFLINE is set; run `snakemake --cores 1 results/data/weights/raw/phikon.safetensors`",
+    ),
+    "published nowhere": (
+        {
+            "experiment": {"encoder": "uni", "encoder_weights": "pretrained"},
+            "encoders": {"uni": {"weights": {"file": "other.bin"}}},
+        },
+        "nobody says where they are published",
+    ),
     "a file that is none": (
         {
             "experiment": {"encoder": "uni", "encoder_weights": "pretrained"},
@@ -134,8 +144,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_an_encoder_that_cannot_be_had_is_refused_before_the_first_job(project, case):
+def test_an_encoder_that_cannot_be_had_is_refused_before_the_first_job(project, case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     changes, said = REFUSED[case]
+    changes = dict(changes)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if changes.pop("offline", False) else "0")
     with pytest.raises(UserError) as error:
         bench(project, **changes)
     assert said in str(error.value) and "\n" not in str(error.value)
@@ -195,7 +209,7 @@ def test_a_damaged_file_is_told_by_its_checksum(project, tmp_path):
     file = tmp_path / "lite0.pth"
     file.write_bytes(b"other")
     whole = recipe("efficientnet_lite0", declared(project, "efficientnet_lite0"), True, str(file))
-    with pytest.raises(UserError, match=r"lite0\.pth: is not the file .* sha256"):
+    with pytest.raises(UserError, match=r"lite0\.pth: is damaged, as its sha256 is not the declared one"):
         build_encoder(whole)
 
 

@@ -153,7 +153,10 @@ def test_planning_loads_neither_torch_nor_a_method(project):
 
 
 def test_the_names_of_encoders_are_those_of_the_networks():
-    assert tuple(backbones._STRIP) == TORCHVISION and known_encoders() == (*backbones._STRIP, "small_cnn")
+    assert tuple(backbones._STRIP) == tuple(TORCHVISION) and known_encoders() == (
+        *backbones._STRIP,
+        "small_cnn",
+    )
 
 
 OWN = """

@@ -236,9 +236,6 @@ def test_missing_imagenet_weights_are_one_sentence_and_never_a_random_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    # a proxy that nobody listens at: no download can succeed, wherever this test runs
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(UserError) as problem:
         STNet(epochs=1, selection="fixed").fit(TRAIN, [], replace(CONTEXT, weights="imagenet"))
     text = str(problem.value)
@@ -255,9 +252,7 @@ def test_a_damaged_imagenet_file_is_refused(tmp_path: Path, monkeypatch: pytest.
         make_backbone("densenet121", weights="imagenet")
     # readable, of the right shapes, but not what was published
     torch.save(make_backbone("densenet121").module.state_dict(), file)
-    with pytest.raises(
-        UserError, match="is damaged, as its sha256 does not begin with the a639ec97 of its name"
-    ):
+    with pytest.raises(UserError, match=r"is damaged, as its sha256 is not the one of its name \(a639ec97\)"):
         make_backbone("densenet121", weights="imagenet")
 
 

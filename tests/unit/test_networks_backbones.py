@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-import types
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torchvision import models
 from histobench.encoders.features import extract_features, write_features
 from histobench.encoders.registry import torchvision_recipe
 from histobench.errors import UserError
+from histobench.networks.architectures import TORCHVISION
 from histobench.networks.backbones import (
     ARCHITECTURES,
     IMAGENET_MEAN,
@@ -187,20 +187,22 @@ def published(tmp_path, monkeypatch):
         with seeded(3):
             network = models.get_model(architecture, weights=None, **options)
         state = {rename(name): value for name, value in network.state_dict().items()}
-        weights = models.get_model_weights(architecture)["IMAGENET1K_V1"]
-        stem = weights.url.rpartition("/")[2].rpartition("-")[0]
         file = tmp_path / "checkpoints" / "new.pth"
         file.parent.mkdir(exist_ok=True)
         torch.save(state, file)
         digits = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-        name = f"{stem}-{digits}.pth"
+        name = f"{TORCHVISION[architecture].rpartition('-')[0]}-{digits}.pth"
         file.rename(file.with_name(name))
-        url = f"{weights.url.rpartition('/')[0]}/{name}"
-        chosen = types.SimpleNamespace(url=url, get_state_dict=lambda **_: torch.load(file.with_name(name)))
-        monkeypatch.setattr(models, "get_model_weights", lambda _: {"IMAGENET1K_V1": chosen})
+        monkeypatch.setitem(TORCHVISION, architecture, name)
         return network
 
     return publish
+
+
+def test_the_files_are_those_that_torchvision_publishes():
+    for architecture, file in TORCHVISION.items():
+        url = models.get_model_weights(architecture)["IMAGENET1K_V1"].url
+        assert url == f"https://download.pytorch.org/models/{file}"
 
 
 def test_densenets_published_names_have_dots_and_are_loaded(published):

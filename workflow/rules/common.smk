@@ -12,7 +12,7 @@ from histobench.branches import AS
 from histobench.codehash import code_hash as library_code_hash
 from histobench.cohorts.archives import split_member
 from histobench.cohorts.gdc import lock_rows, read_manifest
-from histobench.cohorts.lock import load_lock, missing
+from histobench.cohorts.lock import WEIGHTS, missing
 from histobench.cohorts.sheet import section_options
 from histobench.config import Benchmark, read_configuration
 from histobench.devices import jobs_per_device, visible_devices
@@ -28,6 +28,13 @@ from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_nam
 from histobench.plan import shown
 from histobench.plan.contrasts import also_differs, contrast, others
 from histobench.plan.ledger import published_facts
+from histobench.plan.weights import (
+    feature_file,
+    published_rows,
+    start_file,
+    used_files,
+    used_weights,
+)
 from histobench.software import installed_versions, pinned_versions
 from histobench.report.embed import LARGEST_MAPS
 from histobench.splits.folds import FULL_FOLD
@@ -55,7 +62,8 @@ try:
         given = workflow.config_settings
         files = given.configfiles if given.replace_workflow_config else CONFIG_FILES
         settings = read_configuration(files, PROJECT, given.config)
-    BENCH = Benchmark(settings, PROJECT, CONFIG_FILES)
+    in_job = workflow.exec_mode != ExecMode.DEFAULT
+    BENCH = Benchmark(settings, PROJECT, CONFIG_FILES, in_job=in_job)
     GPU_JOBS = len(visible_devices()) * jobs_per_device()
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -105,7 +113,7 @@ MAPPED_SLIDES = 4
 # A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
 QUICK_MINUTES = 20
 
-LOCK = load_lock(PROJECT / "resources" / "data_lock.tsv")
+LOCK = BENCH.lock | published_rows(BENCH)
 for name, cohort in BENCH.cohorts.items():
     if cohort["origin"] == "slides":  # their manifests say what a lock says
         LOCK |= lock_rows(read_manifest(BENCH.table(name)), cohort["source"])

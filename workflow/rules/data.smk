@@ -10,7 +10,7 @@ rule download_file:
     wildcard_constraints:
         source="|".join(
             {BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()}
-            or {"none"}
+            | {WEIGHTS}
         ),
         file=".+",
     localrule: True

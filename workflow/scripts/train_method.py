@@ -9,6 +9,8 @@ with job_log(snakemake.log[0]):
         sections=section_files(snakemake.input, settings["roles"]),
         photos=snakemake.input.get("photos"),
         start_weights=snakemake.input.get("start"),
+        weights_file=snakemake.input.get("published"),
+        encoder_file=snakemake.input.get("encoder"),
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         device=snakemake.config["device"],

@@ -19,11 +19,19 @@ import jsonschema
 
 from histobench.branches import branch_name, make_branch, make_full_fold
 from histobench.codehash import module_file
+from histobench.cohorts.lock import WEIGHTS, LockedFile, load_lock, weights_path
 from histobench.cohorts.templates import check_path, check_templates
-from histobench.encoders.registry import builder_trouble, built_in, recipe, weights_trouble
+from histobench.encoders.registry import (
+    builder_trouble,
+    built_in,
+    published_weights,
+    recipe,
+    weights_trouble,
+)
 from histobench.encoding import read_utf8
 from histobench.errors import UserError, near
-from histobench.networks.architectures import known_encoders
+from histobench.networks.architectures import TORCHVISION, known_encoders
+from histobench.plan.weights import start_network
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 from histobench.training.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
@@ -435,6 +443,8 @@ class Benchmark:
         Root of the checkout, where ``config/`` and ``workflow/schemas/`` are.
     files
         The configuration files that were merged, in order; named in errors.
+    in_job
+        Read by a job of a run, which does not ask again whether the run can fetch what it lacks.
 
     Attributes
     ----------
@@ -445,8 +455,16 @@ class Benchmark:
         External predictions, described like experiments (:mod:`histobench.branches`); by name of the branch.
     """
 
-    def __init__(self, config: Mapping[str, Any], project: Path, files: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        project: Path,
+        files: Iterable[Path] = (),
+        *,
+        in_job: bool = False,
+    ) -> None:
         self.project = project
+        self.in_job = in_job
         self.files = files = list(files)
         for path in files:
             check_config_file(path, project)
@@ -631,7 +649,20 @@ class Benchmark:
 
     def recipe(self, name: str, pretrained: bool) -> dict[str, Any]:
         """Return everything that the features of an encoder depend on."""
-        return recipe(name, self.encoder(name), pretrained, self.config["encoder_files"].get(name))
+        return recipe(name, self.encoder(name), pretrained, self.encoder_file(name) if pretrained else None)
+
+    @functools.cached_property
+    def lock(self) -> dict[tuple[str, str], LockedFile]:
+        """The data lock of this checkout."""
+        return load_lock(self.project / "resources/data_lock.tsv")
+
+    def encoder_file(self, name: str) -> str | None:
+        """Return where the weights of an encoder lie: the user's own file, or the published one in a run.
+
+        None where a package brings them.
+        """
+        row = published_weights(self.encoder(name), self.lock)
+        return self.config["encoder_files"].get(name) or (weights_path(row.file) if row else None)
 
     @staticmethod
     def features_pretrained(experiment: Mapping[str, Any]) -> bool:
@@ -647,8 +678,15 @@ class Benchmark:
             trouble = (
                 f"`{name}` gives one vector per token, which no method takes; choose `pooling: cls_mean`"
             )
-        if trouble is None and pretrained:
-            trouble = weights_trouble(name, declared, self.config["encoder_files"].get(name))
+        row = published_weights(declared, self.lock)
+        if trouble is None and pretrained and not (self.in_job and row):
+            trouble = weights_trouble(
+                name,
+                declared,
+                self.config["encoder_files"].get(name),
+                row=row,
+                mirrors=self.config["mirrors"].get(WEIGHTS, ()),
+            )
         if trouble:
             raise UserError(f"{where} needs features that cannot be had: {trouble}.")
 
@@ -930,6 +968,12 @@ class Benchmark:
         )
         method["method"] = name
         needs = method["needs"]
+        start = start_network(method, experiment["weights"])
+        if start and start not in TORCHVISION:
+            raise UserError(
+                f"{where}: `methods.{arm}` starts from ImageNet weights, but `{start}` has none; set "
+                "`weights: none` for a seeded random start, or name another network."
+            )
         if needs["features"]:
             # what a configuration says of one method has the last word
             said = ((self.config["methods"].get(name) or {}).get("needs") or {}).get("features")

@@ -307,6 +307,14 @@ def seal(path: str | Path) -> Path:
     return beside
 
 
+def noted_checksum(path: str | Path) -> str:
+    """Return the SHA-256 that :func:`seal` noted of a file, or that of its content where none is noted."""
+    path = Path(path)
+    beside = path.with_name(path.name + SEAL)
+    told = beside.read_bytes().decode("ascii", "replace").split() if beside.is_file() else []
+    return told[0] if told else sha256(path)
+
+
 REMAKE = "delete its folder and run again, so that rule train_method makes the model anew"
 """What to do about a damaged model."""
 

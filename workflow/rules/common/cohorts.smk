@@ -129,6 +129,12 @@ def locked(source, file):
 def downloads():
     """Rows of the data lock that the configured cohorts need."""
     files = {(source, split_member(file)[0]) for source, file in published_files()}
+    kept = f"results/data/{WEIGHTS}/raw/"
+    files |= {
+        (WEIGHTS, file.removeprefix(kept))
+        for file in used_files(BENCH)
+        if file.startswith(kept)
+    }
     return [locked(source, file) for source, file in sorted(files)]
 
 

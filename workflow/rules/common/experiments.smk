@@ -125,6 +125,12 @@ def training_input(wildcards):
     if start and method["family"] == "deep":
         files["start"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
         files["start_checksum"] = f"{files['start']}.sha256"
+    weights = experiment_of(wildcards)["weights"]
+    published = {
+        "published": start_file(method, weights),
+        "encoder": feature_file(BENCH, experiment_of(wildcards), method),
+    }
+    files |= {kind: file for kind, file in published.items() if file}
     if method["needs"]["photos"]:
         tiles = photo_tiles(experiment_of(wildcards), method)
         files["photos"] = [f"{tiles}.npy", f"{tiles}.tsv"]
@@ -227,7 +233,7 @@ def backbone_recipe(wildcards):
 
 
 def backbone_weights(wildcards):
-    """The user's own file of an encoder's weights, where there is one."""
+    """The file of an encoder's weights, unless a package brings it."""
     file = backbone_recipe(wildcards).get("file")
     return [file] if file else []
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from histobench.cohorts.lock import UNKNOWN, split_checksum
+from histobench.cohorts import hub
+from histobench.cohorts.lock import PREFIX, UNKNOWN, WEIGHTS, agrees, split_checksum
 from histobench.cohorts.publishers import Publishers, Silence, is_collection
 from histobench.cohorts.transfer import Patience, Problem, Wanted, assemble, fetch, verify
 from histobench.errors import UserError
@@ -43,6 +44,7 @@ def download_file(
         size=settings["size"],
         mirrors=[Path(folder) / settings["file"] for folder in mirrors],
         source=settings["source"],
+        keep_checksum=settings["source"] == WEIGHTS,
     )
 
 
@@ -56,6 +58,7 @@ def download(
     source: str = "SOURCE",
     patience: Patience | None = None,
     publishers: Publishers | None = None,
+    keep_checksum: bool = False,
 ) -> None:
     """Bring a verified file to ``destination``: keep what is there, else copy a mirror's, else download.
 
@@ -63,7 +66,7 @@ def download(
     when its size and checksum are right. Proxies are taken from the usual environment variables. If the
     checksum is "unknown", what the publisher states of the addresses is demanded instead; where nobody states
     anything, one line says so. The checksum of the first download is recorded in ``destination.sha256`` and
-    demanded ever after.
+    demanded ever after. Of a branch on Hugging Face's hub the commit is recorded likewise.
 
     Parameters
     ----------
@@ -75,6 +78,8 @@ def download(
         Name of the source, for the advice in messages.
     patience, publishers
         How long to wait for servers, and whom to ask what they state; the usual ones if None.
+    keep_checksum
+        Record the checksum also where the lock knows it, for those who read the file.
 
     Raises
     ------
@@ -83,24 +88,28 @@ def download(
     """
     wanted = Wanted(Path(destination), checksum.lower(), size)
     split_checksum(wanted.checksum)
-    locked = wanted.checksum
-    if wanted.checksum == UNKNOWN and wanted.record.is_file():
+    whole = split_checksum(wanted.checksum)[0] not in (UNKNOWN, PREFIX)
+    if not whole and wanted.record.is_file():
         wanted = replace(wanted, checksum=_recorded(wanted))
+    publishers = publishers or Publishers()
+    urls = [hub.at_endpoint(url) for url in urls]
     problems: list[Problem] = []
     if wanted.destination.is_dir():
         raise explain_storage_error(IsADirectoryError(errno.EISDIR, ""), wanted.destination)
     try:
         wanted.destination.parent.mkdir(parents=True, exist_ok=True)
         if wanted.checksum == UNKNOWN:
-            wanted = _as_stated(wanted, urls, publishers or Publishers())
+            urls = [_at_commit(url, wanted, publishers) for url in urls]
+            wanted = _as_stated(wanted, urls, publishers)
         if not (_is_there(wanted) or _from_mirrors(wanted, mirrors, problems)):
+            urls = [_at_commit(url, wanted, publishers) for url in urls]
             _from_web(wanted, urls, patience or Patience(), problems)
     except OSError as error:
         raise explain_storage_error(error, wanted.destination) from error
     if not wanted.destination.is_file():
         _give_up(wanted, mirrors, source, problems)
     wanted.discard_part()
-    if locked == UNKNOWN and not wanted.record.is_file():
+    if (not whole or keep_checksum) and not wanted.record.is_file():
         found = sha256(wanted.destination)
         with atomic_path(wanted.record) as temporary:
             temporary.write_text(f"{found}  {wanted.destination.name}\n", encoding="utf-8")
@@ -117,12 +126,34 @@ def _recorded(wanted: Wanted) -> str:
             f"{wanted.record}: holds no sha256 checksum; delete it and {wanted.destination.name} and run "
             "again to fetch the file anew."
         ) from None
+    if not agrees(told[0], wanted.checksum):
+        raise UserError(
+            f"{wanted.record}: holds another checksum than resources/data_lock.tsv begins with; delete it "
+            f"and {wanted.destination.name} and run again to fetch the file anew."
+        )
     return told[0]
+
+
+def _at_commit(url: str, wanted: Wanted, publishers: Publishers) -> str:
+    """Return an address of a branch of the hub at a commit: that of the first download, or today's."""
+    found = hub.file_at(url)
+    if found is None or hub.is_commit(found["revision"]) or hub.is_offline():
+        return url
+    if wanted.commit.is_file():
+        commit = wanted.commit.read_text(encoding="utf-8").strip()
+    else:
+        try:
+            commit = publishers.commit(found["repository"], found["revision"])
+        except Silence as silence:
+            log.warning("%s: %s", url, silence)
+            return url
+    return url.replace(f"/resolve/{found['revision']}/", f"/resolve/{commit}/", 1)
 
 
 def _as_stated(wanted: Wanted, urls: Sequence[str], publishers: Publishers) -> Wanted:
     """Demand what publishers state of a file that the lock does not know; say so where nobody states it."""
     reasons: list[str] = []
+    urls = [url for url in urls if not (hub.is_hub(url) and hub.is_offline())]
     for url in urls:
         try:
             if members := publishers.files(url):
@@ -194,6 +225,11 @@ def _from_web(wanted: Wanted, urls: Sequence[str], patience: Patience, problems:
         session.headers["User-Agent"] = "histobench"
         for url in urls:
             try:
+                if hub.is_hub(url) and hub.is_offline():
+                    raise Problem(
+                        "HF_HUB_OFFLINE is set",
+                        remedy="fetch it where there is a network, with `snakemake --cores 1 data`",
+                    )
                 if is_collection(url):
                     if not wanted.members:
                         raise Problem("it does not tell its files", unreachable=True)
@@ -204,6 +240,10 @@ def _from_web(wanted: Wanted, urls: Sequence[str], patience: Patience, problems:
                 log.warning("%s: %s", url, problem)
                 problems.append(problem.at(url))
                 continue
+            found = hub.file_at(url)
+            if found and hub.is_commit(found["revision"]):
+                with atomic_path(wanted.commit) as temporary:
+                    temporary.write_text(f"{found['revision']}\n", encoding="utf-8")
             wanted.part.replace(wanted.destination)
             log.info("%s: downloaded from %s", wanted.destination, url)
             return
@@ -223,6 +263,11 @@ def _give_up(
     if web and all(problem.no_room for problem in web):
         raise UserError(
             f"{wanted.destination}: there is no room for it ({tried}); free some space and run again."
+        )
+    if remedies := dict.fromkeys(problem.remedy for problem in problems if problem.remedy):
+        raise UserError(
+            f"{wanted.destination}: could not be fetched ({tried}); {', or '.join(remedies)}, or name a "
+            f"folder that holds the file under mirrors: {source}: in the configuration."
         )
     where = "in none of the mirrors" if mirrors else "in no mirror (none is configured)"
     absent = [str(Path(mirror).absolute()) for mirror in mirrors if not Path(mirror).is_file()]

@@ -18,8 +18,17 @@ COLUMNS = ("source", "file", "urls", "size", "sha256", "licence", "citation")
 STATED = "stated"
 """Last column, which may be left out: who states size and checksum, and when that was asked."""
 UNKNOWN = "unknown"
+WEIGHTS = "weights"
+"""The source of published weights of networks: no archive, but files of many publishers."""
 _CHUNK = 1 << 20
-_KINDS = {"sha256": 64, "md5": 32, "git": 40}
+PREFIX = "sha256-prefix"
+"""Kind of a checksum of which the first digits alone are stated, until a first download completes it."""
+_KINDS = {"sha256": "{64}", "md5": "{32}", "git": "{40}", PREFIX: "{8,63}"}
+
+
+def weights_path(file: str) -> str:
+    """Return where a run keeps a file of published weights."""
+    return f"results/data/{WEIGHTS}/raw/{file}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class LockedFile:
         Bytes; None where not known.
     checksum
         64 hexadecimal digits (sha256), ``md5:...``, ``git:...`` (the object name in a git repository, which
-        identifies the content like a checksum), or ``unknown``.
+        identifies the content like a checksum), ``sha256-prefix:`` with its first digits, or ``unknown``.
     licence, citation
         Of the data.
     stated
@@ -105,7 +114,7 @@ def _entry(fields: list[str], place: str) -> LockedFile:
     except ValueError:
         raise UserError(
             f'{place}: checksum "{row["sha256"]}" is malformed, expected 64 hexadecimal digits (sha256), '
-            f'md5: and 32, git: and 40, or "{UNKNOWN}".'
+            f'md5: and 32, git: and 40, {PREFIX}: and at least 8, or "{UNKNOWN}".'
         ) from None
     size = None if row["size"] == UNKNOWN else int(row["size"])
     return LockedFile(
@@ -114,19 +123,19 @@ def _entry(fields: list[str], place: str) -> LockedFile:
 
 
 def split_checksum(checksum: str) -> tuple[str, str]:
-    """Split a checksum into its kind ("sha256", "md5", "git" or "unknown") and digits ("" if unknown)."""
+    """Split a checksum into its kind and its digits ("" if unknown)."""
     if checksum == UNKNOWN:
         return UNKNOWN, ""
     kind, _, digits = checksum.rpartition(":")
     kind = kind or "sha256"
-    if kind not in _KINDS or not re.fullmatch(f"[0-9a-f]{{{_KINDS[kind]}}}", digits):
+    if kind not in _KINDS or not re.fullmatch(f"[0-9a-f]{_KINDS[kind]}", digits):
         raise ValueError(f"malformed checksum {checksum!r}")
     return kind, digits
 
 
 def checksum_of(path: str | Path, kind: str = "sha256") -> str:
     """Compute a file's checksum, written as in the data lock (``sha256``, ``md5`` or ``git``)."""
-    if kind == "sha256":
+    if kind in ("sha256", PREFIX):
         digest = hashlib.sha256()
     elif kind == "md5":
         digest = hashlib.md5(usedforsecurity=False)
@@ -136,7 +145,19 @@ def checksum_of(path: str | Path, kind: str = "sha256") -> str:
         raise ValueError(f"unknown kind of checksum {kind!r}")
     for chunk in _chunks(path):
         digest.update(chunk)
-    return digest.hexdigest() if kind == "sha256" else f"{kind}:{digest.hexdigest()}"
+    return digest.hexdigest() if kind in ("sha256", PREFIX) else f"{kind}:{digest.hexdigest()}"
+
+
+def agrees(found: str, wanted: str) -> bool:
+    """Whether a file's checksum is the wanted one, or begins with the digits that are known of it.
+
+    Checksums of two kinds do not contradict each other.
+    """
+    (kind, digits), (other, expected) = split_checksum(found), split_checksum(wanted)
+    if {kind, other} == {"sha256", PREFIX}:
+        shorter, longer = sorted((digits, expected), key=len)
+        return longer.startswith(shorter)
+    return kind != other or digits == expected
 
 
 def _chunks(path: str | Path) -> Iterator[bytes]:

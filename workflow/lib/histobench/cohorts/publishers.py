@@ -18,7 +18,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
-from histobench.cohorts.lock import COLUMNS, STATED, UNKNOWN, LockedFile, load_lock, split_checksum
+from histobench.cohorts.hub import (
+    HUB,
+    at_endpoint,
+    authorisation,
+    endpoint,
+    is_commit,
+    refusal,
+    without_token,
+)
+from histobench.cohorts.lock import (
+    COLUMNS,
+    PREFIX,
+    STATED,
+    UNKNOWN,
+    LockedFile,
+    agrees,
+    load_lock,
+    split_checksum,
+)
 from histobench.errors import UserError
 from histobench.files import atomic_path
 
@@ -28,7 +46,7 @@ BASES = {
     "zenodo": "https://zenodo.org",
     "mendeley": "https://data.mendeley.com",
     "gdc": "https://api.gdc.cancer.gov",
-    "huggingface": "https://huggingface.co",
+    "huggingface": HUB,
     "s3": r"https://(?:[^/]+\.)?s3[.-][^/]*amazonaws\.com",
 }
 """Where each publisher is asked; that of S3 is an expression, as each bucket has an address of its own."""
@@ -44,7 +62,12 @@ def is_asked(url: str) -> bool:
 
 
 def _base(name: str) -> str:
-    return BASES[name] if name == "s3" else re.escape(BASES[name])
+    return BASES[name] if name == "s3" else re.escape(_hub() if name == "huggingface" else BASES[name])
+
+
+def _hub() -> str:
+    """Return where the hub is asked; ``HF_ENDPOINT`` has the last word."""
+    return endpoint() if endpoint() != HUB else BASES["huggingface"]
 
 
 def is_collection(url: str) -> bool:
@@ -97,6 +120,20 @@ class Publishers:
     _answers: dict[str, Any] = field(default_factory=dict, repr=False)
     _next: dict[str, str] = field(default_factory=dict, repr=False)
 
+    def commit(self, repository: str, revision: str) -> str:
+        """Return the commit that a branch of a model on Hugging Face's hub has now.
+
+        Raises
+        ------
+        Silence
+            As in :meth:`states`.
+        """
+        address = f"{_hub()}/api/models/{repository}/revision/{quote(revision)}"
+        commit = str(self.json(address, _has("sha"))["sha"])
+        if not is_commit(commit):
+            raise Silence(f"{address} states the commit {commit[:60]!r}, which is none")
+        return commit
+
     def states(self, url: str) -> Stated | None:
         """Return what is stated of the file at an address; None where nobody is known to state anything.
 
@@ -105,6 +142,7 @@ class Publishers:
         Silence
             The publisher does not answer, or its answer does not hold what it should.
         """
+        url = at_endpoint(url)
         for base, pattern, ask in _KINDS:
             if found := re.match(_base(base) + pattern, url):
                 return ask(self, found)
@@ -153,8 +191,9 @@ class Publishers:
                 self._next[address] = answer.links.get("next", {}).get("url", "")
                 return content
             if last:
+                said = without_token(answer.text)[:80]
                 what = "is no JSON" if content is None else "does not hold what it should"
-                raise Silence(f"the answer of {address} {what} (it starts with {answer.text[:80]!r})")
+                raise Silence(f"the answer of {address} {what} (it starts with {said!r})")
             time.sleep(min(0.5 * attempt, self.longest_wait_s))
         raise AssertionError("the last attempt returns or raises")
 
@@ -182,6 +221,7 @@ class Publishers:
                 timeout=self.timeout_s,
                 headers={"User-Agent": "histobench", "Accept-Encoding": "identity", **(headers or {})},
                 allow_redirects=True,
+                auth=authorisation(address),
             )
         except (requests.RequestException, UnicodeError) as error:
             raise Silence(f"{address} does not answer ({type(error).__name__})") from error
@@ -189,6 +229,8 @@ class Publishers:
             asked = answer.headers.get("Retry-After", "")
             time.sleep(min(float(asked) if asked.isdigit() else 0.5, self.longest_wait_s))
             return None
+        if refused := refusal(address, answer):
+            raise Silence(refused[0])
         if answer.status_code != 200:
             raise Silence(f"{address} answers with status {answer.status_code}")
         return answer
@@ -239,7 +281,8 @@ def refresh_lock(path: str | Path, source: str, day: str, publishers: Publishers
         if stated is None:
             continue
         size = entry.size if entry.size is not None else stated.size
-        checksum = stated.checksum if entry.checksum == UNKNOWN else entry.checksum
+        known = split_checksum(entry.checksum)[0] not in (UNKNOWN, PREFIX)
+        checksum = entry.checksum if known or stated.checksum == UNKNOWN else stated.checksum
         if (size, checksum) == (entry.size, entry.checksum):
             continue
         fields[3], fields[4] = UNKNOWN if size is None else str(size), checksum
@@ -253,8 +296,7 @@ def _difference(entry: LockedFile, stated: Stated) -> str:
     """Say in what a statement contradicts the lock; "" where it does not, as with checksums of two kinds."""
     if None not in (entry.size, stated.size) and entry.size != stated.size:
         return f"size {stated.size}, but the lock says {entry.size}"
-    ours, theirs = split_checksum(entry.checksum), split_checksum(stated.checksum)
-    if ours[0] == theirs[0] and ours != theirs:
+    if not agrees(stated.checksum, entry.checksum):
         return f"checksum {stated.checksum}, but the lock says {entry.checksum}"
     return ""
 
@@ -347,7 +389,7 @@ def _hugging_face(publishers: Publishers, found: re.Match[str]) -> Stated:
     path = unquote(found["file"])
     who = f"Hugging Face {found['kind'] or ''}{repository}"
     folder = "/".join(path.split("/")[:-1])
-    address = f"{BASES['huggingface']}/api/{kind}{repository}/tree/{revision}/{quote(folder)}".rstrip("/")
+    address = f"{_hub()}/api/{kind}{repository}/tree/{revision}/{quote(folder)}".rstrip("/")
     for _ in range(_PAGES):
         entries = publishers.json(address, lambda told: not isinstance(told, list))
         for entry in entries:

@@ -14,9 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from histobench.cohorts.archives import open_archive
-from histobench.cohorts.lock import UNKNOWN, checksum_of, split_checksum
+from histobench.cohorts.hub import authorisation, refusal
+from histobench.cohorts.lock import UNKNOWN, agrees, checksum_of, split_checksum
 from histobench.cohorts.sniff import HEAD_BYTES, unexpected_content
 from histobench.errors import UserError
+from histobench.files import SEAL
 
 if TYPE_CHECKING:
     import requests
@@ -90,28 +92,45 @@ class Wanted:
 
     @property
     def record(self) -> Path:
-        """Where the checksum of the first download is kept, for files whose lock says "unknown"."""
-        return self.destination.with_name(self.destination.name + ".sha256")
+        """Where the checksum of the first download is kept, where the lock does not know all of it."""
+        return self.destination.with_name(self.destination.name + SEAL)
+
+    @property
+    def commit(self) -> Path:
+        """Where it is kept of which commit the file was, if the lock names a branch of a repository."""
+        return self.destination.with_name(self.destination.name + ".revision")
 
 
 class Problem(Exception):
     """Why one place did not give the file.
 
-    ``unreachable``: no answer at all; ``differs``: a wrong file; ``no_room``: it would fill the disk.
+    ``unreachable``: no answer at all; ``differs``: a wrong file; ``no_room``: it would fill the disk;
+    ``remedy``: what helps, where the place itself says why it refuses.
     """
 
     def __init__(
-        self, reason: str, *, unreachable: bool = False, differs: bool = False, no_room: bool = False
+        self,
+        reason: str,
+        *,
+        unreachable: bool = False,
+        differs: bool = False,
+        no_room: bool = False,
+        remedy: str = "",
     ) -> None:
         super().__init__(reason)
         self.unreachable = unreachable
         self.differs = differs
         self.no_room = no_room
+        self.remedy = remedy
 
     def at(self, place: str) -> Problem:
         """Return the same problem with the place where it was met."""
         return Problem(
-            f"{place}: {self}", unreachable=self.unreachable, differs=self.differs, no_room=self.no_room
+            f"{place}: {self}",
+            unreachable=self.unreachable,
+            differs=self.differs,
+            no_room=self.no_room,
+            remedy=self.remedy,
         )
 
 
@@ -140,8 +159,9 @@ def verify(path: Path, wanted: Wanted) -> None:
     kind, digits = split_checksum(wanted.checksum)
     if kind == UNKNOWN:
         return
-    found = checksum_of(path, kind).removeprefix(f"{kind}:")
-    if found != digits:
+    found = checksum_of(path, kind)
+    if not agrees(found, wanted.checksum):
+        found = found.removeprefix(f"{kind}:")
         raise Problem(f"its {kind} checksum is {found}, expected {digits}", differs=True)
 
 
@@ -250,9 +270,15 @@ def _transfer(session: requests.Session, url: str, wanted: Wanted, patience: Pat
     answered = False
     try:
         with session.get(
-            url, headers=headers, stream=True, timeout=(patience.connect_s, patience.stall_s)
+            url,
+            headers=headers,
+            stream=True,
+            timeout=(patience.connect_s, patience.stall_s),
+            auth=authorisation(url),
         ) as answer:
             answered = True
+            if refused := refusal(url, answer):
+                raise Problem(refused[0], remedy=refused[1])
             start, total = _answered_range(answer, offset, wanted)
             validator = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
             wanted.part_tag.write_text(f"{url}\n{validator}\n", encoding="utf-8")

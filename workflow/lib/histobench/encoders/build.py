@@ -12,11 +12,12 @@ from torch import nn
 
 from histobench.encoders.registry import package_file
 from histobench.errors import UserError
-from histobench.files import sha256
+from histobench.networks.architectures import TORCHVISION
 from histobench.networks.backbones import (
     IMAGENET_MEAN,
     IMAGENET_SD,
     PixelNorm,
+    check_weights,
     current_name,
     make_backbone,
     seeded,
@@ -128,7 +129,7 @@ def build_encoder(
         A package, a file or an argument is missing or wrong; one sentence that names the encoder.
     """
     name, load, pretrained = recipe["name"], recipe["load"], recipe["pretrained"]
-    if pretrained and weights is None and load["kind"] != "torchvision":
+    if pretrained and weights is None and (load["kind"] != "torchvision" or recipe.get("file")):
         weights = weights_file(recipe)
     if load["kind"] == "torchvision":
         return _torchvision(recipe, weights, seed, width)
@@ -160,11 +161,17 @@ def build_encoder(
 
 
 def _torchvision(recipe: Mapping[str, Any], weights: Path | None, seed: int, width: int | None) -> nn.Module:
-    start = "imagenet" if recipe["pretrained"] and weights is None else "none"
+    name, pretrained = recipe["load"]["name"], recipe["pretrained"]
+    published = weights is None or weights.name == TORCHVISION.get(name)  # with a classifier, as it comes
     backbone = make_backbone(
-        recipe["load"]["name"], weights=start, seed=seed, input_px=recipe["input"].get("px") or width
+        name,
+        weights="imagenet" if pretrained and published else "none",
+        file=weights,
+        seed=seed,
+        input_px=recipe["input"].get("px") or width,
     )
-    if recipe["pretrained"] and weights is not None:
+    if pretrained and not published:
+        assert weights is not None
         load_weights(backbone.module, weights, recipe)
     module = backbone.module.eval()
     # tracing needs no tensors, but folding does
@@ -260,14 +267,10 @@ def weights_file(recipe: Mapping[str, Any]) -> Path:
             else f"{path or declared.get('file')}"
         )
         raise UserError(
-            f"encoder `{name}`: its weights are not here ({missing}); name the file under `encoder_files`, "
-            "or set `encoder_weights: none`."
+            f"encoder `{name}`: its weights are not here ({missing}); fetch them with `snakemake --cores 1 "
+            "data`, name your own file under `encoder_files`, or set `encoder_weights: none`."
         )
-    if declared.get("sha256") and sha256(path) != declared["sha256"]:
-        raise UserError(
-            f"{path}: is not the file that encoder `{name}` declares, whose sha256 is {declared['sha256']}; "
-            "fetch it anew."
-        )
+    check_weights(path, declared.get("sha256"))
     return path
 
 

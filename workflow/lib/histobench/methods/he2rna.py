@@ -196,7 +196,11 @@ class HE2RNA:
         source = PatchSource(study.patches(), input_px=self.input_px, device=self._device)
         self._seen = source
         backbone = make_backbone(
-            self.encoder, weights=context.weights, seed=context.seed, input_px=self.input_px
+            self.encoder,
+            weights=context.weights,
+            file=context.weights_file,
+            seed=context.seed,
+            input_px=self.input_px,
         )
         with seeded(seed):
             head = he2rna_head(self.head, backbone.dimension, means, self.hidden)

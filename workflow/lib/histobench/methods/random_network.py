@@ -63,7 +63,11 @@ class RandomNetwork:
         torch.set_num_threads(context.threads)
         weights = self.backbone_weights if context.weights == "imagenet" else "none"
         backbone = make_backbone(
-            self.architecture, weights=weights, seed=context.seed, input_px=self.input_px
+            self.architecture,
+            weights=weights,
+            file=context.weights_file,
+            seed=context.seed,
+            input_px=self.input_px,
         )
         with seeded(context.seed + 1):
             head = torch.nn.Linear(backbone.dimension, len(context.genes))

@@ -223,6 +223,7 @@ class STNet:
         backbone = make_backbone(
             self.architecture,
             weights=context.weights if self.pretrained else "none",
+            file=context.weights_file,
             seed=context.seed,
             input_px=data.source.input_px,
         )

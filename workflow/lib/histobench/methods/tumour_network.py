@@ -131,10 +131,12 @@ class TumourNetwork:
         return told
 
     def _build(self, context: Context | None) -> MultiHead:
-        weights, seed = ("none", 0) if context is None else (context.weights, context.seed)
+        weights, file, seed = "none", None, 0
+        if context is not None:
+            weights, file, seed = context.weights, context.weights_file, context.seed
         network = MultiHead(
             PixelNorm(list(self.pixel_mean), list(self.pixel_sd)),
-            make_backbone(self.backbone, weights=weights, seed=seed, input_px=self.input_px),
+            make_backbone(self.backbone, weights=weights, file=file, seed=seed, input_px=self.input_px),
             genes=0,
             tumour=True,
             seed=seed_for(seed, "heads"),

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from histobench.cohorts.lock import weights_path
 from histobench.errors import UserError
-from histobench.files import sha256
-from histobench.networks.architectures import ARCHITECTURES
+from histobench.files import SEAL, sha256
+from histobench.networks.architectures import ARCHITECTURES, TORCHVISION
 
 # What torchvision's published weights expect of pixels in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -115,39 +116,74 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _check_name(path: Path) -> None:
-    """Refuse published weights that are not those of their name, which ends in digits of their hash."""
-    told = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
-    if told and not sha256(path).startswith(told[1]):
-        raise UserError(
-            f"{path}: is damaged, as its sha256 does not begin with the {told[1]} of its name; delete it and "
-            "run again to fetch it anew."
-        )
+def check_weights(path: Path, declared: str | None = None) -> str:
+    """Refuse a file of published weights that is not the one that it should be, and return its sha256.
 
-
-def imagenet_state(architecture: str) -> dict[str, torch.Tensor]:
-    """Return torchvision's ImageNet weights (IMAGENET1K_V1), from its cache or downloaded.
+    Parameters
+    ----------
+    path
+        The file. Its name may end in the first digits of its checksum, as those of torchvision do, and its
+        checksum may lie beside it, as fetching left it.
+    declared
+        The checksum that it must have, where that is known.
 
     Raises
     ------
     UserError
-        They are neither in the cache nor can they be downloaded, or the file is damaged.
+        It has another checksum.
     """
-    from torchvision import models
+    found = sha256(path)
+    named = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
+    sealed = path.with_name(path.name + SEAL)
+    noted = sealed.read_bytes().decode("ascii", "replace").split() if sealed.is_file() else []
+    expected = {
+        "declared one": declared,
+        "one of its name": named and named[1],
+        f"one in {sealed.name}": noted and noted[0],
+    }
+    for whose, wanted in expected.items():
+        if wanted and not found.startswith(wanted):
+            raise UserError(
+                f"{path}: is damaged, as its sha256 is not the {whose} ({wanted}); delete it and run again "
+                "to fetch it anew."
+            )
+    return found
 
-    weights = models.get_model_weights(architecture)["IMAGENET1K_V1"]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-    if path.is_file():
-        _check_name(path)  # torch looks at a file only while it fetches it
-    try:
-        state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # urllib, ssl, socket, zip and pickle each have their own
-        reason = str(error).strip().splitlines()
+
+def cached_weights(architecture: str) -> Path:
+    """Return where torchvision itself keeps the ImageNet weights of a network, there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION[architecture]
+
+
+def imagenet_state(architecture: str, file: Path | None = None) -> dict[str, torch.Tensor]:
+    """Return the ImageNet weights (IMAGENET1K_V1) that torchvision publishes of a network.
+
+    Nothing is fetched here: a run brings the file (rule download_file).
+
+    Parameters
+    ----------
+    architecture
+        Name of the network.
+    file
+        Where they are; None for torchvision's own cache.
+
+    Raises
+    ------
+    UserError
+        The file is not there, or is damaged.
+    """
+    path = file or cached_weights(architecture)
+    if not path.is_file():
         raise UserError(
-            f"{path}: the ImageNet weights of {architecture} are not there and could not be fetched "
-            f"({reason[0] if reason else type(error).__name__}); put the file from {weights.url} there, "
-            "or set `weights: none` in the experiment for a seeded random start."
-        ) from error
+            f"{path}: the ImageNet weights of {architecture} are not there; fetch them with `snakemake "
+            f"--cores 1 {weights_path(TORCHVISION[architecture])}`, or set `weights: none` in the experiment "
+            "for a seeded random start."
+        )
+    check_weights(path)
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each have their own
+        raise UserError(f"{path}: holds no readable weights; delete it and fetch it anew.") from error
     return {current_name(name): value for name, value in state.items()}
 
 
@@ -161,7 +197,12 @@ def current_name(name: str) -> str:
 
 
 def make_backbone(
-    architecture: str, *, weights: str = "none", seed: int = 0, input_px: int | None = None
+    architecture: str,
+    *,
+    weights: str = "none",
+    file: Path | None = None,
+    seed: int = 0,
+    input_px: int | None = None,
 ) -> Backbone:
     """Build a network and take its classifier off.
 
@@ -171,6 +212,8 @@ def make_backbone(
         One of :data:`ARCHITECTURES`.
     weights
         "imagenet" or "none" (random start).
+    file
+        Where the ImageNet weights are; None for torchvision's own cache.
     seed
         Seed of the random start; also of what ImageNet weights leave out, which is nothing here.
     input_px
@@ -204,7 +247,7 @@ def make_backbone(
         options["init_weights"] = weights == "none"
         # its published weights were trained on pixels from -1 to 1: the network brings normalised ones there
         options["transform_input"] = weights == "imagenet"
-    state = imagenet_state(architecture) if weights == "imagenet" else None
+    state = imagenet_state(architecture, file) if weights == "imagenet" else None
     with seeded(seed):
         network = models.get_model(architecture, weights=None, **options)
     if state is not None:

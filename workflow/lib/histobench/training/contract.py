@@ -105,6 +105,9 @@ class Context:
         "cpu", "cuda" or "auto".
     weights
         "imagenet" (torchvision's weight enums) or "none" (seeded random start).
+    weights_file
+        File of the ImageNet weights of the network that ``needs.pretrained`` of the method's YAML file tells;
+        None where it needs none.
     threads
         CPU threads that the job may use.
     start
@@ -122,6 +125,7 @@ class Context:
     seed: int = 0
     device: str = "auto"
     weights: str = "imagenet"
+    weights_file: Path | None = None
     threads: int = 1
     start: Path | None = None
     checkpoints: Path | None = None

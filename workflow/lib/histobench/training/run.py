@@ -21,7 +21,15 @@ from histobench.cohorts.library import small_library, with_conventions
 from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.expression.correlation import gene_correlations
-from histobench.files import atomic_folder, check_seal, read_json, seal, write_json, write_table
+from histobench.files import (
+    atomic_folder,
+    check_seal,
+    noted_checksum,
+    read_json,
+    seal,
+    write_json,
+    write_table,
+)
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
 from histobench.training.contract import Context, Prediction
@@ -126,6 +134,8 @@ def train(
     image: Mapping[str, Any] | None = None,
     encoder: Mapping[str, Any] | None = None,
     start_weights: str | Path | None = None,
+    weights_file: str | Path | None = None,
+    encoder_file: str | Path | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
 
@@ -161,6 +171,10 @@ def train(
         Recipe of the frozen features (:func:`histobench.encoders.registry.recipe`); recorded likewise.
     start_weights
         ``weights.pt``, beside its ``run.json``, of a training of the same method to start from.
+    weights_file
+        The published weights that a network starts from.
+    encoder_file
+        The published weights behind the frozen features. The checksums of both are recorded in ``run.json``.
 
     Raises
     ------
@@ -210,6 +224,7 @@ def train(
         seed=seed_for(experiment, method, fold, seed),
         device=device,
         weights=weights,
+        weights_file=Path(weights_file) if weights_file else None,
         threads=threads,
         checkpoints=checkpoints,
         photos=read_photos(*photos) if photos else None,
@@ -251,6 +266,11 @@ def train(
         facts["image"] = {**image, "um_per_px": _trained_scale(parts["train"])}
     if encoder is not None:
         facts["encoder"] = dict(encoder)
+    published = {
+        str(file): noted_checksum(Path(file)) for file in (weights_file, encoder_file) if file is not None
+    }
+    if published:
+        facts["published_weights"] = published
     for role, members in parts.items():
         facts[f"n_{role}_spots"] = sum(map(len, members))
         facts[f"{role}_sections"] = sorted(s.section for s in members)
