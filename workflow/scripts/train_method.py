@@ -7,10 +7,7 @@ with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
     train(
         sections=section_files(snakemake.input, settings["roles"]),
-        photos=snakemake.input.get("photos"),
-        start_weights=snakemake.input.get("start"),
-        weights_file=snakemake.input.get("published"),
-        encoder_file=snakemake.input.get("encoder"),
+        **{key: snakemake.input.get(key) for key in ("photos", "start_weights", "weights_file", "encoder_file")},
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         device=snakemake.config["device"],

@@ -123,12 +123,12 @@ def training_input(wildcards):
     files = section_images(wildcards, sections, method)
     start = experiment_of(wildcards)["start_from"]
     if start and method["family"] == "deep":
-        files["start"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
-        files["start_checksum"] = f"{files['start']}.sha256"
+        files["start_weights"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
+        files["start_checksum"] = f"{files['start_weights']}.sha256"
     weights = experiment_of(wildcards)["weights"]
     published = {
-        "published": start_file(method, weights),
-        "encoder": feature_file(BENCH, experiment_of(wildcards), method),
+        "weights_file": start_file(method, weights),
+        "encoder_file": feature_file(BENCH, experiment_of(wildcards), method),
     }
     files |= {kind: file for kind, file in published.items() if file}
     if method["needs"]["photos"]:

@@ -100,8 +100,13 @@ def refusal(url: str, answer: requests.Response) -> tuple[str, str] | None:
         answer.headers.get("X-Error-Code", ""),
         re.search(r"//[^/]+/(?:api/models/)?([^/]+/[^/]+)", url),
     )
-    if not code or not is_hub(url) or not found:
+    if not is_hub(url) or not found:
         return None
+    if answer.status_code == 401 and not code and has_token():
+        return (
+            "HF_TOKEN is not accepted",
+            f"set HF_TOKEN in the environment to a token of {HUB}/settings/tokens, or remove it",
+        )
     repository, told = unquote(found[1]), file_at(url)
     page = f"{HUB}/{repository}"
     if code == "GatedRepo" and answer.status_code == 401:

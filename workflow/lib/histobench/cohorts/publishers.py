@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
@@ -23,6 +23,7 @@ from histobench.cohorts.hub import (
     at_endpoint,
     authorisation,
     endpoint,
+    file_at,
     is_commit,
     refusal,
     without_token,
@@ -247,7 +248,8 @@ class Refreshed:
 def refresh_lock(path: str | Path, source: str, day: str, publishers: Publishers | None = None) -> Refreshed:
     """Ask the publishers what they state of a source's files, and write it into the data lock.
 
-    Only "unknown" cells are filled, with the day in the last column. A cell that a publisher contradicts
+    Only "unknown" cells are filled, with the day in the last column; of a branch on Hugging Face's hub the
+    address is then that of its commit. A cell that a publisher contradicts
     stays as it is: somebody has to find out who is right. All other rows stay the same to the byte.
 
     Parameters
@@ -277,6 +279,7 @@ def refresh_lock(path: str | Path, source: str, day: str, publishers: Publishers
         if fields[0] != source:
             continue
         entry = lock[source, fields[1]]
+        entry = replace(entry, urls=tuple(_pinned(url, entry, publishers, found) for url in entry.urls))
         stated = _statement(entry, publishers, found)
         if stated is None:
             continue
@@ -285,11 +288,25 @@ def refresh_lock(path: str | Path, source: str, day: str, publishers: Publishers
         checksum = entry.checksum if known or stated.checksum == UNKNOWN else stated.checksum
         if (size, checksum) == (entry.size, entry.checksum):
             continue
+        fields[2] = " ".join(entry.urls)
         fields[3], fields[4] = UNKNOWN if size is None else str(size), checksum
         lines[number] = "\t".join([*fields[: len(COLUMNS)], f"{stated.who}, {day}"])
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return found
+
+
+def _pinned(url: str, entry: LockedFile, publishers: Publishers, found: Refreshed) -> str:
+    """Return the address of a file at the commit that its branch has now, where it is one of the hub."""
+    told = file_at(url)
+    if told is None or is_commit(told["revision"]):
+        return url
+    try:
+        commit = publishers.commit(told["repository"], told["revision"])
+    except Silence as silence:
+        found.told.append(f"{entry.file}: {silence}")
+        return url
+    return url.replace(f"/resolve/{told['revision']}/", f"/resolve/{commit}/", 1)
 
 
 def _difference(entry: LockedFile, stated: Stated) -> str:
