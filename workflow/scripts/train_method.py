@@ -5,9 +5,10 @@ from histobench.training.run import section_files, train
 
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
+    further = ("photos", "start_weights", "weights_file", "encoder_file")
     train(
         sections=section_files(snakemake.input, settings["roles"]),
-        **{key: snakemake.input.get(key) for key in ("photos", "start_weights", "weights_file", "encoder_file")},
+        **{name: snakemake.input.get(name) for name in further},
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         device=snakemake.config["device"],
