@@ -123,7 +123,9 @@ def training_input(wildcards):
     files = section_images(wildcards, sections, method)
     start = experiment_of(wildcards)["start_from"]
     if start and method["family"] == "deep":
-        files["start_weights"] = f"results/{start}/models/{wildcards.method}/all/weights.pt"
+        files["start_weights"] = (
+            f"results/{start}/models/{wildcards.method}/all/weights.pt"
+        )
         files["start_checksum"] = f"{files['start_weights']}.sha256"
     weights = experiment_of(wildcards)["weights"]
     published = {
