@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LIB = "workflow/lib/histobench"
-RULES = "workflow/rules/common"
 
 
 class Mutant(NamedTuple):
@@ -152,48 +151,48 @@ MUTANTS = (
         'digest = hashlib.sha256((path.read_text() + "\\0".join(words))',
         _unit("codehash"),
     ),
-    # rules' inputs and resources
+    # what the plan gives to jobs
     Mutant(
         "training is given the tested sections",
-        f"{RULES}/experiments.smk",
-        '**{section: "valid" for section in fold.valid},',
-        '**{section: "valid" for section in (*fold.valid, *fold.test)},',
-        _unit("rules"),
+        f"{LIB}/plan/training.py",
+        '**dict.fromkeys(fold.valid, "valid"),',
+        '**dict.fromkeys((*fold.valid, *fold.test), "valid"),',
+        _unit("plan"),
     ),
     Mutant(
-        "training reads images of the tested sections",
-        f"{RULES}/experiments.smk",
-        'sections = fold_sections(wildcards, "train", "valid")\n    files = section_images',
-        'sections = fold_sections(wildcards, "train", "valid", "test")\n    files = section_images',
-        _unit("rules"),
+        "training reads images of the tested sections, and genes are chosen on them",
+        f"{LIB}/plan/training.py",
+        "return [*asked.train, *asked.valid]",
+        "return [*asked.train, *asked.valid, *asked.test]",
+        _unit("plan"),
     ),
     Mutant(
         "panel on all sections",
-        f"{RULES}/experiments.smk",
-        'return fold_sections(wildcards, "train", "valid")\n\n\ndef panel_input',
-        'return fold_sections(wildcards, "train", "valid", "test")\n\n\ndef panel_input',
-        _unit("rules"),
+        f"{LIB}/plan/training.py",
+        'if described.settings["panel"]["scope"] == "all":',
+        "if described.settings:",
+        _unit("plan"),
     ),
     Mutant(
         "memory of a retry does not grow",
-        f"{RULES}/experiments.smk",
-        '.get("mem_mb", 4000) * attempt',
-        '.get("mem_mb", 4000)',
+        "workflow/rules/common.smk",
+        "return lambda wildcards, attempt: first(wildcards) * attempt",
+        "return lambda wildcards, attempt: first(wildcards)",
         _unit("rules"),
     ),
     Mutant(
         "a gpu on cpu runs",
-        f"{RULES}/experiments.smk",
-        'and BENCH.config["device"] != "cpu"',
-        "",
-        _unit("rules"),
+        f"{LIB}/plan/model.py",
+        'return bool(self.bench.config["device"] != "cpu")',
+        "return True",
+        _unit("plan"),
     ),
     Mutant(
-        "the first seed is forgotten by the rule",
-        f"{RULES}/experiments.smk",
-        '"seed": seed,\n        # those of',
-        '"seed": 0,\n        # those of',
-        _unit("rules"),
+        "the first seed is forgotten by the plan",
+        f"{LIB}/plan/training.py",
+        '"seed": run.seed,',
+        '"seed": 0,',
+        _unit("plan"),
     ),
     # images
     Mutant(

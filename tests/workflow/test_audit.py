@@ -88,9 +88,9 @@ def test_section_wise_folds_declared_as_patient_wise(checkout):
 def test_a_panel_computed_on_test_patients(checkout):
     """A mistake in the rules: the panel of a fold sees all sections, whatever the configuration says."""
     with checkout.edit(
-        "workflow/rules/common/experiments.smk",
-        'return fold_sections(wildcards, "train", "valid")',
-        'return experiment_of(wildcards)["sections"]',
+        "workflow/lib/histobench/plan/training.py",
+        "return training_sections(plan, experiment, fold)",
+        "return list(described.sections)",
     ):
         (error,) = run(checkout, TINY, "results/leaky/audit/leakage.tsv")
     assert re.search(r"genes were chosen on section P1_\d of patient P1, who is tested", error)

@@ -1,28 +1,38 @@
-"""What the figures of the default run are drawn from, asked of the Snakefile itself."""
+"""What the figures of the default run are drawn from, asked of its typed plan."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from histobench.config import Benchmark, read_yaml
+from histobench.plan import external, figures, shown, tables
+from histobench.plan.model import make_plan
 
 
 @pytest.fixture(scope="module")
-def plan(project, tmp_path_factory):
-    command = [
-        sys.executable,
-        str(project / "tests/workflow/planned.py"),
-        str(project),
-        str(tmp_path_factory.mktemp("plan")),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=project)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def bench(project):
+    return Benchmark(read_yaml(project / "config/config.yaml"), project)
+
+
+@pytest.fixture(scope="module")
+def plan(bench):
+    """Figures (experiment -> figure -> input files and settings) and tables (experiment -> files)."""
+    made = make_plan(bench)
+    drawn = {}
+    for name in made.tested:
+        drawn[name] = {}
+        for figure in figures.experiment_figures(made, name):
+            files = figures.figure_input(made, name, figure)
+            drawn[name][figure] = {
+                "inputs": {kind: [path] if isinstance(path, str) else path for kind, path in files.items()},
+                "settings": figures.figure_settings(made, name, figure),
+            }
+    listed = {name: tables.table_files(made, name) for name in made.tested}
+    for name in made.branches:
+        listed[name] = [*listed.get(name, []), *external.branch_files(made, name)]
+    return {"figures": drawn, "tables": listed}
 
 
 def methods(plan, experiment, figure, kind):
@@ -31,22 +41,18 @@ def methods(plan, experiment, figure, kind):
     return list(dict.fromkeys(found))
 
 
-def test_no_figure_takes_a_method_that_the_experiment_is_not_about(plan, project):
+def test_no_figure_takes_a_method_that_the_experiment_is_not_about(plan, bench):
     """Every figure of some methods, in every experiment and branch of the default run."""
-    from histobench.config import Benchmark, read_yaml
-    from histobench.plan import shown
-
-    bench = Benchmark(read_yaml(project / "config/config.yaml"), project)
     some = {"latent_umap": "predictions", "latent_tests": "metrics", "pvalue_genes": "metrics", "label_genes": "predictions",
             "expression_distributions": "predictions", "gene_overlay": "predictions", "label_maps": "predictions"}  # fmt: skip
     asked = 0
-    for name, figures in plan["figures"].items():
+    for name, drawn in plan["figures"].items():
         about = shown.subjects(bench.described(name))
         for figure, kind in some.items():
-            if figure in figures:
+            if figure in drawn:
                 assert set(methods(plan, name, figure, kind)) <= set(about), (name, figure)
                 asked += 1
-        if "section_boxes" in figures:
+        if "section_boxes" in drawn:
             assert methods(plan, name, "section_boxes", "metrics") == shown.trained(bench.described(name))
         maps = methods(plan, name, "expression_maps", "predictions")
         assert maps == shown.mapped(bench.described(name)) and len(maps) <= 9, name

@@ -1,43 +1,23 @@
-"""What the rules ask the configuration: names, files and parameters; by subject in the folder common. No rules here."""
+"""The plan of the run, and how rules ask it. No rules here; what the plan knows is in workflow/lib/histobench/plan."""
 
 import functools
-import os
-import re
+import inspect
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from histobench.branches import AS
-from histobench.codehash import code_hash as library_code_hash
-from histobench.cohorts.archives import split_member
-from histobench.cohorts.gdc import lock_rows, read_manifest
-from histobench.cohorts.lock import WEIGHTS, missing
-from histobench.cohorts.sheet import section_options
+from histobench import paths
+from histobench.codehash import code_hash
 from histobench.config import Benchmark, read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
-from histobench.evaluation.published import HISTORIES, SECTION_GENES
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
-from histobench.evaluation.published import asked, read_ledger
-from histobench.expression.qc import PROFILES
-from histobench.runtime import begin_run, prefer_this_library
-from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
-from histobench.imaging.stains import DEFAULT, NORMALISED, stain_file, stain_name
-from histobench.plan import shown
-from histobench.plan.contrasts import also_differs, contrast, others
-from histobench.plan.ledger import published_facts
-from histobench.plan.weights import (
-    feature_file,
-    published_rows,
-    start_file,
-    used_files,
-    used_weights,
-)
+from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan.model import among, constraints, make_plan
+from histobench.runtime import begin_run, prefer_this_library
 from histobench.software import installed_versions, pinned_versions
-from histobench.report.embed import LARGEST_MAPS
-from histobench.splits.folds import FULL_FOLD
 
 prefer_this_library()
 
@@ -63,33 +43,21 @@ try:
         files = given.configfiles if given.replace_workflow_config else CONFIG_FILES
         settings = read_configuration(files, PROJECT, given.config)
     in_job = workflow.exec_mode != ExecMode.DEFAULT
-    BENCH = Benchmark(settings, PROJECT, CONFIG_FILES, in_job=in_job)
+    PLAN = make_plan(Benchmark(settings, PROJECT, CONFIG_FILES, in_job=in_job))
     GPU_JOBS = len(visible_devices()) * jobs_per_device()
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# How and where a run computes and fetches, which is no part of its results: jobs find it in `snakemake.config`, where a
-# change runs nothing again.
-WAYS = ("device", "mirrors")
-config.update({key: BENCH.config[key] for key in WAYS})
+# Jobs find how and where they compute in `snakemake.config`, where a change runs nothing again.
+config.update({key: PLAN.bench.config[key] for key in manifest.WAYS})
 
 # What a job computes with: an environment of its own, or the one that Snakemake runs in.
 CONDA = "conda" in {
     str(method) for method in workflow.deployment_settings.deployment_method
 }
+ENVIRONMENTS = sorted((PROJECT / "envs").glob("*.yaml"))
 VERSIONS = frozenset(
-    (
-        pinned_versions(sorted((PROJECT / "envs").glob("*.yaml")))
-        if CONDA
-        else installed_versions()
-    ).items()
-)
-code_hash = functools.partial(library_code_hash, versions=VERSIONS)
-
-# Stain and whose is the target; scale, or whose training sections set it; width.
-VARIANT = (
-    rf"(raw|({'|'.join(NORMALISED)})(@[^/]+)?)"
-    r"-(native|[0-9.]+um|as\.[A-Za-z0-9_.-]+)-\d+px"
+    (pinned_versions(ENVIRONMENTS) if CONDA else installed_versions()).items()
 )
 
 # As many jobs with a GPU at a time as this machine's devices take, unless `--resources gpu=N` says otherwise. A cluster
@@ -97,62 +65,68 @@ VARIANT = (
 if workflow.resource_settings.nodes is None and GPU_JOBS:
     workflow.global_resources.setdefault("gpu", GPU_JOBS)
 
-# Question to a pair of experiments -> the placeholder of figures for those that answer it.
-CONTRASTS = {
-    "folds": "section_wise",
-    "start": "other_start",
-    "stain": "other_stain",
-    "transform": "other_transform",
-    "weights": "other_weights",
-    "window": "other_window",
-}
-
-# Slides on a figure of maps: more would be too small to see.
-MAPPED_SLIDES = 4
-
-# A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
-QUICK_MINUTES = 20
-
-LOCK = BENCH.lock | published_rows(BENCH)
-for name, cohort in BENCH.cohorts.items():
-    if cohort["origin"] == "slides":  # their manifests say what a lock says
-        LOCK |= lock_rows(read_manifest(BENCH.table(name)), cohort["source"])
-
-
-# What has results of its own: experiments that test somebody, and their branches to other cohorts.
-TESTED = {
-    name: settings
-    for name, settings in (BENCH.experiments | BENCH.branches).items()
-    if settings["folds"]["made"]
-}
-
 
 wildcard_constraints:
-    experiment="|".join(BENCH.experiments | BENCH.branches),
-    cohort="|".join(BENCH.cohorts),
-    section="|".join(
-        sorted(
-            {
-                re.escape(name)
-                for cohort in BENCH.cohorts.values()
-                for name in cohort["sections"]
-            }
-        )
-    ),
-    fold="|".join(
-        sorted(
-            {
-                re.escape(name)
-                for e in (BENCH.experiments | BENCH.branches).values()
-                for name in [*e["folds"]["made"], FULL_FOLD]
-            }
-        )
-    ),
-    method=r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
-    profile=r"[a-z0-9]+",
-    stain="|".join(name for name in NORMALISED if name != DEFAULT),
-    variant=VARIANT,
-    backbone=rf"[a-z0-9_]+\.(pretrained|none)\.{VARIANT}",
+    **constraints(PLAN),
+
+
+def of(function):
+    """What a rule asks the plan: a function of it that names, as parameters, the wildcards that it needs."""
+    names = list(inspect.signature(function).parameters)[1:]
+
+    def asked(wildcards):
+        try:
+            return function(PLAN, **{name: getattr(wildcards, name) for name in names})
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return asked
+
+
+def code_of(script, modules=None):
+    """What stands for the code of a job: a hash of its script, of the modules that its wildcards ask for, and of both's."""
+    hashed = functools.partial(code_hash, f"scripts/{script}.py", versions=VERSIONS)
+    return (lambda wildcards: hashed(*of(modules)(wildcards))) if modules else hashed()
+
+
+def growing(amount):
+    """A resource that a retry gets more of, memory (MB) or minutes: a number, or a function of the plan."""
+    first = of(amount) if callable(amount) else lambda wildcards: amount
+    return lambda wildcards, attempt: first(wildcards) * attempt
+
+
+def grouped():
+    """Whether jobs are put in groups, which serve submissions to a cluster.
+
+    Elsewhere they are not used, but a dry run checks them all, which takes a quarter of its time. So it has none, unless
+    it is one of a profile for a cluster. Known only when jobs are made: a Snakefile is read before there is an executor.
+    """
+    return not workflow.local_exec or bool(workflow.group_settings.group_components)
+
+
+def quick_or(otherwise=None):
+    """The group of a method's jobs: those of a quick one share a submission on a cluster."""
+    quick = of(training.is_quick)
+    return lambda wildcards: (
+        None if not grouped() else "quick" if quick(wildcards) else otherwise
+    )
+
+
+def patch_group(wildcards):
+    """Patches share a submission on a cluster with the preparation of their section, unless they wait for another cohort.
+
+    At the scale of a training they need sections of its cohort, some of which may be in the same submission.
+    """
+    if not grouped():
+        return None
+    return "patches" if of(data.at_another_scale)(wildcards) else "sections"
+
+
+@functools.cache
+def data_input(wildcards):
+    """Every raw file. Asked only if `data` is a target, so a dry run can say here what is missing."""
+    logger.info(of(data.told_missing)(wildcards))
+    return of(data.raw_files)(wildcards)
 
 
 def begin_writing():
@@ -162,7 +136,7 @@ def begin_writing():
         and workflow.execution_settings.lock  # not so with --nolock
     ):
         try:
-            begin_run("results")
+            begin_run(paths.ROOT)
         except UserError as error:
             raise WorkflowError(str(error)) from None
 
@@ -174,22 +148,3 @@ def check_outputs(dag):
         check_scratch()
     except UserError as error:
         raise WorkflowError(str(error)) from None
-
-
-def shipped(file):
-    """A file of this repository as seen from the working folder, so that both can be moved together."""
-    return os.path.relpath(PROJECT / file)
-
-
-def growing(amount):
-    """A resource that a retry gets more of: memory (MB) or time (minutes) of the first attempt."""
-    return lambda wildcards, attempt: amount * attempt
-
-
-include: "common/cohorts.smk"
-include: "common/experiments.smk"
-include: "common/slides.smk"
-include: "common/results.smk"
-include: "common/figures.smk"
-include: "common/across.smk"
-include: "common/report.smk"

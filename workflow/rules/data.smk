@@ -4,21 +4,18 @@
 rule download_file:
     """Fetch one raw file from a mirror or the web and verify it."""
     output:
-        "results/data/{source}/raw/{file}",
+        paths.RAW_FILE,
     log:
-        "results/logs/download_file/{source}/{file}.log",
+        paths.log("download_file/{source}/{file}"),
     wildcard_constraints:
-        source="|".join(
-            {BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()}
-            | {WEIGHTS}
-        ),
+        source=among(data.sources(PLAN)),
         file=".+",
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        settings=download_settings,
-        code=code_hash("scripts/download_file.py"),
+        settings=of(data.download_settings),
+        code=code_of("download_file"),
     script:
         "../scripts/download_file.py"
 
@@ -26,24 +23,21 @@ rule download_file:
 rule unpack_file:
     """Take one file out of a published archive."""
     input:
-        "results/data/{source}/raw/{archive}",
+        paths.ARCHIVE,
     output:
-        "results/data/{source}/unpacked/{archive}/{member}",
+        paths.UNPACKED_FILE,
     log:
-        "results/logs/unpack_file/{source}/{archive}/{member}.log",
+        paths.log("unpack_file/{source}/{archive}/{member}"),
     wildcard_constraints:
-        source="|".join(
-            {BENCH.cohorts[cohort]["source"] for cohort in downloaded_cohorts()}
-            or {"none"}
-        ),
-        archive="|".join(map(re.escape, ARCHIVES)) or "none",
+        source=among(data.sources(PLAN)),
+        archive=among(data.archives(PLAN)),
         member=".+",
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        settings=unpack_settings,
-        code=unpack_code,
+        settings=of(data.unpack_settings),
+        code=code_of("unpack_file", data.unpack_modules),
     script:
         "../scripts/unpack_file.py"
 
@@ -51,25 +45,22 @@ rule unpack_file:
 rule cut_photos:
     """Cut photographs without spots into tiles that cover them."""
     input:
-        lambda wildcards: raw_path(
-            BENCH.cohorts[wildcards.cohort]["source"],
-            BENCH.cohorts[wildcards.cohort]["files"]["photos"],
-        ),
+        of(data.photo_input),
     output:
-        tiles="results/data/{cohort}/tiles/{variant}.npy",
-        index="results/data/{cohort}/tiles/{variant}.tsv",
+        tiles=paths.PHOTO_TILES,
+        index=paths.PHOTO_INDEX,
     log:
-        "results/logs/cut_photos/{cohort}/{variant}.log",
+        paths.log("cut_photos/{cohort}/{variant}"),
     wildcard_constraints:
-        cohort="|".join(photo_cohorts() or ["none"]),
+        cohort=among(data.cohorts_of(PLAN, "photos")),
     conda:
         "../../envs/images.yaml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(30),
     params:
-        settings=photo_settings,
-        code=code_hash("scripts/cut_photos.py"),
+        settings=of(data.photo_settings),
+        code=code_of("cut_photos"),
     script:
         "../scripts/cut_photos.py"
 
@@ -77,24 +68,22 @@ rule cut_photos:
 rule simulate_section:
     """Draw one section of a simulated cohort: image, counts, spots and labels."""
     output:
-        image="results/data/{cohort}/raw/{section}.jpg",
-        counts="results/data/{cohort}/raw/{section}_counts.tsv.gz",
-        spots="results/data/{cohort}/raw/{section}_spots.tsv",
-        labels="results/data/{cohort}/raw/{section}_labels.tsv",
+        image=paths.SIMULATED_IMAGE,
+        counts=paths.SIMULATED_COUNTS,
+        spots=paths.SIMULATED_SPOTS,
+        labels=paths.SIMULATED_LABELS,
     log:
-        "results/logs/simulate_section/{cohort}/{section}.log",
+        paths.log("simulate_section/{cohort}/{section}"),
     wildcard_constraints:
-        cohort="|".join(simulated_cohorts() or ["none"]),
+        cohort=among(data.cohorts_of(PLAN, "simulation")),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(15),
     params:
-        settings=lambda wildcards: dict(
-            sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
-        ),
-        code=code_hash("scripts/simulate_section.py"),
+        settings=of(data.simulation_settings),
+        code=code_of("simulate_section"),
     script:
         "../scripts/simulate_section.py"
 
@@ -102,21 +91,19 @@ rule simulate_section:
 rule simulate_truth:
     """Write down which genes of a simulated cohort are planted, and how strongly."""
     output:
-        "results/data/{cohort}/raw/truth.tsv",
+        paths.PLANTED_TRUTH,
     log:
-        "results/logs/simulate_truth/{cohort}.log",
+        paths.log("simulate_truth/{cohort}"),
     wildcard_constraints:
-        cohort="|".join(simulated_cohorts() or ["none"]),
+        cohort=among(data.cohorts_of(PLAN, "simulation")),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(1500),
         runtime=growing(10),
     params:
-        settings=lambda wildcards: dict(
-            sorted(BENCH.cohorts[wildcards.cohort]["options"].items())
-        ),
-        code=code_hash("scripts/simulate_truth.py"),
+        settings=of(data.simulation_settings),
+        code=code_of("simulate_truth"),
     script:
         "../scripts/simulate_truth.py"
 
@@ -124,20 +111,20 @@ rule simulate_truth:
 rule read_section:
     """Turn the raw files of one section into a validated AnnData file."""
     input:
-        unpack(raw_input),
+        unpack(of(data.raw_input)),
     output:
-        h5ad="results/data/{cohort}/sections/{section}.h5ad",
-        row="results/data/{cohort}/sections/{section}.json",
+        h5ad=paths.SECTION,
+        row=paths.SECTION_ROW,
     log:
-        "results/logs/read_section/{cohort}/{section}.log",
+        paths.log("read_section/{cohort}/{section}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(15),
     params:
-        settings=section_settings,
-        code=reader_code,
+        settings=of(data.section_settings),
+        code=code_of("read_section", data.reader_modules),
     script:
         "../scripts/read_section.py"
 
@@ -145,24 +132,19 @@ rule read_section:
 rule tabulate_cohort:
     """Describe a cohort: a row per section and a row per gene."""
     input:
-        rows=lambda wildcards: [
-            f"{name}.json" for name in sections_of(wildcards.cohort)
-        ],
-        h5ads=lambda wildcards: [
-            f"{name}.h5ad" for name in sections_of(wildcards.cohort)
-        ],
+        unpack(of(data.cohort_input)),
     output:
-        sections="results/data/{cohort}/sections.tsv",
-        genes="results/data/{cohort}/genes.tsv",
+        sections=paths.SECTIONS,
+        genes=paths.GENES,
     log:
-        "results/logs/tabulate_cohort/{cohort}.log",
+        paths.log("tabulate_cohort/{cohort}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(15),
     params:
-        code=code_hash("scripts/tabulate_cohort.py"),
+        code=code_of("tabulate_cohort"),
     script:
         "../scripts/tabulate_cohort.py"
 
@@ -170,18 +152,18 @@ rule tabulate_cohort:
 rule check_spots:
     """Apply one paper's filter of spots to a section; says why each spot is dropped."""
     input:
-        unpack(spot_filter_input),
+        unpack(of(data.spot_filter_input)),
     output:
-        "results/data/{cohort}/qc/{profile}/{section}.tsv",
+        paths.KEPT_SPOTS,
     log:
-        "results/logs/check_spots/{cohort}/{profile}/{section}.log",
+        paths.log("check_spots/{cohort}/{profile}/{section}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        code=code_hash("scripts/check_spots.py"),
+        code=code_of("check_spots"),
     script:
         "../scripts/check_spots.py"
 
@@ -189,20 +171,18 @@ rule check_spots:
 rule summarise_qc:
     """Count what the experiment's spot filter dropped in each section."""
     input:
-        lambda wildcards: section_counts(
-            wildcards, experiment_of(wildcards)["sections"]
-        )["qc"],
+        of(data.qc_input),
     output:
-        "results/{experiment}/qc/summary.tsv",
+        paths.QC_SUMMARY,
     log:
-        "results/logs/summarise_qc/{experiment}.log",
+        paths.log("summarise_qc/{experiment}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(1500),
         runtime=growing(10),
     params:
-        code=code_hash("scripts/summarise_qc.py"),
+        code=code_of("summarise_qc"),
     script:
         "../scripts/summarise_qc.py"
 

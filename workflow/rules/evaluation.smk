@@ -4,23 +4,23 @@
 rule score_method:
     """Compute every metric of one method on the tested sections of every fold, and clusters of their spots."""
     input:
-        predicted_folds,
+        of(tables.predicted_folds),
     output:
         # folders with a table per fold, together because a fold takes less time than starting a job
-        metrics=directory("results/{experiment}/metrics/{method}"),
-        spots=directory("results/{experiment}/spots/{method}"),
+        metrics=directory(paths.METRICS),
+        spots=directory(paths.SPOTS),
     log:
-        "results/logs/score_method/{experiment}/{method}.log",
+        paths.log("score_method/{experiment}/{method}"),
     group:
-        method_group("scores")
+        quick_or("scores")
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(30),
     params:
-        settings=lambda wildcards: experiment_of(wildcards)["statistics"],
-        code=code_hash("scripts/score_method.py"),
+        settings=of(tables.score_settings),
+        code=code_of("score_method"),
     script:
         "../scripts/score_method.py"
 
@@ -28,21 +28,20 @@ rule score_method:
 rule estimate_ceiling:
     """Estimate the best reachable score of each gene by thinning the counts of the tested sections."""
     input:
-        unpack(ceiling_input),
-        panel="results/{experiment}/panels/{fold}.tsv",
-        genes=lambda wildcards: f"results/{trained_by(wildcards.experiment)}/panels/{wildcards.fold}.universe.tsv",
+        unpack(of(tables.ceiling_input)),
+        panel=paths.PANEL,
     output:
-        "results/{experiment}/ceiling/{fold}.parquet",
+        paths.CEILING,
     log:
-        "results/logs/estimate_ceiling/{experiment}/{fold}.log",
+        paths.log("estimate_ceiling/{experiment}/{fold}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=ceiling_settings,
-        code=code_hash("scripts/estimate_ceiling.py"),
+        settings=of(tables.ceiling_settings),
+        code=code_of("estimate_ceiling"),
     script:
         "../scripts/estimate_ceiling.py"
 
@@ -50,20 +49,20 @@ rule estimate_ceiling:
 rule tabulate_results:
     """Average, test and compare: all result tables of an experiment."""
     input:
-        unpack(table_input),
+        unpack(of(tables.table_input)),
     output:
-        expand("results/{{experiment}}/tables/{name}.tsv", name=TABLES),
-        spots="results/{experiment}/tables/spots.parquet",
+        expand(paths.TABLE, table=tables.TABLES, allow_missing=True),
+        spots=paths.SPOT_TABLE,
     log:
-        "results/logs/tabulate_results/{experiment}.log",
+        paths.log("tabulate_results/{experiment}"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        settings=table_settings,
-        code=code_hash("scripts/tabulate_results.py"),
+        settings=of(tables.table_settings),
+        code=code_of("tabulate_results"),
     script:
         "../scripts/tabulate_results.py"
 
@@ -71,19 +70,19 @@ rule tabulate_results:
 rule compare_published:
     """Set what the papers report beside our own numbers, for an experiment that repeats a paper's protocol."""
     input:
-        unpack(published_input),
-        ledger=shipped("resources/published.tsv"),
-        tables=expand("results/{{experiment}}/tables/{name}.tsv", name=PUBLISHED_TABLES),
+        unpack(of(tables.published_input)),
+        ledger=PLAN.shipped("resources/published.tsv"),
+        tables=expand(paths.TABLE, table=PUBLISHED_TABLES, allow_missing=True),
     output:
-        "results/{experiment}/tables/published.tsv",
+        expand(paths.TABLE, table="published", allow_missing=True),
     log:
-        "results/logs/compare_published/{experiment}.log",
+        paths.log("compare_published/{experiment}"),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        facts=lambda wildcards: published_facts(BENCH, wildcards.experiment),
-        code=code_hash("scripts/compare_published.py"),
+        facts=of(tables.ledger_facts),
+        code=code_of("compare_published"),
     script:
         "../scripts/compare_published.py"
 
@@ -91,25 +90,21 @@ rule compare_published:
 rule compare_experiments:
     """Set the same methods side by side under two protocols of this run, and on the cohorts that models were tested on."""
     input:
-        metrics=contrast_metrics(),
-        boards=list(transfer_boards().values()),
+        metrics=across.contrast_metrics(PLAN),
+        boards=list(across.transfer_boards(PLAN).values()),
     output:
-        contrasts="results/report/contrasts.tsv",
-        transfer="results/report/transfer.tsv",
+        contrasts=paths.CONTRASTS,
+        transfer=paths.TRANSFER,
     log:
-        "results/logs/compare_experiments.log",
+        paths.log("compare_experiments"),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        settings={
-            "boards": transfer_boards(),
-            "pairs": contrasts(),
-            "tested": transfers(),
-        },
-        code=code_hash("scripts/compare_experiments.py"),
+        settings=across.comparison_settings(PLAN),
+        code=code_of("compare_experiments"),
     script:
         "../scripts/compare_experiments.py"
 
@@ -117,6 +112,6 @@ rule compare_experiments:
 rule tables:
     """The result tables of every experiment, and those across experiments."""
     input:
-        [file for name in TESTED for file in table_files(name)],
-        "results/report/contrasts.tsv",
-        "results/report/transfer.tsv",
+        tables.every_table(PLAN),
+        paths.CONTRASTS,
+        paths.TRANSFER,

@@ -4,19 +4,19 @@
 rule training_scale:
     """Write down the scale of the training sections, at which models of native pixels look at other cohorts."""
     input:
-        lambda wildcards: f"results/data/{experiment_of(wildcards)['cohort']}/sections.tsv",
+        of(external.scale_input),
     output:
-        "results/{experiment}/scale.json",
+        paths.SCALE,
     log:
-        "results/logs/training_scale/{experiment}.log",
+        paths.log("training_scale/{experiment}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.experiments),
+        experiment=among(PLAN.experiments),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        sections=lambda wildcards: experiment_of(wildcards)["sections"],
-        code=code_hash("scripts/training_scale.py"),
+        sections=of(external.scale_sections),
+        code=code_of("training_scale"),
     script:
         "../scripts/training_scale.py"
 
@@ -24,25 +24,22 @@ rule training_scale:
 rule match_panel:
     """Divide the panel of a trained model into genes that the other cohort measures, and genes that it does not."""
     input:
-        panel=lambda wildcards: f"results/{trained_by(wildcards.experiment)}/panels/{wildcards.fold}.tsv",
-        genes=lambda wildcards: f"results/data/{experiment_of(wildcards)['cohort']}/genes.tsv",
+        unpack(of(external.panel_match_input)),
         # a gate: a branch that shares a patient with the training is refused
-        audit=lambda wildcards: ancient(
-            f"results/{trained_by(wildcards.experiment)}/audit/leakage.tsv"
-        ),
+        audit=lambda wildcards: ancient(of(external.home_audit)(wildcards)),
     output:
-        panel="results/{experiment}/panels/{fold}.tsv",
-        dropped="results/{experiment}/panels/{fold}.dropped.tsv",
+        panel=paths.PANEL,
+        dropped=paths.PANEL_DROPPED,
     log:
-        "results/logs/match_panel/{experiment}/{fold}.log",
+        paths.log("match_panel/{experiment}/{fold}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.branches) or "none",
+        experiment=among(PLAN.branches),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        cohort=lambda wildcards: experiment_of(wildcards)["cohort"],
-        code=code_hash("scripts/match_panel.py"),
+        cohort=of(external.branch_cohort),
+        code=code_of("match_panel"),
     script:
         "../scripts/match_panel.py"
 
@@ -50,19 +47,19 @@ rule match_panel:
 rule describe_external:
     """Write down how another cohort is predicted: genes that are not measured, scale and stain."""
     input:
-        unpack(external_summary_input),
+        unpack(of(external.external_summary_input)),
     output:
-        "results/{experiment}/tables/external.tsv",
+        expand(paths.TABLE, table="external", allow_missing=True),
     log:
-        "results/logs/describe_external/{experiment}.log",
+        paths.log("describe_external/{experiment}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.branches) or "none",
+        experiment=among(PLAN.branches),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        settings=external_summary_settings,
-        code=code_hash("scripts/describe_external.py"),
+        settings=of(external.external_summary_settings),
+        code=code_of("describe_external"),
     script:
         "../scripts/describe_external.py"
 
@@ -70,29 +67,27 @@ rule describe_external:
 rule predict_tiles:
     """Predict every tile of tissue of a whole-slide image with the model of one method."""
     input:
-        slide=lambda wildcards: section_raw(wildcards.cohort, wildcards.section)[
-            "slide"
-        ],
-        weights="results/{experiment}/models/{method}/all/weights.pt",
-        checksum="results/{experiment}/models/{method}/all/weights.pt.sha256",
-        run="results/{experiment}/models/{method}/all/run.json",
+        slide=of(external.slide_image),
+        weights=paths.FULL_WEIGHTS,
+        checksum=paths.FULL_WEIGHTS_CHECKSUM,
+        run=paths.FULL_RUN_RECORD,
         # a gate: a cohort that shares a patient with the training is refused
-        audit=ancient("results/{experiment}/audit/leakage.tsv"),
+        audit=ancient(paths.AUDIT),
     output:
-        "results/{experiment}/external/{cohort}/tiles/{method}/{section}.parquet",
+        paths.SLIDE_TILES,
     log:
-        "results/logs/predict_tiles/{experiment}/{cohort}/{method}/{section}.log",
+        paths.log("predict_tiles/{experiment}/{cohort}/{method}/{section}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.experiments),
+        experiment=among(PLAN.experiments),
     conda:
         "../../envs/torch.yaml"
-    threads: SLIDE_THREADS
+    threads: external.SLIDE_THREADS
     resources:
         mem_mb=4000,
-        gpu=method_gpu,
+        gpu=of(training.method_gpu),
     params:
-        settings=tile_settings,
-        code=method_code("predict_tiles"),
+        settings=of(external.tile_settings),
+        code=code_of("predict_tiles", training.method_modules),
     script:
         "../scripts/predict_tiles.py"
 
@@ -100,21 +95,23 @@ rule predict_tiles:
 rule compare_pseudobulk:
     """Compare predictions for slides with bulk expression of the same patients."""
     input:
-        unpack(pseudobulk_input),
+        unpack(of(external.pseudobulk_input)),
     output:
-        genes="results/{experiment}/external/{cohort}/pseudobulk/{method}/genes.tsv",
-        patients="results/{experiment}/external/{cohort}/pseudobulk/{method}/patients.tsv",
-        subtypes="results/{experiment}/external/{cohort}/pseudobulk/{method}/subtypes.tsv",
-        colocation="results/{experiment}/external/{cohort}/pseudobulk/{method}/colocation.tsv",
+        genes=expand(paths.BRANCH_PSEUDOBULK, table="genes", allow_missing=True),
+        patients=expand(paths.BRANCH_PSEUDOBULK, table="patients", allow_missing=True),
+        subtypes=expand(paths.BRANCH_PSEUDOBULK, table="subtypes", allow_missing=True),
+        colocation=expand(
+            paths.BRANCH_PSEUDOBULK, table="colocation", allow_missing=True
+        ),
     log:
-        "results/logs/compare_pseudobulk/{experiment}/{cohort}/{method}.log",
+        paths.log("compare_pseudobulk/{experiment}/{cohort}/{method}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.experiments),
+        experiment=among(PLAN.experiments),
     conda:
         "../../envs/data.yaml"
     params:
-        settings=pseudobulk_settings,
-        code=code_hash("scripts/compare_pseudobulk.py"),
+        settings=of(external.pseudobulk_settings),
+        code=code_of("compare_pseudobulk"),
     script:
         "../scripts/compare_pseudobulk.py"
 
@@ -122,20 +119,20 @@ rule compare_pseudobulk:
 rule tabulate_slides:
     """Set all methods beside each other: bulk expression, subtypes, and whether tumour and immune genes keep apart."""
     input:
-        unpack(slide_table_input),
+        unpack(of(external.slide_table_input)),
     output:
-        pseudobulk="results/{experiment}/tables/pseudobulk.tsv",
-        subtypes="results/{experiment}/tables/subtypes.tsv",
-        colocation="results/{experiment}/tables/slide_colocation.tsv",
+        pseudobulk=expand(paths.TABLE, table="pseudobulk", allow_missing=True),
+        subtypes=expand(paths.TABLE, table="subtypes", allow_missing=True),
+        colocation=expand(paths.TABLE, table="slide_colocation", allow_missing=True),
     log:
-        "results/logs/tabulate_slides/{experiment}.log",
+        paths.log("tabulate_slides/{experiment}"),
     wildcard_constraints:
-        experiment="|".join(filter(of_slides, BENCH.branches)) or "none",
+        experiment=among(external.scored_slides(PLAN)),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        code=code_hash("scripts/tabulate_slides.py"),
+        code=code_of("tabulate_slides"),
     script:
         "../scripts/tabulate_slides.py"
 
@@ -143,41 +140,30 @@ rule tabulate_slides:
 rule external:
     """Every table of every external prediction, and maps of slides."""
     input:
-        [file for name in BENCH.branches for file in branch_files(name)],
-        [
-            f"results/{name}/figures/slide_maps.svg"
-            for name in BENCH.experiments
-            if "slide_maps" in experiment_figures(name)
-        ],
+        external.every_branch_file(PLAN),
+        figures.slide_figures(PLAN),
 
 
 rule predict_slide:
     """Predict a slide of the user's own with a trained model."""
     input:
-        image=lambda wildcards: BENCH.config["slides"][wildcards.slide]["image"],
-        weights=lambda wildcards: f"{slide_model(wildcards)}/weights.pt",
-        checksum=lambda wildcards: f"{slide_model(wildcards)}/weights.pt.sha256",
-        run=lambda wildcards: f"{slide_model(wildcards)}/run.json",
+        unpack(of(external.own_slide_input)),
     output:
-        h5ad="results/slides/{slide}.h5ad",
-        preview="results/slides/{slide}.png",
+        h5ad=paths.OWN_SLIDE,
+        preview=paths.OWN_SLIDE_PREVIEW,
     log:
-        "results/logs/predict_slide/{slide}.log",
+        paths.log("predict_slide/{slide}"),
     wildcard_constraints:
-        slide="|".join(BENCH.config["slides"]) or "none",
+        slide=among(PLAN.bench.config["slides"]),
     conda:
         "../../envs/torch.yaml"
-    threads: SLIDE_THREADS
+    threads: external.SLIDE_THREADS
     resources:
         mem_mb=4000,
-        gpu=0 if BENCH.config["device"] == "cpu" else 1,
+        gpu=int(PLAN.uses_gpu),
     params:
-        settings=lambda wildcards: {
-            "threads": SLIDE_THREADS,
-            "pitch_um": BENCH.config["slides"][wildcards.slide]["pitch_um"],
-            "um_per_px": BENCH.config["slides"][wildcards.slide]["um_per_px"],
-        },
-        code=slide_code,
+        settings=of(external.own_slide_settings),
+        code=code_of("predict_slide", external.own_slide_modules),
     script:
         "../scripts/predict_slide.py"
 
@@ -185,4 +171,4 @@ rule predict_slide:
 rule slides:
     """Predictions for every slide of the user's own."""
     input:
-        expand("results/slides/{slide}.h5ad", slide=BENCH.config["slides"]),
+        expand(paths.OWN_SLIDE, slide=PLAN.bench.config["slides"]),

@@ -4,20 +4,20 @@
 rule draw_figure:
     """Draw one figure of an experiment."""
     input:
-        unpack(figure_input),
+        unpack(of(figures.figure_input)),
     output:
         svg=report(
-            "results/{experiment}/figures/{figure}.svg",
+            paths.FIGURE_SVG,
             caption="../report/figure.rst",
             category="{experiment}",
             subcategory="Figures",
             labels={"figure": "{figure}"},
         ),
-        png="results/{experiment}/figures/{figure}.png",
-        table="results/{experiment}/tables/figures/{figure}.tsv",
-        caption="results/{experiment}/figures/{figure}.txt",
+        png=paths.FIGURE_PNG,
+        table=paths.FIGURE_TABLE,
+        caption=paths.FIGURE_CAPTION,
     log:
-        "results/logs/draw_figure/{experiment}/{figure}.log",
+        paths.log("draw_figure/{experiment}/{figure}"),
     wildcard_constraints:
         figure="[a-z_]+",
     conda:
@@ -26,10 +26,8 @@ rule draw_figure:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        settings=figure_settings,
-        code=lambda wildcards: code_hash(
-            "scripts/draw_figure.py", f"histobench.figures.{wildcards.figure}"
-        ),
+        settings=of(figures.figure_settings),
+        code=code_of("draw_figure", figures.figure_modules),
     script:
         "../scripts/draw_figure.py"
 
@@ -37,8 +35,4 @@ rule draw_figure:
 rule figures:
     """The figures of every experiment."""
     input:
-        [
-            f"results/{name}/figures/{figure}.svg"
-            for name in TESTED
-            for figure in experiment_figures(name)
-        ],
+        figures.every_figure(PLAN),

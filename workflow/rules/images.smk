@@ -4,33 +4,33 @@
 rule fit_stain:
     """Estimate the stains of a section and draw a before/after preview."""
     input:
-        image=raw_image,
+        image=of(data.raw_image),
     output:
-        json="results/data/{cohort}/stain/{section}.json",
-        preview="results/data/{cohort}/stain/{section}.png",
+        json=paths.STAIN,
+        preview=paths.STAIN_PREVIEW,
     log:
-        "results/logs/fit_stain/{cohort}/{section}.log",
+        paths.log("fit_stain/{cohort}/{section}"),
     benchmark:
-        "results/benchmarks/fit_stain/{cohort}/{section}.jsonl"
+        paths.benchmark("fit_stain/{cohort}/{section}")
     conda:
         "../../envs/images.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        code=code_hash("scripts/fit_stain.py"),
+        code=code_of("fit_stain"),
     script:
         "../scripts/fit_stain.py"
 
 
 use rule fit_stain as fit_stain_otherwise with:
     output:
-        json="results/data/{cohort}/stain/{stain}/{section}.json",
-        preview="results/data/{cohort}/stain/{stain}/{section}.png",
+        json=paths.OTHER_STAIN,
+        preview=paths.OTHER_STAIN_PREVIEW,
     log:
-        "results/logs/fit_stain/{cohort}/{stain}/{section}.log",
+        paths.log("fit_stain/{cohort}/{stain}/{section}"),
     benchmark:
-        "results/benchmarks/fit_stain/{cohort}/{stain}/{section}.jsonl"
+        paths.benchmark("fit_stain/{cohort}/{stain}/{section}")
     resources:
         # StainTools keeps several float64 copies of the whole image
         mem_mb=lambda wildcards, attempt: attempt
@@ -41,18 +41,18 @@ use rule fit_stain as fit_stain_otherwise with:
 rule hash_image:
     """Describe an image by a perceptual hash, which tells whether it occurs under two names."""
     input:
-        image=raw_image,
+        image=of(data.raw_image),
     output:
-        "results/data/{cohort}/image_hashes/{section}.json",
+        paths.IMAGE_HASH,
     log:
-        "results/logs/hash_image/{cohort}/{section}.log",
+        paths.log("hash_image/{cohort}/{section}"),
     conda:
         "../../envs/images.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        code=code_hash("scripts/hash_image.py"),
+        code=code_of("hash_image"),
     script:
         "../scripts/hash_image.py"
 
@@ -60,14 +60,14 @@ rule hash_image:
 rule cut_patches:
     """Cut the field around every spot into one memory-mappable array."""
     input:
-        unpack(patch_input),
+        unpack(of(data.patch_input)),
     output:
-        patches="results/data/{cohort}/patches/{variant}/{section}.npy",
-        index="results/data/{cohort}/patches/{variant}/{section}.tsv",
+        patches=paths.PATCHES,
+        index=paths.PATCH_INDEX,
     log:
-        "results/logs/cut_patches/{cohort}/{variant}/{section}.log",
+        paths.log("cut_patches/{cohort}/{variant}/{section}"),
     benchmark:
-        "results/benchmarks/cut_patches/{cohort}/{variant}/{section}.jsonl"
+        paths.benchmark("cut_patches/{cohort}/{variant}/{section}")
     # seconds: on a cluster, in one job with the rest of the section's preparation
     group:
         patch_group
@@ -77,8 +77,8 @@ rule cut_patches:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        settings=patch_settings,
-        code=code_hash("scripts/cut_patches.py"),
+        settings=of(data.patch_settings),
+        code=code_of("cut_patches"),
     script:
         "../scripts/cut_patches.py"
 
@@ -86,18 +86,13 @@ rule cut_patches:
 rule extract_features:
     """Describe every patch by the pooled output of a frozen network."""
     input:
-        patches=lambda wildcards: "results/data/{cohort}/patches/{variant}/{section}.npy".format(
-            cohort=wildcards.cohort,
-            section=wildcards.section,
-            variant=wildcards.backbone.split(".", 2)[2],
-        ),
-        weights=backbone_weights,
+        unpack(of(data.features_input)),
     output:
-        "results/data/{cohort}/features/{backbone}/{section}.npy",
+        paths.FEATURES,
     log:
-        "results/logs/extract_features/{cohort}/{backbone}/{section}.log",
+        paths.log("extract_features/{cohort}/{backbone}/{section}"),
     benchmark:
-        "results/benchmarks/extract_features/{cohort}/{backbone}/{section}.jsonl"
+        paths.benchmark("extract_features/{cohort}/{backbone}/{section}")
     conda:
         "../../envs/torch.yaml"
     # one: a section takes seconds, of which loading the libraries is half, so sections side by side are faster
@@ -105,9 +100,9 @@ rule extract_features:
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
-        gpu=0 if BENCH.config["device"] == "cpu" else 1,
+        gpu=int(PLAN.uses_gpu),
     params:
-        settings=lambda wildcards: {"encoder": backbone_recipe(wildcards)},
-        code=code_hash("scripts/extract_features.py"),
+        settings=of(data.features_settings),
+        code=code_of("extract_features"),
     script:
         "../scripts/extract_features.py"

@@ -4,21 +4,17 @@
 rule write_provenance:
     """Record code, configuration, data, environment and hardware behind the results."""
     input:
-        sections=expand("results/data/{cohort}/sections.tsv", cohort=read_cohorts()),
-        runs=[file for name in TESTED for file in experiment_runs(name)],
+        **manifest.provenance_input(PLAN),
     output:
-        "results/report/provenance.json",
+        paths.PROVENANCE,
     log:
-        "results/logs/write_provenance.log",
+        paths.log("write_provenance"),
     localrule: True
     conda:
         "../../envs/report.yaml"
     params:
-        settings={
-            "cohorts": read_cohorts(),
-            "configuration": recorded_configuration(),
-        },
-        code=code_hash("scripts/write_provenance.py"),
+        settings=manifest.provenance_settings(PLAN),
+        code=code_of("write_provenance"),
     script:
         "../scripts/write_provenance.py"
 
@@ -26,18 +22,18 @@ rule write_provenance:
 rule collect_maps:
     """Collect measured and predicted expression of every section for the report's map explorer."""
     input:
-        unpack(maps_input),
+        unpack(of(manifest.maps_input)),
     output:
-        "results/{experiment}/maps.json",
+        paths.MAPS,
     log:
-        "results/logs/collect_maps/{experiment}.log",
+        paths.log("collect_maps/{experiment}"),
     conda:
         "../../envs/report.yaml"
     resources:
         mem_mb=8000,
     params:
-        settings=maps_settings,
-        code=code_hash("scripts/collect_maps.py"),
+        settings=of(manifest.maps_settings),
+        code=code_of("collect_maps"),
     script:
         "../scripts/collect_maps.py"
 
@@ -45,23 +41,23 @@ rule collect_maps:
 rule write_report:
     """Put everything into one HTML file that opens offline."""
     input:
-        report_files(),
+        manifest.report_files(PLAN),
     output:
         report(
-            "results/report/index.html",
+            paths.REPORT,
             caption="../report/page.rst",
             category="Report",
             labels={"page": "everything in one file"},
         ),
     log:
-        "results/logs/write_report.log",
+        paths.log("write_report"),
     conda:
         "../../envs/report.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        settings=report_manifest(),
-        code=code_hash("scripts/write_report.py"),
+        settings=manifest.report_manifest(PLAN),
+        code=code_of("write_report"),
     script:
         "../scripts/write_report.py"

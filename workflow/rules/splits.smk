@@ -4,15 +4,15 @@
 rule make_folds:
     """Write down the role of every section in every fold."""
     output:
-        "results/{experiment}/folds.tsv",
+        paths.FOLDS,
     log:
-        "results/logs/make_folds/{experiment}.log",
+        paths.log("make_folds/{experiment}"),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        settings=fold_settings,
-        code=code_hash("scripts/make_folds.py"),
+        settings=of(training.fold_settings),
+        code=code_of("make_folds"),
     script:
         "../scripts/make_folds.py"
 
@@ -20,26 +20,26 @@ rule make_folds:
 rule select_panel:
     """Choose the predicted genes of a fold on its training sections, and list those."""
     input:
-        unpack(panel_input),
+        unpack(of(training.panel_input)),
     output:
-        panel="results/{experiment}/panels/{fold}.tsv",
-        genes="results/{experiment}/panels/{fold}.universe.tsv",
-        dropped="results/{experiment}/panels/{fold}.dropped.tsv",
-        sections="results/{experiment}/panels/{fold}.sections.tsv",
-        training="results/{experiment}/panels/{fold}.training.tsv",
+        panel=paths.PANEL,
+        genes=paths.PANEL_UNIVERSE,
+        dropped=paths.PANEL_DROPPED,
+        sections=paths.PANEL_SECTIONS,
+        training=paths.TRAINING,
     log:
-        "results/logs/select_panel/{experiment}/{fold}.log",
+        paths.log("select_panel/{experiment}/{fold}"),
     wildcard_constraints:
-        experiment="|".join(BENCH.experiments),
+        experiment=among(PLAN.experiments),
     conda:
         "../../envs/data.yaml"
     resources:
         mem_mb=growing(6000),
         runtime=growing(30),
     params:
-        settings=panel_settings,
-        training=lambda wildcards: fold_sections(wildcards, "train", "valid"),
-        code=code_hash("scripts/select_panel.py"),
+        settings=of(training.panel_settings),
+        training=of(training.training_sections),
+        code=code_of("select_panel"),
     script:
         "../scripts/select_panel.py"
 
@@ -47,18 +47,18 @@ rule select_panel:
 rule audit_plan:
     """Check the folds and what the configuration says for leaks, before anything is downloaded or read."""
     input:
-        folds="results/{experiment}/folds.tsv",
+        folds=paths.FOLDS,
     output:
-        "results/{experiment}/audit/plan.tsv",
+        paths.AUDIT_PLAN,
     log:
-        "results/logs/audit_plan/{experiment}.log",
+        paths.log("audit_plan/{experiment}"),
     priority: 100
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        settings=audit_settings,
-        code=code_hash("scripts/audit_leakage.py"),
+        settings=of(training.audit_settings),
+        code=code_of("audit_leakage"),
     script:
         "../scripts/audit_leakage.py"
 
@@ -66,17 +66,17 @@ rule audit_plan:
 rule compare_cohorts:
     """Find sections that two cohorts, or one under two names, share, by their spots and counts."""
     input:
-        unpack(twin_input),
+        unpack(of(data.twin_input)),
     output:
-        "results/data/{cohort}/same_sections/{other}.tsv",
+        paths.SAME_SECTIONS,
     log:
-        "results/logs/compare_cohorts/{cohort}/{other}.log",
+        paths.log("compare_cohorts/{cohort}/{other}"),
     wildcard_constraints:
-        other="|".join(BENCH.cohorts),
+        other=among(PLAN.cohorts),
     conda:
         "../../envs/data.yaml"
     params:
-        code=code_hash("scripts/compare_cohorts.py"),
+        code=code_of("compare_cohorts"),
     script:
         "../scripts/compare_cohorts.py"
 
@@ -84,26 +84,21 @@ rule compare_cohorts:
 rule audit_leakage:
     """Check that nothing of a tested patient reaches training, under any name; a leak stops the run."""
     input:
-        unpack(audit_input),
-        folds="results/{experiment}/folds.tsv",
+        unpack(of(training.audit_input)),
+        folds=paths.FOLDS,
         # a gate: it fails first where the configuration alone shows a leak
-        plan="results/{experiment}/audit/plan.tsv",
+        plan=paths.AUDIT_PLAN,
     output:
-        "results/{experiment}/audit/leakage.tsv",
+        paths.AUDIT,
     log:
-        "results/logs/audit_leakage/{experiment}.log",
+        paths.log("audit_leakage/{experiment}"),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        compared=lambda wildcards: [
-            experiment_of(wildcards)["cohort"],
-            *other_cohorts(experiment_of(wildcards)),
-        ],
-        folds=lambda wildcards: [
-            fold.name for fold in trained_folds(experiment_of(wildcards))
-        ],
-        settings=audit_settings,
-        code=code_hash("scripts/audit_leakage.py"),
+        compared=of(training.compared_cohorts),
+        folds=of(training.audited_folds),
+        settings=of(training.audit_settings),
+        code=code_of("audit_leakage"),
     script:
         "../scripts/audit_leakage.py"

@@ -5,37 +5,37 @@ rule train_method:
     """Fit one method on the training sections of one fold."""
     input:
         # images; counts and kept spots of the same sections are in the list of the fold
-        unpack(training_input),
-        training="results/{experiment}/panels/{fold}.training.tsv",
+        unpack(of(training.training_input)),
+        training=paths.TRAINING,
         # a gate, not data: an audit that ran again and passed changes nothing about a model
-        audit=ancient("results/{experiment}/audit/leakage.tsv"),
-        panel="results/{experiment}/panels/{fold}.tsv",
-        genes="results/{experiment}/panels/{fold}.universe.tsv",
+        audit=ancient(paths.AUDIT),
+        panel=paths.PANEL,
+        genes=paths.PANEL_UNIVERSE,
     output:
-        weights="results/{experiment}/models/{method}/{fold}/weights.pt",
-        checksum="results/{experiment}/models/{method}/{fold}/weights.pt.sha256",
-        history="results/{experiment}/models/{method}/{fold}/history.tsv",
-        run="results/{experiment}/models/{method}/{fold}/run.json",
-        run_checksum="results/{experiment}/models/{method}/{fold}/run.json.sha256",
+        weights=paths.WEIGHTS,
+        checksum=paths.WEIGHTS_CHECKSUM,
+        history=paths.HISTORY,
+        run=paths.RUN_RECORD,
+        run_checksum=paths.RUN_CHECKSUM,
     log:
-        "results/logs/train_method/{experiment}/{method}/{fold}.log",
+        paths.log("train_method/{experiment}/{method}/{fold}"),
     benchmark:
-        "results/benchmarks/train_method/{experiment}/{method}/{fold}.jsonl"
+        paths.benchmark("train_method/{experiment}/{method}/{fold}")
     wildcard_constraints:
-        experiment="|".join(BENCH.experiments),
+        experiment=among(PLAN.experiments),
     # controls take seconds: on a cluster, those of many folds share a job
     group:
-        method_group()
+        quick_or()
     conda:
         "../../envs/torch.yaml"
-    threads: method_threads
+    threads: of(training.method_threads)
     resources:
-        mem_mb=method_memory,
-        runtime=method_runtime,
-        gpu=method_gpu,
+        mem_mb=growing(training.method_memory),
+        runtime=growing(training.method_minutes),
+        gpu=of(training.method_gpu),
     params:
-        settings=method_settings,
-        code=method_code("train_method"),
+        settings=of(training.method_settings),
+        code=code_of("train_method", training.method_modules),
     script:
         "../scripts/train_method.py"
 
@@ -43,24 +43,24 @@ rule train_method:
 rule predict_fold:
     """Predict the tested sections of one fold; the method does not see their truth."""
     input:
-        unpack(prediction_input),
+        unpack(of(training.prediction_input)),
     output:
         # a folder, because its files are named by the sections of the fold, which are no wildcards here
-        directory("results/{experiment}/predictions/{method}/{fold}"),
+        directory(paths.PREDICTIONS),
     log:
-        "results/logs/predict_fold/{experiment}/{method}/{fold}.log",
+        paths.log("predict_fold/{experiment}/{method}/{fold}"),
     # controls take seconds: on a cluster, those of many folds share a job
     group:
-        method_group()
+        quick_or()
     conda:
         "../../envs/torch.yaml"
-    threads: method_threads
+    threads: of(training.method_threads)
     resources:
-        mem_mb=method_memory,
-        runtime=method_runtime,
-        gpu=method_gpu,
+        mem_mb=growing(training.method_memory),
+        runtime=growing(training.method_minutes),
+        gpu=of(training.method_gpu),
     params:
-        settings=prediction_settings,
-        code=method_code("predict_fold"),
+        settings=of(training.prediction_settings),
+        code=code_of("predict_fold", training.method_modules),
     script:
         "../scripts/predict_fold.py"

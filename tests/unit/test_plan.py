@@ -1,0 +1,232 @@
+"""The typed plan: what jobs are given of sections, seeds, memory and devices; asked of the library, without Snakemake."""
+
+from __future__ import annotations
+
+import pytest
+
+from histobench import paths
+from histobench.config import Benchmark
+from histobench.plan import data, figures, tables, training
+from histobench.plan.model import Variant, among, constraints, make_plan
+
+SETTINGS = {
+    "run": ["seams"],
+    "device": "auto",
+    "cohorts": {
+        "simulated": {
+            "options": {
+                "n_patients": 4, "sections_per_patient": 2, "grid_columns": 9, "grid_rows": 9, "um_per_px": 2.0
+            }
+        }
+    },
+    "experiments": {
+        "seams": {
+            "title": "Seams",
+            "cohort": "simulated",
+            "folds": {"scheme": "leave_one_patient_out", "valid_patients": 1},
+            "panel": {"size": 30},
+            "patches": {"um_per_px": 4.8, "width_px": 32},
+            "weights": "none",
+            "seeds": [7, 8],
+            "methods": {
+                "train_mean": None,
+                "depth": None,
+                "ridge_probe": None,
+                "stnet": {"params": {"architecture": "small_cnn", "input_px": None}},
+            },
+        }
+    },
+}  # fmt: skip
+
+
+# A second simulated cohort.
+OTHER = {
+    "title": "Another",
+    "origin": "simulation",
+    "reader": "histobench.cohorts.simulated:read_section",
+    "pitch_um": 200,
+    "spot_um": 100,
+    "files": {"image": "{section}.jpg", "counts": "{section}_counts.tsv.gz"},
+}
+
+
+@pytest.fixture(scope="module")
+def plan(project):
+    return make_plan(Benchmark(SETTINGS, project))
+
+
+@pytest.fixture(scope="module")
+def seams(plan):
+    return plan.experiments["seams"]
+
+
+FOLDS = ["P1", "P2", "P3", "P4"]
+
+
+def sections(files):
+    """Sections whose files are named."""
+    listed = [file for value in files.values() for file in ([value] if isinstance(value, str) else value)]
+    return {file.rpartition("/")[2].partition(".")[0] for file in listed if "/data/" in file}
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_no_job_before_the_prediction_is_given_a_tested_section(plan, seams, fold):
+    tested = set(seams.fold(fold).test)
+    assert tested == {f"{fold}_1", f"{fold}_2"}
+    assert not set(training.training_sections(plan, "seams", fold)) & tested
+    for run in seams.runs:
+        assert not sections(training.training_input(plan, "seams", run, fold)) & tested
+        roles = training.method_settings(plan, "seams", run, fold)["roles"]
+        assert not set(roles) & tested
+        assert set(roles.values()) == {"train", "valid"}
+    assert not sections(training.panel_input(plan, "seams", fold)) & tested
+    assert not set(training.panel_sections(plan, "seams", fold)) & tested
+    assert not set(training.audit_settings(plan, "seams")["training"][fold]) & tested
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_the_prediction_is_given_the_tested_sections_and_no_others(plan, seams, fold):
+    tested = {f"{fold}_1", f"{fold}_2"}
+    for run in seams.runs:
+        files = training.prediction_input(plan, "seams", run, fold)
+        assert sections(files) == tested
+        settings = training.prediction_settings(plan, "seams", run, fold)
+        assert set(settings["sections"]) == tested and "roles" not in settings
+        assert files["weights"] == f"results/seams/models/{run}/{fold}/weights.pt"
+        assert files["checksum"] == f"{files['weights']}.sha256"
+    assert sections(tables.ceiling_input(plan, "seams", fold)) == tested
+
+
+def test_every_configured_seed_reaches_its_training(plan, seams):
+    """The first one, too: seeds [7, 8] are not [0, 1]."""
+    trained = {name: run.seed for name, run in seams.runs.items() if run.arm.name == "stnet"}
+    assert sorted(trained.values()) == [7, 8]
+    for name, seed in trained.items():
+        assert training.method_settings(plan, "seams", name, "P1")["seed"] == seed
+        assert training.prediction_settings(plan, "seams", name, "P1")["seed"] == seed
+
+
+@pytest.mark.parametrize(("device", "wanted"), [("auto", 1), ("cuda", 1), ("cpu", 0)])
+def test_a_gpu_is_asked_for_by_networks_only_and_never_for_runs_on_the_cpu(project, device, wanted):
+    plan = make_plan(Benchmark({**SETTINGS, "device": device}, project))
+    runs = plan.experiments["seams"].runs
+    assert {name for name, run in runs.items() if run.arm.needs["gpu"]} == {"stnet", "stnet.seed8"}
+    for name, run in runs.items():
+        asked = training.method_gpu(plan, "seams", name)
+        assert asked == (wanted if run.arm.needs["gpu"] else 0)
+        assert not (asked and training.is_quick(plan, "seams", name))
+
+
+def test_memory_and_time_are_those_of_the_methods_file(plan, seams):
+    for name, run in seams.runs.items():
+        assert training.method_memory(plan, "seams", name) == run.arm.settings["resources"].get(
+            "mem_mb", 4000
+        )
+        assert training.method_memory(plan, "seams", name) >= 500
+        assert training.method_minutes(plan, "seams", name) >= 1
+
+
+def test_threads_are_those_of_the_methods_file_for_the_scheduler_and_for_the_training(plan, seams):
+    for name in seams.runs:
+        told = training.method_settings(plan, "seams", name, "P1")["threads"]
+        assert told == training.method_threads(plan, "seams", name)
+
+
+def test_an_oracle_is_told_to_the_audit_and_to_the_training(plan):
+    audited = training.audit_settings(plan, "seams")["methods"]
+    assert audited["depth"] == {"family": "oracle", "oracle": True}
+    assert {name for name in audited if audited[name]["oracle"]} == {"depth"}
+    assert training.method_settings(plan, "seams", "depth", "P1")["needs"]["oracle"] is True
+    assert training.method_settings(plan, "seams", "stnet", "P1")["needs"]["oracle"] is False
+
+
+def test_the_ceiling_and_the_folds_use_the_smallest_seed(plan):
+    assert tables.ceiling_settings(plan, "seams")["seed"] == 7
+    assert training.fold_settings(plan, "seams")["seed"] == 7
+
+
+def test_tables_are_computed_from_every_method_seed_and_fold(plan, seams):
+    files = tables.table_input(plan, "seams")
+    names = list(seams.runs)
+    assert len(names) == 8
+    assert files["metrics"] == [f"results/seams/metrics/{name}" for name in names]
+    assert files["spots"] == [f"results/seams/spots/{name}" for name in names]
+    assert len(files["runs"]) == len(names) * len(FOLDS) == len(set(files["runs"]))
+    assert files["ceilings"] == [f"results/seams/ceiling/{fold}.parquet" for fold in FOLDS]
+    assert tables.predicted_folds(plan, "seams", "stnet") == [
+        f"results/seams/predictions/stnet/{fold}" for fold in FOLDS
+    ]
+
+
+def test_a_figure_is_told_of_the_methods_that_it_shows_and_of_no_others(plan):
+    def told(figure):
+        settings = figures.figure_settings(plan, "seams", figure)
+        assert list(settings["families"]) == list(settings["titles"])
+        return set(settings["titles"])
+
+    every = {"train_mean", "depth", "ridge_probe", "stnet"}
+    assert told("cohort_overview") == told("qc_dropped") == told("spot_depth") == set()
+    assert told("leaderboard") == told("z_maps") == told("run_time") == every
+    assert told("learning_curves") == told("attributions") == {"stnet"}
+    assert told("section_boxes") == {"ridge_probe", "stnet"}
+
+
+def test_a_branch_takes_its_models_genes_and_scale_from_its_experiment(project):
+    settings = {
+        **SETTINGS,
+        "cohorts": {**SETTINGS["cohorts"], "another": {**OTHER, "options": SETTINGS["cohorts"]["simulated"]["options"]}},
+        "experiments": {
+            "seams": {
+                **SETTINGS["experiments"]["seams"],
+                "patches": {"um_per_px": "native", "width_px": 32},
+                "external": [{"cohort": "another", "sections": ["P1_1", "P2_1"]}],
+            }
+        },
+    }  # fmt: skip
+    plan = make_plan(Benchmark(settings, project))
+    branch = plan.branches["seams/external/another"]
+    assert branch.trained_by == "seams" and branch.takes_scale and not plan.experiments["seams"].takes_scale
+    files = training.prediction_input(plan, branch.name, "stnet", "all")
+    assert files["weights"] == "results/seams/models/stnet/all/weights.pt"
+    assert files["genes"] == "results/seams/panels/all.universe.tsv"
+    assert files["measured"] == "results/seams/external/another/panels/all.tsv"
+    assert files["scale"] == "results/seams/scale.json"
+    assert files["patches"][0] == "results/data/another/patches/raw-as.seams-32px/P1_1.npy"
+    assert files["h5ad"] == [f"results/data/another/sections/{name}.h5ad" for name in ("P1_1", "P2_1")]
+    cut = data.patch_input(plan, "another", "P1_1", branch.patches.variant)
+    assert cut["scale"] == "results/seams/scale.json"
+    assert branch.audit == "results/seams/audit/leakage.tsv"
+    assert training.compared_cohorts(plan, "seams") == ["simulated", "another"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "raw-native-224px",
+        "vahadane-0.5um-64px",
+        "macenko_staintools@P1_1@hbcis-as.a-b.c-299px",
+        "vahadane@A1-2um-8px",
+    ],
+)
+def test_the_name_of_a_patch_variant_is_taken_apart_as_it_was_put_together(name):
+    found = Variant.named(name)
+    target = f"@{found.target}" if found.target else ""
+    assert f"{found.stain}{target}-{found.scale}-{found.width_px}px" == name
+    with pytest.raises(ValueError, match="no patches"):
+        Variant.named("raw-native")
+
+
+def test_wildcards_are_constrained_to_what_there_is(plan):
+    allowed = constraints(plan)
+    assert allowed["experiment"] == "seams" and allowed["cohort"] == "simulated"
+    assert set(allowed["fold"].split("|")) == {*FOLDS, "all"}
+    assert among([]) == "none" and among(["a.b", "c"]) == r"a\.b|c"
+
+
+def test_a_path_is_filled_in_whole():
+    assert paths.at(paths.PANEL, experiment="e", fold="f") == "results/e/panels/f.tsv"
+    with pytest.raises(KeyError):
+        paths.at(paths.PANEL, experiment="e")
+    assert paths.each("{a}/{b}/{c}", {"a": ["1", "2"], "b": ["x", "y"]}, c="z") == [
+        "1/x/z", "1/y/z", "2/x/z", "2/y/z"
+    ]  # fmt: skip

@@ -1,0 +1,146 @@
+"""Tables of an experiment or branch, and what they are computed from.
+
+Functions take the plan and, by name, the wildcards of the rule that asks.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from histobench import paths
+from histobench.evaluation.published import HISTORIES, SECTION_GENES, asked, read_ledger
+from histobench.plan.data import kept_counts
+from histobench.plan.ledger import published_facts
+from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.training import tested_sections
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = [
+    "leaderboard",
+    "metrics",
+    "ranks",
+    "variance",
+    "genes",
+    "patients",
+    "sections",
+    "comparisons",
+    "consistency",
+    "consistency_summary",
+    "consistency_curve",
+    "power",
+    "tumour",
+    "tumour_curves",
+    "tumour_genes",
+    "informative_genes",
+    "colocation",
+    "domains",
+    "confusion",
+    "latent_neighbours",
+    "planted",
+    "planted_genes",
+    "failures",
+]
+# Of a cohort of slides; its branches have none of the others.
+SLIDE_TABLES = ["pseudobulk", "subtypes", "slide_colocation"]
+
+
+def table_files(plan: Plan, name: str) -> list[str]:
+    """Return the tables of an experiment or branch; a paper's protocol has its numbers beside ours."""
+    described = plan.described(name)
+    tables = [*TABLES, *(["published"] if described.mode == "paper" else [])]
+    return [described.own(paths.TABLE, table=table) for table in tables]
+
+
+def run_records(described: Experiment) -> list[str]:
+    """Return the records of the trainings whose models an experiment or branch tests."""
+    return [described.model(run, fold).record for run in described.runs for fold in described.folds]
+
+
+def predicted_folds(plan: Plan, experiment: str, method: str) -> list[str]:
+    """Return the predictions of a method, fold by fold."""
+    described = plan.described(experiment)
+    return [described.own(paths.PREDICTIONS, method=method, fold=fold) for fold in described.folds]
+
+
+def score_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return how predictions are scored."""
+    settings: dict[str, Any] = plan.described(experiment).settings["statistics"]
+    return settings
+
+
+def ceiling_input(plan: Plan, experiment: str, fold: str) -> Files:
+    """Return the tested sections of a fold, and the genes of the models that are tested on them."""
+    described = plan.described(experiment)
+    tested = described.here(tested_sections(plan, experiment, fold))
+    genes = described.trained(paths.PANEL_UNIVERSE, fold=fold)
+    return {**kept_counts(tested, described.qc), "genes": genes}
+
+
+def ceiling_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return how counts are thinned and scored."""
+    described = plan.described(experiment)
+    return {
+        "seed": described.seed,
+        "transform": described.transform,
+        **described.settings["statistics"],
+    }
+
+
+def table_input(plan: Plan, experiment: str) -> Files:
+    """Return what every table of an experiment is computed from."""
+    described = plan.described(experiment)
+    truth = [paths.at(paths.PLANTED_TRUTH, cohort=described.cohort.name)]
+    return {
+        "metrics": [described.own(paths.METRICS, method=run) for run in described.runs],
+        "spots": [described.own(paths.SPOTS, method=run) for run in described.runs],
+        "runs": run_records(described),
+        "ceilings": [described.own(paths.CEILING, fold=fold) for fold in described.folds],
+        "truth": truth if described.cohort.simulated else [],
+    }
+
+
+def table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return what tables take from the configuration."""
+    described = plan.described(experiment)
+    return {
+        "experiment": experiment,
+        "families": {name: arm.family for name, arm in described.arms.items()},
+        "folds": list(described.folds),
+        "transform": described.transform,
+        **described.settings["statistics"],
+    }
+
+
+def every_table(plan: Plan) -> list[str]:
+    """Return the tables of every experiment."""
+    return [file for name in plan.tested for file in table_files(plan, name)]
+
+
+def ledger_facts(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return what decides whether a published number can be compared with ours."""
+    return published_facts(plan.bench, experiment)
+
+
+@functools.cache
+def published_ledger(plan: Plan) -> pd.DataFrame:
+    """Return what the papers report."""
+    return read_ledger(plan.shipped("resources/published.tsv"))
+
+
+def published_input(plan: Plan, experiment: str) -> Files:
+    """Return scores of sections and histories of the methods of which the ledger asks for them."""
+    described = plan.described(experiment)
+    wanted = asked(published_ledger(plan), list(described.arms))
+
+    def of(kind: str) -> list[str]:
+        return [name for name, run in described.runs.items() if run.arm.name in wanted[kind]]
+
+    return {
+        "metrics": [described.own(paths.METRICS, method=run) for run in of(SECTION_GENES)],
+        "histories": [
+            described.model(run, fold).history for run in of(HISTORIES) for fold in described.folds
+        ],
+    }

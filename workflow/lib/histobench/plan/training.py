@@ -1,0 +1,321 @@
+"""Folds, panels, the audit, and what training and prediction of a method are given.
+
+Functions take the plan and, by name, the wildcards of the rule that asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from histobench import paths
+from histobench.imaging.stains import stain_name
+from histobench.plan.data import kept_counts
+from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, Section
+from histobench.plan.weights import feature_file, start_file
+from histobench.splits.folds import Fold
+
+# A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
+QUICK_MINUTES = 20
+
+
+# -- folds and panels ----------------------------------------------------------------------------
+def fold_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return what decides who trains and who is tested."""
+    described = plan.experiments[experiment]
+    folds = described.settings["folds"]
+    return {
+        "cohort": described.cohort.name,
+        "folds": {key: folds[key] for key in ("held_out", "k", "scheme", "valid_patients")},
+        "full": bool(described.full),
+        "patients": described.patients(),
+        "seed": described.seed,
+    }
+
+
+def training_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
+    """Return the sections that a fold trains and validates on."""
+    asked = plan.described(experiment).fold(fold)
+    return [*asked.train, *asked.valid]
+
+
+def tested_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
+    """Return the sections that a fold tests."""
+    return list(plan.described(experiment).fold(fold).test)
+
+
+def panel_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
+    """Return where genes are chosen: on the sections of training, unless a paper's leak is repeated."""
+    described = plan.described(experiment)
+    if described.settings["panel"]["scope"] == "all":
+        return list(described.sections)
+    return training_sections(plan, experiment, fold)
+
+
+def panel_input(plan: Plan, experiment: str, fold: str) -> Files:
+    """Return what the panel of a fold is chosen on, and the published list where there is one."""
+    described = plan.described(experiment)
+    sections = described.here(panel_sections(plan, experiment, fold))
+    listed = described.settings["panel"]["file"]
+    files = kept_counts(sections, described.qc)
+    return {**files, "listed": plan.shipped(listed)} if listed else files
+
+
+def panel_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return how a panel is chosen."""
+    described = plan.described(experiment)
+    chosen = {key: value for key, value in sorted(described.settings["panel"].items()) if key != "file"}
+    return {**chosen, "qc": described.qc}
+
+
+def training_roles(fold: Fold) -> dict[str, str]:
+    """Return what training is given of a fold, and for what."""
+    return {
+        **dict.fromkeys(fold.train, "train"),
+        **dict.fromkeys(fold.valid, "valid"),
+    }
+
+
+# -- the audit -----------------------------------------------------------------------------------
+def own_and_external(described: Experiment) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the experiment's own cohort and its external ones, each with the sections that take part."""
+    return [(described.cohort.name, described.sections), *described.external.items()]
+
+
+def other_cohorts(plan: Plan, experiment: str) -> list[str]:
+    """Return the external cohorts with spots of an experiment, without its own."""
+    described = plan.described(experiment)
+    return [
+        name
+        for name in described.external
+        if name != described.cohort.name and not plan.cohorts[name].of_slides
+    ]
+
+
+def compared_cohorts(plan: Plan, experiment: str) -> list[str]:
+    """Return the cohorts whose sections are compared with those of the training, its own first."""
+    return [plan.described(experiment).cohort.name, *other_cohorts(plan, experiment)]
+
+
+def audited_folds(plan: Plan, experiment: str) -> list[str]:
+    """Return every fold that trains."""
+    return [fold.name for fold in plan.described(experiment).every_fold]
+
+
+def audit_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return what the configuration says that may leak."""
+    described = plan.experiments[experiment]
+    settings, own = described.settings, described.cohort
+    cohorts = [own.name, *described.external]
+    begun = plan.experiments.get(settings["start_from"])
+    if begun and begun.cohort.name not in cohorts:
+        cohorts.append(begun.cohort.name)
+    cohorts = list(cohorts)
+    patches = settings["patches"] or {"stain": "raw", "stain_reference": None}
+
+    def told(cohort: str, section: str) -> dict[str, str]:
+        patient = plan.cohorts[cohort].sections[section].patient
+        return {"cohort": cohort, "section": section, "patient": patient}
+
+    reference = patches["stain_reference"]
+    start = training_roles(begun.full) if begun and begun.full else {}
+    return {
+        "aliases": {name: dict(sorted(plan.cohorts[name].settings["aliases"].items())) for name in cohorts},
+        "external": [
+            told(cohort, section) for cohort, sections in described.external.items() for section in sections
+        ],
+        "methods": {
+            arm.name: {"family": arm.family, "oracle": arm.needs["oracle"]}
+            for _, arm in sorted(described.arms.items())
+        },
+        "mode": described.mode,
+        # of an experiment without external cohorts the folds name all patients
+        "patients": {
+            name: sorted({section.patient for section in plan.used[name]})
+            for name in (cohorts if other_cohorts(plan, experiment) else [])
+        },
+        "panel_rule": settings["panel"]["rule"],
+        "panel_scope": settings["panel"]["scope"],
+        "same_patients": {
+            name: plan.cohorts[name].settings["same_patients_as"]
+            for name in cohorts
+            if plan.cohorts[name].settings["same_patients_as"]
+        },
+        "scheme": settings["folds"]["scheme"],
+        "start": [told(begun.cohort.name, section) for section in start] if begun else [],
+        "stain": patches["stain"],
+        "stain_reference": told(own.name, reference) if reference else None,
+        "training": {fold.name: training_roles(fold) for fold in described.every_fold},
+    }
+
+
+def audit_input(plan: Plan, experiment: str) -> Files:
+    """Return what shows whether something leaked: on whom genes were chosen, what images look like."""
+    described = plan.experiments[experiment]
+    hashes = [
+        plan.cohorts[cohort].sections[section].image_hash
+        for cohort, sections in own_and_external(described)
+        for section in sections
+        if described.patches and plan.cohorts[cohort].sections[section].has_image
+    ]
+    twins = [
+        paths.at(paths.SAME_SECTIONS, cohort=described.cohort.name, other=other)
+        for other in compared_cohorts(plan, experiment)
+    ]
+    panels = [described.own(paths.PANEL_SECTIONS, fold=fold.name) for fold in described.every_fold]
+    return {"images": hashes, "panels": panels, "twins": twins}
+
+
+# -- training and prediction ---------------------------------------------------------------------
+def backbone(plan: Plan, described: Experiment, arm: Arm) -> str:
+    """Return the folder of an arm's frozen features, ENCODER.START.VARIANT."""
+    start = "pretrained" if plan.bench.features_pretrained(described.settings) else "none"
+    variant = described.patches.variant if described.patches else ""
+    return f"{arm.needs['features']}.{start}.{variant}"
+
+
+def images(plan: Plan, described: Experiment, arm: Arm, sections: list[Section]) -> Files:
+    """Return what a method sees of the images of some sections: patches, frozen features, or nothing."""
+    files: Files = {}
+    if arm.needs["patches"] and described.patches:
+        variant = described.patches.variant
+        files["patches"] = [section.patches(variant) for section in sections]
+    if arm.needs["features"]:
+        folder = backbone(plan, described, arm)
+        files["features"] = [section.features(folder) for section in sections]
+    return files
+
+
+def photo_tiles(plan: Plan, patches: Patches, arm: Arm) -> list[str]:
+    """Return photographs cut like what the method sees of a patch: as wide, at the same scale."""
+    name = arm.needs["photos"]
+    window = arm.settings["window"] or {"px": patches.width_px}
+    own_scale = plan.cohorts[name].options["um_per_px"]
+    scale = own_scale if isinstance(patches.um_per_px, str) else patches.um_per_px
+    width = window.get("px") or round(window["um"] / scale)
+    variant = Patches(patches.stain, None, patches.um_per_px, width).variant
+    both = (paths.PHOTO_TILES, paths.PHOTO_INDEX)
+    return [paths.at(pattern, cohort=name, variant=variant) for pattern in both]
+
+
+def training_input(plan: Plan, experiment: str, method: str, fold: str) -> Files:
+    """Return what one training sees and starts from: never images of the tested patients."""
+    described = plan.experiments[experiment]
+    arm = described.runs[method].arm
+    sections = described.here(training_sections(plan, experiment, fold))
+    files = images(plan, described, arm, sections)
+    start = described.settings["start_from"]
+    if start and arm.family == "deep":
+        first = plan.experiments[start].model(method, "all")
+        files["start_weights"], files["start_checksum"] = first.weights, first.checksum
+    published = {
+        "weights_file": start_file(arm.settings, described.settings["weights"]),
+        "encoder_file": feature_file(plan.bench, described.settings, arm.settings),
+    }
+    files |= {kind: file for kind, file in published.items() if file}
+    if arm.needs["photos"] and described.patches:
+        files["photos"] = photo_tiles(plan, described.patches, arm)
+    return files
+
+
+def prediction_input(plan: Plan, experiment: str, method: str, fold: str) -> Files:
+    """Return what a trained method predicts from; a branch takes genes and weights from its experiment."""
+    described = plan.described(experiment)
+    arm, model = described.runs[method].arm, described.model(method, fold)
+    tested = described.here(tested_sections(plan, experiment, fold))
+    files: Files = {
+        **kept_counts(tested, described.qc),
+        **images(plan, described, arm, tested),
+        "genes": described.trained(paths.PANEL_UNIVERSE, fold=fold),
+        "panel": described.trained(paths.PANEL, fold=fold),
+        "weights": model.weights,
+        "checksum": model.checksum,
+    }
+    if described.trained_by == described.name:
+        return files
+    files["measured"] = described.own(paths.PANEL, fold=fold)
+    if described.takes_scale:
+        files["scale"] = described.trained(paths.SCALE)
+    return files
+
+
+def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict[str, Any]:
+    """Return everything of the configuration that a trained model depends on."""
+    described = plan.described(experiment)
+    run, asked = described.runs[method], described.fold(fold)
+    settings = run.arm.settings
+    return {
+        **encoder_settings(plan, described, run.arm),
+        "entry": settings["entry"],
+        "experiment": experiment,
+        "fold": fold,
+        "image": image_settings(described),
+        "method": method,
+        "needs": dict(sorted(run.arm.needs.items())),
+        "params": dict(sorted(settings["params"].items())),
+        "patch_um_per_px": described.patches.known_scale if described.patches else None,
+        "roles": training_roles(asked),
+        "seed": run.seed,
+        "threads": run.arm.threads,
+        "transform": described.transform,
+        "weights": described.settings["weights"],
+        "window": settings["window"],
+    }
+
+
+def encoder_settings(plan: Plan, described: Experiment, arm: Arm) -> dict[str, Any]:
+    """Return the recipe of the features that a method is given, for those who use its models later."""
+    name = arm.needs["features"]
+    pretrained = plan.bench.features_pretrained(described.settings)
+    return {"encoder": plan.bench.recipe(name, pretrained)} if name else {}
+
+
+def image_settings(described: Experiment) -> dict[str, Any] | None:
+    """Return how a model sees images, for those who use it later."""
+    patches = described.settings["patches"]
+    if not patches:
+        return None
+    reference = patches["stain_reference"]
+    return {
+        "stain": stain_name(patches["stain"], patches["fit"]),
+        "stain_reference": reference and f"{described.cohort.name}/{reference}",
+        "width_px": patches["width_px"],
+    }
+
+
+def prediction_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict[str, Any]:
+    """Return everything of the configuration that predictions depend on, beside the model."""
+    settings = method_settings(plan, experiment, method, fold)
+    kept = {key: value for key, value in settings.items() if key not in ("encoder", "image", "roles")}
+    return {**kept, "sections": tested_sections(plan, experiment, fold)}
+
+
+# -- what a job of a method asks of a machine ------------------------------------------------------
+def method_modules(plan: Plan, experiment: str, method: str) -> list[str]:
+    """Return the modules of a method."""
+    return plan.described(experiment).runs[method].arm.modules
+
+
+def method_threads(plan: Plan, experiment: str, method: str) -> int:
+    """Return the threads that a method computes with."""
+    return plan.described(experiment).runs[method].arm.threads
+
+
+def method_memory(plan: Plan, experiment: str, method: str) -> int:
+    """Return the memory of a first attempt in MB."""
+    return plan.described(experiment).runs[method].arm.memory
+
+
+def method_minutes(plan: Plan, experiment: str, method: str) -> int:
+    """Return the minutes of a first attempt."""
+    return plan.described(experiment).runs[method].arm.minutes
+
+
+def method_gpu(plan: Plan, experiment: str, method: str) -> int:
+    """Return how many GPUs a job of a method asks for; none on a run for the CPU."""
+    return int(bool(plan.described(experiment).runs[method].arm.needs["gpu"]) and plan.uses_gpu)
+
+
+def is_quick(plan: Plan, experiment: str, method: str) -> bool:
+    """Whether training, prediction and scores of a method share a submission on a cluster."""
+    minutes = method_minutes(plan, experiment, method)
+    return minutes <= QUICK_MINUTES and not method_gpu(plan, experiment, method)
