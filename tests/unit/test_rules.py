@@ -51,6 +51,16 @@ def test_a_retry_gets_more_memory_and_time(workflow):
     assert grown > 40
 
 
+def test_every_rule_says_what_a_job_does(workflow):
+    """In a sentence that tells its jobs apart: with every wildcard, unless their title stands for one."""
+    told = {rule.name: rule.message for rule in workflow.rules}
+    assert len(told) > 40 and all(told.values()), [name for name in told if not told[name]]
+    assert len(set(told.values())) == len(told)
+    for rule in workflow.rules:
+        unsaid = {name for name in rule.wildcard_names if f"{{wildcards.{name}" not in told[rule.name]}
+        assert unsaid <= ({"fold"} if rule.name == "match_panel" else set()), (rule.name, unsaid)
+
+
 def test_results_are_spelled_in_one_module_of_the_library(project):
     """How it was counted: grep -rn '"results/\\|results/{' workflow."""
     found = [
@@ -93,8 +103,8 @@ def test_no_method_is_named_by_the_planner_the_rules_or_the_scripts(project):
     named = {}
     for file in searched:
         code = re.sub(r"#.*", "", re.sub(r'""".*?"""', "", file.read_text(), flags=re.S))
-        # in quotes: as a word of code it is no name of a method
-        quoted = {word for text in re.findall(r'"([^"\n]*)"', code) for word in names.findall(text)}
+        # in quotes and without a space: words of code and of sentences are no names of methods
+        quoted = {word for text in re.findall(r'"([^"\s]*)"', code) for word in names.findall(text)}
         if quoted:
             named[file.name] = quoted
     assert not named

@@ -52,9 +52,16 @@ class Checkout:
         check: bool = False,
         timeout: int = 600,
         extra: dict[str, str] | None = None,
+        messages: bool = False,
     ):
-        """Run Snakemake; returns the finished process with stdout and stderr together."""
-        command = [str(Path(sys.executable).with_name("snakemake")), "--cores", str(cores), *arguments]
+        """Run Snakemake; returns the finished process with stdout and stderr together.
+
+        A dry run tells rules, wildcards and files, unless `messages` asks for what a person sees.
+        """
+        program = [str(Path(sys.executable).with_name("snakemake"))]
+        if "--dry-run" in arguments and not messages:
+            program = [sys.executable, str(Path(__file__).with_name("full_dry_run.py"))]
+        command = [*program, "--cores", str(cores), *arguments]
         if configfile:
             command += ["--configfile", configfile]
         done = subprocess.run(

@@ -15,6 +15,8 @@ import pytest
 from histobench.cohorts.lock import load_lock
 from histobench.config import Benchmark, merge, read_yaml
 from histobench.figures.catalogue import catalogue
+from histobench.plan import size
+from histobench.plan.model import make_plan
 
 # Cohorts that the full benchmark does not run, and why.
 NOT_RUN = {
@@ -162,6 +164,8 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
         if settings["folds"]["made"]
     }
     assert numbers["train_method"] == trainings
+    # what `histobench plan` follows from the report is what Snakemake plans
+    assert Counter(job.rule for job in size.jobs(make_plan(bench))) == numbers
     assert numbers["predict_fold"] == sum(tested.values())
     assert numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
     assert numbers["tabulate_results"] == len(tested)
@@ -301,6 +305,23 @@ def test_figures_of_one_method_show_the_network_that_the_experiment_compares(fre
     text = checkout.snakemake("--dry-run", target, configfile="config/demo.yaml", check=True).stdout
     drawn = next(block for block in re.split(r"\n *rule ", text) if block.startswith("draw_figure:"))
     assert "results/demo/predictions/stnet/P1" in re.search(r"input: (.*)", drawn).group(1)
+
+
+def test_a_dry_run_is_a_sentence_a_job_and_can_be_read(fresh):
+    """With the titles of methods and figures, and the reason in short."""
+    checkout = fresh("sentences")
+    text = checkout.snakemake("--dry-run", configfile="config/demo.yaml", check=True, messages=True).stdout
+    assert len(text.encode()) <= 60_000 and max(map(len, text.splitlines())) < 300
+    said = dict(re.findall(r"^Job (\d+): (.*)\nReason: ", text, re.M))
+    jobs = int(re.search(r"^total +(\d+)$", text, re.M)[1])
+    assert len(said) == jobs and len(set(said.values())) == jobs
+    assert {
+        "Train ST-Net on fold P1 of demo",
+        "Predict fold P1 of demo by ST-Net",
+        'Draw "Leader board" of demo',
+        "Write the report",
+    } <= set(said.values())
+    assert "results/data/simulated/raw/P4_1.jpg and 3 more" in text
 
 
 def test_the_workflow_passes_snakemakes_own_check(project):

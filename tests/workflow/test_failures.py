@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_nothing(small):
 def stopped(small):
     """The sentence with which a run ends before its first job."""
     text = small.run("results/data/small/patches/raw-native-32px/S1.npy", ok=False)
-    assert "Traceback" not in text and "rule cut_patches" not in text, text[-4000:]
+    assert "Traceback" not in text and "Cut patches" not in text, text[-4000:]
     (sentence,) = re.findall(r"^(\S+: cannot be written because .*\.)$", text, re.M)
     return sentence
 

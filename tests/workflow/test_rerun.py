@@ -17,6 +17,7 @@ TRAINING = {"train_method", "predict_fold", "score_method"}
 AFTERWARDS = {
     "compare_experiments",
     "collect_maps",
+    "list_results",
     "tabulate_results",
     "draw_figure",
     "write_report",
@@ -90,7 +91,7 @@ def test_one_figure_is_drawn_again(finished):
     assert {wildcards for rule, wildcards in jobs if rule == "draw_figure"} == {
         "experiment=tiny, figure=per_patient"
     }
-    assert rules(jobs) <= {"draw_figure", "write_report"}
+    assert rules(jobs) <= {"draw_figure", "list_results", "write_report"}
 
 
 def test_comments_docstrings_and_formatting_mean_nothing(finished):

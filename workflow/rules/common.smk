@@ -13,6 +13,7 @@ from histobench.config import Benchmark, read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
+from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
 from histobench.plan import across, data, external, figures, manifest, tables, training
 from histobench.plan.model import among, constraints, make_plan
@@ -68,6 +69,26 @@ if workflow.resource_settings.nodes is None and GPU_JOBS:
 
 wildcard_constraints:
     **constraints(PLAN),
+
+
+class Titled:
+    """Gives messages the title of what wildcards name: {method_title:EXPERIMENT METHOD } in a message.
+
+    With a space at the end, because a `q` there would mean quotes to Snakemake.
+    """
+
+    def __init__(self, title):
+        self.title = title
+
+    def __format__(self, names):
+        return self.title(*names.split())
+
+
+# Messages look for names in the outermost workflow, also where this one is a module of it.
+workflow.modifier_stack[0].globals.update(
+    method_title=Titled(lambda name, run: PLAN.described(name).runs[run].title),
+    figure_title=Titled(lambda figure: catalogue()[figure].title),
+)
 
 
 def of(function):

@@ -16,6 +16,8 @@ rule download_file:
     params:
         settings=of(data.download_settings),
         code=code_of("download_file"),
+    message:
+        "Fetch {wildcards.file} from {wildcards.source}"
     script:
         "../scripts/download_file.py"
 
@@ -38,6 +40,8 @@ rule unpack_file:
     params:
         settings=of(data.unpack_settings),
         code=code_of("unpack_file", data.unpack_modules),
+    message:
+        "Take {wildcards.member} out of {wildcards.archive} from {wildcards.source}"
     script:
         "../scripts/unpack_file.py"
 
@@ -61,6 +65,8 @@ rule cut_photos:
     params:
         settings=of(data.photo_settings),
         code=code_of("cut_photos"),
+    message:
+        "Cut the photographs of {wildcards.cohort} into tiles, {wildcards.variant}"
     script:
         "../scripts/cut_photos.py"
 
@@ -84,6 +90,8 @@ rule simulate_section:
     params:
         settings=of(data.simulation_settings),
         code=code_of("simulate_section"),
+    message:
+        "Draw section {wildcards.section} of {wildcards.cohort}"
     script:
         "../scripts/simulate_section.py"
 
@@ -104,6 +112,8 @@ rule simulate_truth:
     params:
         settings=of(data.simulation_settings),
         code=code_of("simulate_truth"),
+    message:
+        "Write down which genes of {wildcards.cohort} are planted"
     script:
         "../scripts/simulate_truth.py"
 
@@ -125,6 +135,8 @@ rule read_section:
     params:
         settings=of(data.section_settings),
         code=code_of("read_section", data.reader_modules),
+    message:
+        "Read section {wildcards.section} of {wildcards.cohort}"
     script:
         "../scripts/read_section.py"
 
@@ -145,6 +157,8 @@ rule tabulate_cohort:
         runtime=growing(15),
     params:
         code=code_of("tabulate_cohort"),
+    message:
+        "Describe the sections and genes of {wildcards.cohort}"
     script:
         "../scripts/tabulate_cohort.py"
 
@@ -164,6 +178,8 @@ rule check_spots:
         runtime=growing(10),
     params:
         code=code_of("check_spots"),
+    message:
+        "Filter the spots of section {wildcards.section} of {wildcards.cohort}, profile {wildcards.profile}"
     script:
         "../scripts/check_spots.py"
 
@@ -183,6 +199,8 @@ rule summarise_qc:
         runtime=growing(10),
     params:
         code=code_of("summarise_qc"),
+    message:
+        "Count the spots that {wildcards.experiment} drops"
     script:
         "../scripts/summarise_qc.py"
 
@@ -191,3 +209,5 @@ rule data:
     """Everything that has to be downloaded for the configured cohorts."""
     input:
         data_input,
+    message:
+        "Have every raw file"

@@ -1,14 +1,16 @@
 """Where this workflow and Snakemake part. No rules here.
 
 Two parts of Snakemake that are slow with thousands of jobs are replaced by something with the same result; without them
-plans are the same, only later. And one of its reasons to run a job again is left out.
+plans are the same, only later. One of its reasons to run a job again is left out, and all reasons are told in short.
 """
 
 import gc
 import graphlib
+import re
 from collections import defaultdict
 
 from snakemake.dag import DAG
+from snakemake.jobs import Reason
 from snakemake.output_index import OutputIndex
 from snakemake.settings.enums import RerunTrigger
 from snakemake.workflow import Workflow
@@ -42,8 +44,29 @@ def check_groups(dag, thorough=DAG._check_groups):
         thorough(dag)
 
 
+def short_reason(reason, told=Reason.__str__):
+    """Why a job runs, with one file of each kind and the number of the others: all of them are lines of 14,000 letters.
+
+    Where files are missing, those that other jobs will have changed say nothing more.
+    """
+    parts = [
+        re.split(r"(?<= files): |(?<=job): ", part, maxsplit=1)
+        for part in told(reason).split("; ")
+    ]
+    if len(parts) > 1 and parts[0][0] == "Missing output files":
+        parts = [
+            part for part in parts if part[0] != "Input files updated by another job"
+        ]
+    for part in parts:
+        if len(part) == 2:
+            first, *others = sorted(part[1].split(", "))
+            part[1] = f"{first} and {len(others)} more" if others else first
+    return "; ".join(map(": ".join, parts))
+
+
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
+Reason.__str__ = short_reason
 
 
 # Snakemake compares the time of a script with that of its results, so that a clone, a switch of branches or a `touch` would

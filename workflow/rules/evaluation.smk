@@ -21,6 +21,8 @@ rule score_method:
     params:
         settings=of(tables.score_settings),
         code=code_of("score_method"),
+    message:
+        "Score {method_title:{wildcards.experiment} {wildcards.method} } in {wildcards.experiment}"
     script:
         "../scripts/score_method.py"
 
@@ -42,6 +44,8 @@ rule estimate_ceiling:
     params:
         settings=of(tables.ceiling_settings),
         code=code_of("estimate_ceiling"),
+    message:
+        "Estimate the noise ceiling of fold {wildcards.fold} of {wildcards.experiment}"
     script:
         "../scripts/estimate_ceiling.py"
 
@@ -63,6 +67,8 @@ rule tabulate_results:
     params:
         settings=of(tables.table_settings),
         code=code_of("tabulate_results"),
+    message:
+        "Tabulate the results of {wildcards.experiment}"
     script:
         "../scripts/tabulate_results.py"
 
@@ -83,6 +89,8 @@ rule compare_published:
     params:
         facts=of(tables.ledger_facts),
         code=code_of("compare_published"),
+    message:
+        "Set published numbers beside those of {wildcards.experiment}"
     script:
         "../scripts/compare_published.py"
 
@@ -105,6 +113,8 @@ rule compare_experiments:
     params:
         settings=across.comparison_settings(PLAN),
         code=code_of("compare_experiments"),
+    message:
+        "Compare the experiments with each other"
     script:
         "../scripts/compare_experiments.py"
 
@@ -115,3 +125,5 @@ rule tables:
         tables.every_table(PLAN),
         paths.CONTRASTS,
         paths.TRANSFER,
+    message:
+        "Have every table"

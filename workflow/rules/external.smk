@@ -17,6 +17,8 @@ rule training_scale:
     params:
         sections=of(external.scale_sections),
         code=code_of("training_scale"),
+    message:
+        "Write down the scale of the training sections of {wildcards.experiment}"
     script:
         "../scripts/training_scale.py"
 
@@ -40,6 +42,8 @@ rule match_panel:
     params:
         cohort=of(external.branch_cohort),
         code=code_of("match_panel"),
+    message:
+        "Match the genes of {wildcards.experiment} with those that its models predict"
     script:
         "../scripts/match_panel.py"
 
@@ -60,6 +64,8 @@ rule describe_external:
     params:
         settings=of(external.external_summary_settings),
         code=code_of("describe_external"),
+    message:
+        "Write down how {wildcards.experiment} is predicted"
     script:
         "../scripts/describe_external.py"
 
@@ -88,6 +94,8 @@ rule predict_tiles:
     params:
         settings=of(external.tile_settings),
         code=code_of("predict_tiles", training.method_modules),
+    message:
+        "Predict slide {wildcards.section} of {wildcards.cohort} by {method_title:{wildcards.experiment} {wildcards.method} } of {wildcards.experiment}"
     script:
         "../scripts/predict_tiles.py"
 
@@ -112,6 +120,8 @@ rule compare_pseudobulk:
     params:
         settings=of(external.pseudobulk_settings),
         code=code_of("compare_pseudobulk"),
+    message:
+        "Compare {method_title:{wildcards.experiment} {wildcards.method} } of {wildcards.experiment} with bulk expression of {wildcards.cohort}"
     script:
         "../scripts/compare_pseudobulk.py"
 
@@ -133,6 +143,8 @@ rule tabulate_slides:
         "../../envs/data.yaml"
     params:
         code=code_of("tabulate_slides"),
+    message:
+        "Tabulate the slides of {wildcards.experiment}"
     script:
         "../scripts/tabulate_slides.py"
 
@@ -142,6 +154,8 @@ rule external:
     input:
         external.every_branch_file(PLAN),
         figures.slide_figures(PLAN),
+    message:
+        "Have every external prediction"
 
 
 rule predict_slide:
@@ -164,6 +178,8 @@ rule predict_slide:
     params:
         settings=of(external.own_slide_settings),
         code=code_of("predict_slide", external.own_slide_modules),
+    message:
+        "Predict your slide {wildcards.slide}"
     script:
         "../scripts/predict_slide.py"
 
@@ -172,3 +188,5 @@ rule slides:
     """Predictions for every slide of the user's own."""
     input:
         expand(paths.OWN_SLIDE, slide=PLAN.bench.config["slides"]),
+    message:
+        "Have every slide of your own predicted"

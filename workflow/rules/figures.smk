@@ -28,6 +28,8 @@ rule draw_figure:
     params:
         settings=of(figures.figure_settings),
         code=code_of("draw_figure", figures.figure_modules),
+    message:
+        'Draw "{figure_title:{wildcards.figure} }" of {wildcards.experiment}'
     script:
         "../scripts/draw_figure.py"
 
@@ -36,3 +38,5 @@ rule figures:
     """The figures of every experiment."""
     input:
         figures.every_figure(PLAN),
+    message:
+        "Have every figure"

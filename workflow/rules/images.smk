@@ -19,6 +19,8 @@ rule fit_stain:
         runtime=growing(20),
     params:
         code=code_of("fit_stain"),
+    message:
+        "Estimate the stains of section {wildcards.section} of {wildcards.cohort}"
     script:
         "../scripts/fit_stain.py"
 
@@ -36,6 +38,8 @@ use rule fit_stain as fit_stain_otherwise with:
         mem_mb=lambda wildcards, attempt: attempt
         * (10000 if wildcards.stain.endswith("staintools") else 4000),
         runtime=growing(20),
+    message:
+        "Estimate the stains of section {wildcards.section} of {wildcards.cohort}, {wildcards.stain}"
 
 
 rule hash_image:
@@ -53,6 +57,8 @@ rule hash_image:
         runtime=growing(10),
     params:
         code=code_of("hash_image"),
+    message:
+        "Hash the image of section {wildcards.section} of {wildcards.cohort}"
     script:
         "../scripts/hash_image.py"
 
@@ -79,6 +85,8 @@ rule cut_patches:
     params:
         settings=of(data.patch_settings),
         code=code_of("cut_patches"),
+    message:
+        "Cut patches of section {wildcards.section} of {wildcards.cohort}, {wildcards.variant}"
     script:
         "../scripts/cut_patches.py"
 
@@ -104,5 +112,7 @@ rule extract_features:
     params:
         settings=of(data.features_settings),
         code=code_of("extract_features"),
+    message:
+        "Describe patches of section {wildcards.section} of {wildcards.cohort}, {wildcards.backbone}"
     script:
         "../scripts/extract_features.py"

@@ -15,6 +15,8 @@ rule write_provenance:
     params:
         settings=manifest.provenance_settings(PLAN),
         code=code_of("write_provenance"),
+    message:
+        "Record where the results come from"
     script:
         "../scripts/write_provenance.py"
 
@@ -34,14 +36,36 @@ rule collect_maps:
     params:
         settings=of(manifest.maps_settings),
         code=code_of("collect_maps"),
+    message:
+        "Collect the maps of {wildcards.experiment}"
     script:
         "../scripts/collect_maps.py"
+
+
+rule list_results:
+    """Name every file that the report shows of an experiment, with its checksum."""
+    input:
+        of(manifest.experiment_files),
+    output:
+        paths.MANIFEST,
+    log:
+        paths.log("list_results/{experiment}"),
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=of(manifest.experiment_entry),
+        code=code_of("list_results"),
+    message:
+        "List what the report shows of {wildcards.experiment}"
+    script:
+        "../scripts/list_results.py"
 
 
 rule write_report:
     """Put everything into one HTML file that opens offline."""
     input:
-        manifest.report_files(PLAN),
+        **manifest.report_input(PLAN),
     output:
         report(
             paths.REPORT,
@@ -57,7 +81,9 @@ rule write_report:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        settings=manifest.report_manifest(PLAN),
+        settings=manifest.report_settings(PLAN),
         code=code_of("write_report"),
+    message:
+        "Write the report"
     script:
         "../scripts/write_report.py"

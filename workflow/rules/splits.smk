@@ -13,6 +13,8 @@ rule make_folds:
     params:
         settings=of(training.fold_settings),
         code=code_of("make_folds"),
+    message:
+        "Divide the sections of {wildcards.experiment} into folds"
     script:
         "../scripts/make_folds.py"
 
@@ -40,6 +42,8 @@ rule select_panel:
         settings=of(training.panel_settings),
         training=of(training.training_sections),
         code=code_of("select_panel"),
+    message:
+        "Choose the genes of fold {wildcards.fold} of {wildcards.experiment}"
     script:
         "../scripts/select_panel.py"
 
@@ -59,6 +63,8 @@ rule audit_plan:
     params:
         settings=of(training.audit_settings),
         code=code_of("audit_leakage"),
+    message:
+        "Check the plan of {wildcards.experiment} for leaks"
     script:
         "../scripts/audit_leakage.py"
 
@@ -77,6 +83,8 @@ rule compare_cohorts:
         "../../envs/data.yaml"
     params:
         code=code_of("compare_cohorts"),
+    message:
+        "Look for sections that {wildcards.cohort} and {wildcards.other} share"
     script:
         "../scripts/compare_cohorts.py"
 
@@ -100,5 +108,7 @@ rule audit_leakage:
         folds=of(training.audited_folds),
         settings=of(training.audit_settings),
         code=code_of("audit_leakage"),
+    message:
+        "Check that nothing of a tested patient reaches training in {wildcards.experiment}"
     script:
         "../scripts/audit_leakage.py"

@@ -36,6 +36,8 @@ rule train_method:
     params:
         settings=of(training.method_settings),
         code=code_of("train_method", training.method_modules),
+    message:
+        "Train {method_title:{wildcards.experiment} {wildcards.method} } on fold {wildcards.fold} of {wildcards.experiment}"
     script:
         "../scripts/train_method.py"
 
@@ -62,5 +64,7 @@ rule predict_fold:
     params:
         settings=of(training.prediction_settings),
         code=code_of("predict_fold", training.method_modules),
+    message:
+        "Predict fold {wildcards.fold} of {wildcards.experiment} by {method_title:{wildcards.experiment} {wildcards.method} }"
     script:
         "../scripts/predict_fold.py"

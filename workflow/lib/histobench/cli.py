@@ -58,6 +58,34 @@ def _lock(arguments: argparse.Namespace) -> int:
     return 1 if found.contradictions else 0
 
 
+def _plan(arguments: argparse.Namespace) -> None:
+    from histobench.config import Benchmark, read_configuration
+    from histobench.plan.model import make_plan
+    from histobench.plan.size import sentences
+
+    files = [PROJECT / "config" / "config.yaml", *arguments.configfile]
+    bench = Benchmark(read_configuration(files, PROJECT), PROJECT, files)
+    for sentence in sentences(make_plan(bench)):
+        print(sentence)
+
+
+def _debug(arguments: argparse.Namespace) -> int:
+    import runpy
+
+    # not of the library, which does not know Snakemake
+    tool = runpy.run_path(str(PROJECT / "workflow" / "debug.py"))
+    wildcards = {}
+    for item in arguments.wildcards:
+        name, equal, value = item.partition("=")
+        if not equal:
+            raise UserError(f"{item} is no wildcard; write NAME=VALUE, for instance fold=P1.")
+        wildcards[name] = value
+    status: int = tool["debug"](
+        arguments.rule, wildcards, PROJECT, arguments.configfile, post_mortem=arguments.pdb
+    )
+    return status
+
+
 def _check_cohort(arguments: argparse.Namespace) -> int:
     from histobench.cohortcheck import check_cohort
 
@@ -184,6 +212,25 @@ def parser() -> argparse.ArgumentParser:
         "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the encoder"
     )
     encoder.set_defaults(run=_check_encoder)
+    plan = commands.add_parser(
+        "plan", help="say how much a run is: jobs, GPU-hours, longest job, downloads, disk"
+    )
+    plan.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], metavar="FILE", help="as Snakemake is given them"
+    )
+    plan.set_defaults(run=_plan)
+    debug = commands.add_parser(
+        "debug", help="run one job of the workflow alone in this process, its inputs being there"
+    )
+    debug.add_argument("rule", metavar="RULE", help="name of the rule, for instance train_method")
+    debug.add_argument(
+        "wildcards", nargs="*", metavar="NAME=VALUE", help="its wildcards, as an error names them"
+    )
+    debug.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], metavar="FILE", help="as Snakemake is given them"
+    )
+    debug.add_argument("--pdb", action="store_true", help="open the debugger where it fails")
+    debug.set_defaults(run=_debug)
     predict = commands.add_parser(
         "predict", help="predict expression, and tumour where the model does, on a slide of your own"
     )

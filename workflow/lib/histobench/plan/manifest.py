@@ -67,12 +67,12 @@ def provenance_settings(plan: Plan) -> dict[str, Any]:
 
 
 # -- the report ----------------------------------------------------------------------------------
-def report_manifest(plan: Plan) -> dict[str, Any]:
-    """Return what the report shows: settings as they are, everything else as paths."""
+def report_settings(plan: Plan) -> dict[str, Any]:
+    """Return what the report shows beside experiments: settings as they are, everything else as paths."""
     return {
         "across": {"contrasts": paths.CONTRASTS, "transfer": paths.TRANSFER},
         "cohorts": {name: _cohort_entry(plan, plan.cohorts[name]) for name in plan.read},
-        "experiments": {name: experiment_entry(plan, name) for name in plan.tested},
+        "experiments": list(plan.tested),
         # extrapolated hours of training, if somebody has measured them (`make bench`)
         **({"hours": paths.HOURS} if Path(paths.HOURS).exists() else {}),
         "papers": plan.shipped("resources/papers.tsv"),
@@ -156,13 +156,17 @@ def experiment_files(plan: Plan, experiment: str) -> list[str]:
     return files
 
 
-def report_files(plan: Plan) -> list[str]:
-    """Return every file that the report's manifest names."""
-    files = [paths.PROVENANCE, paths.CONTRASTS, paths.TRANSFER, plan.shipped("resources/papers.tsv")]
-    for experiment in plan.tested:
-        files += experiment_files(plan, experiment)
+def report_input(plan: Plan) -> Files:
+    """Return what the report is written from: a manifest per experiment, and the files of cohorts."""
+    files: list[str] = []
     for name in plan.read:
         cohort = _cohort_entry(plan, plan.cohorts[name])
         files += [cohort["sections"], *cohort["qc"].values()]
         files += [file for stain in cohort["stain"].values() for file in stain.values()]
-    return files
+    return {
+        "manifests": [described.own(paths.MANIFEST) for described in plan.tested.values()],
+        "across": [paths.CONTRASTS, paths.TRANSFER],
+        "cohorts": files,
+        "papers": plan.shipped("resources/papers.tsv"),
+        "provenance": paths.PROVENANCE,
+    }

@@ -227,6 +227,11 @@ class Run:
     arm: Arm
     seed: int
 
+    @property
+    def title(self) -> str:
+        """The name of the method, with the seed where it is not the first."""
+        return self.arm.short if self.name == self.arm.name else f"{self.arm.short} (seed {self.seed})"
+
 
 @dataclass(frozen=True)
 class Model:

@@ -1,0 +1,296 @@
+"""How much a run is, before anything runs: its jobs, GPU-hours, longest job and files to fetch.
+
+Follows the plan from the report to the raw files, as Snakemake does, in a second and without looking at what
+is there already.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from histobench import paths
+from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan.model import Plan, Settings, Variant, constraints
+
+Ask = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as far as files are concerned: paths that it makes, what it asks the plan, further inputs.
+
+    ``of`` names what its experiment must be: "experiments" or "branches"; "" where it does not matter.
+    """
+
+    name: str
+    makes: tuple[str, ...]
+    asks: Ask | None = None
+    takes: tuple[str, ...] = ()
+    of: str = ""
+    values: Mapping[str, Iterable[str]] = field(default_factory=dict)
+
+
+def _table(*names: str) -> dict[str, Iterable[str]]:
+    return {"table": names}
+
+
+def rules() -> list[Rule]:
+    """Return every rule that makes a file of a run."""
+    own_rows = (paths.SECTION, paths.SECTION_ROW)
+    simulated = (
+        paths.SIMULATED_IMAGE,
+        paths.SIMULATED_COUNTS,
+        paths.SIMULATED_SPOTS,
+        paths.SIMULATED_LABELS,
+    )
+    panel = (paths.PANEL, paths.PANEL_DROPPED)
+    of_training = (paths.PANEL_UNIVERSE, paths.PANEL_SECTIONS, paths.TRAINING)
+    model = (paths.WEIGHTS, paths.WEIGHTS_CHECKSUM, paths.HISTORY, paths.RUN_RECORD, paths.RUN_CHECKSUM)
+    drawn = (paths.FIGURE_SVG, paths.FIGURE_PNG, paths.FIGURE_CAPTION, paths.FIGURE_TABLE)
+    return [
+        Rule("simulate_section", simulated),
+        Rule("simulate_truth", (paths.PLANTED_TRUTH,)),
+        Rule("unpack_file", (paths.UNPACKED_FILE,), takes=(paths.ARCHIVE,)),
+        Rule("download_file", (paths.RAW_FILE,)),
+        Rule("cut_photos", (paths.PHOTO_TILES, paths.PHOTO_INDEX), data.photo_input),
+        Rule("read_section", own_rows, data.raw_input),
+        Rule("tabulate_cohort", (paths.SECTIONS, paths.GENES), data.cohort_input),
+        Rule("check_spots", (paths.KEPT_SPOTS,), data.spot_filter_input),
+        Rule("fit_stain", (paths.STAIN, paths.STAIN_PREVIEW), data.raw_image),
+        Rule("fit_stain_otherwise", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), data.raw_image),
+        Rule("hash_image", (paths.IMAGE_HASH,), data.raw_image),
+        Rule("compare_cohorts", (paths.SAME_SECTIONS,), data.twin_input),
+        Rule("cut_patches", (paths.PATCHES, paths.PATCH_INDEX), data.patch_input),
+        Rule("extract_features", (paths.FEATURES,), data.features_input),
+        Rule("summarise_qc", (paths.QC_SUMMARY,), data.qc_input),
+        Rule("make_folds", (paths.FOLDS,)),
+        Rule("audit_plan", (paths.AUDIT_PLAN,), takes=(paths.FOLDS,)),
+        Rule("audit_leakage", (paths.AUDIT,), training.audit_input, (paths.FOLDS, paths.AUDIT_PLAN)),
+        Rule("select_panel", (*panel, *of_training), training.panel_input, of="experiments"),
+        Rule("match_panel", panel, _match, of="branches"),
+        Rule("training_scale", (paths.SCALE,), external.scale_input),
+        Rule(
+            "train_method",
+            model,
+            training.training_input,
+            (paths.TRAINING, paths.AUDIT, paths.PANEL, paths.PANEL_UNIVERSE),
+        ),
+        Rule("predict_fold", (paths.PREDICTIONS,), training.prediction_input),
+        Rule("score_method", (paths.METRICS, paths.SPOTS), tables.predicted_folds),
+        Rule("estimate_ceiling", (paths.CEILING,), tables.ceiling_input, (paths.PANEL,)),
+        Rule("tabulate_results", (paths.TABLE,), tables.table_input, values=_table(*tables.TABLES)),
+        Rule("compare_published", (paths.TABLE,), _published, values=_table("published")),
+        Rule("describe_external", (paths.TABLE,), external.external_summary_input, values=_table("external")),
+        Rule(
+            "tabulate_slides", (paths.TABLE,), external.slide_table_input, values=_table(*tables.SLIDE_TABLES)
+        ),
+        Rule(
+            "predict_tiles", (paths.SLIDE_TILES,), external.slide_image, (*model[:2], model[3], paths.AUDIT)
+        ),
+        Rule("compare_pseudobulk", (paths.BRANCH_PSEUDOBULK,), external.pseudobulk_input, of="experiments"),
+        Rule("draw_figure", drawn, figures.figure_input),
+        Rule("collect_maps", (paths.MAPS,), manifest.maps_input),
+        Rule("list_results", (paths.MANIFEST,), manifest.experiment_files),
+        Rule("compare_experiments", (paths.CONTRASTS, paths.TRANSFER), _compared),
+        Rule("write_provenance", (paths.PROVENANCE,), manifest.provenance_input),
+        Rule("write_report", (paths.REPORT,), manifest.report_input),
+    ]
+
+
+def _match(plan: Plan, experiment: str, fold: str) -> list[str]:
+    files = external.panel_match_input(plan, experiment, fold)
+    return [*_listed(files), external.home_audit(plan, experiment)]
+
+
+def _published(plan: Plan, experiment: str) -> list[str]:
+    described = plan.described(experiment)
+    return [
+        *_listed(tables.published_input(plan, experiment)),
+        described.own(paths.TABLE, table=tables.TABLES[0]),
+    ]
+
+
+def _compared(plan: Plan) -> list[str]:
+    return [*across.contrast_metrics(plan), *across.transfer_boards(plan).values()]
+
+
+def _listed(files: Any) -> list[str]:
+    """Return paths, however they are named or nested."""
+    if isinstance(files, str):
+        return [files]
+    values = files.values() if isinstance(files, dict) else files
+    return [path for value in values for path in _listed(value)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A rule with its wildcards."""
+
+    rule: str
+    wildcards: tuple[tuple[str, str], ...]
+
+
+def jobs(plan: Plan, target: str = paths.REPORT) -> list[Job]:
+    """Return every job behind a file, the report by default, also those whose results are there already."""
+    makers = list(_patterns(plan))
+    todo, known = [target], {target}
+    found: dict[Job, None] = {}
+    while todo:
+        made = _maker(plan, makers, todo.pop())
+        if made is None:
+            continue
+        rule, wildcards = made
+        job = Job(rule.name, tuple(sorted(wildcards.items())))
+        if job in found:
+            continue
+        found[job] = None
+        for file in _inputs(plan, rule, wildcards):
+            if file not in known:
+                known.add(file)
+                todo.append(file)
+    return list(found)
+
+
+def _patterns(plan: Plan) -> Iterator[tuple[Rule, re.Pattern[str]]]:
+    """Every path of a rule as an expression with the constraints of its wildcards."""
+    allowed = constraints(plan) | {"file": ".+", "member": ".+", "figure": "[a-z_]+"}
+    allowed |= {"source": "|".join(map(re.escape, data.sources(plan))), "other": allowed["cohort"]}
+    allowed["archive"] = "|".join(map(re.escape, data.archives(plan))) or "none"
+    for rule in rules():
+        own = dict(allowed)
+        if rule.of:
+            own["experiment"] = "|".join(map(re.escape, getattr(plan, rule.of))) or "none"
+        if rule.name.startswith("simulate"):
+            own["cohort"] = "|".join(data.cohorts_of(plan, "simulation")) or "none"
+        own |= {name: "|".join(values) for name, values in rule.values.items()}
+        for path in rule.makes:
+            parts = re.split(r"\{(\w+)\}", path)
+            words = [
+                f"(?P<{part}>{own.get(part, '[^/]+')})" if place % 2 else re.escape(part)
+                for place, part in enumerate(parts)
+            ]
+            yield rule, re.compile("".join(words))
+
+
+def _maker(
+    plan: Plan, makers: Iterable[tuple[Rule, re.Pattern[str]]], file: str
+) -> tuple[Rule, dict[str, str]] | None:
+    """Return who makes a file; None of what lies there already, as files of a user's own do."""
+    if not file.startswith(f"{paths.ROOT}/"):
+        return None
+    for rule, pattern in makers:
+        match = pattern.fullmatch(file)
+        if match:
+            names = {name: match[name] for name in re.findall(r"\{(\w+)\}", rule.makes[0])}
+            return rule, {name: value for name, value in names.items() if name != "table"}
+    return None
+
+
+def _inputs(plan: Plan, rule: Rule, wildcards: Mapping[str, str]) -> list[str]:
+    """Return what a job takes."""
+    files = [paths.at(path, **{"fold": "all", **wildcards}) for path in rule.takes]
+    if rule.asks:
+        names = list(inspect.signature(rule.asks).parameters)[1:]
+        files += _listed(rule.asks(plan, **{name: wildcards[name] for name in names}))
+    return files
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a run is.
+
+    Attributes
+    ----------
+    jobs
+        Number by rule.
+    gpu_jobs, gpu_hours
+        Jobs of methods that ask for a GPU, and the hours that they may take at most, as their files state.
+    longest
+        The most hours that one job may take, and which.
+    n_files, n_bytes, n_unknown
+        Raw files to fetch, their size, and how many have none in the data lock.
+    disk
+        About how many bytes raw files and patches take.
+    """
+
+    jobs: Mapping[str, int]
+    gpu_jobs: int
+    gpu_hours: float
+    longest: tuple[float, str]
+    n_files: int
+    n_bytes: int
+    n_unknown: int
+    disk: int
+
+
+def size(plan: Plan) -> Size:
+    """Return how much a run is."""
+    every, rows = jobs(plan), data.downloads(plan)
+    gpu_jobs, gpu_minutes, patches = 0, 0, 0
+    longest: tuple[int, str] = (0, "")
+    for job in every:
+        asked = dict(job.wildcards)
+        if job.rule == "cut_patches":
+            settings = plan.cohorts[asked["cohort"]].settings
+            patches += spots(settings) * 3 * Variant.named(asked["variant"]).width_px ** 2
+        if job.rule not in ("train_method", "predict_fold"):
+            continue
+        run = plan.described(asked["experiment"]).runs[asked["method"]]
+        if training.method_gpu(plan, asked["experiment"], asked["method"]):
+            gpu_jobs += 1
+            gpu_minutes += run.arm.minutes
+        if job.rule == "train_method" and run.arm.minutes > longest[0]:
+            longest = (run.arm.minutes, f"{run.title} on fold {asked['fold']} of {asked['experiment']}")
+    known = sum(row.size or 0 for row in rows)
+    return Size(
+        jobs=Counter(job.rule for job in every),
+        gpu_jobs=gpu_jobs,
+        gpu_hours=gpu_minutes / 60,
+        longest=(longest[0] / 60, longest[1]),
+        n_files=len(rows),
+        n_bytes=known,
+        n_unknown=sum(row.size is None for row in rows),
+        disk=known + patches,
+    )
+
+
+def spots(cohort: Settings) -> int:
+    """Return about how many spots a section of a cohort has, from its array, which tissue covers in part."""
+    options = cohort["options"]
+    if "grid_columns" in options and "grid_rows" in options:
+        return int(options["grid_columns"]) * int(options["grid_rows"])
+    # of 4,992 places of Visium, and of 1,007 of the first arrays
+    return 4000 if cohort.get("pitch_um") == 100 else 500
+
+
+def sentences(plan: Plan) -> list[str]:
+    """Return how much a run is, in ten lines for a person."""
+    found = size(plan)
+    told = found.jobs
+    experiments = _number(len(plan.experiments), "experiment")
+    cohorts, branches = _number(len(plan.read), "cohort"), _number(len(plan.branches), "branch", "branches")
+    arms = {arm for described in plan.experiments.values() for arm in described.arms}
+    most = ", ".join(f"{number} {rule}" for rule, number in Counter(told).most_common(4))
+    gpu = f"{found.gpu_jobs} jobs, at most {found.gpu_hours:,.0f} hours by what methods state"
+    unknown = f", and {found.n_unknown} of them of unknown size" if found.n_unknown else ""
+    return [
+        f"Run:         {experiments} on {cohorts}, {branches} to other cohorts",
+        f"Sections:    {sum(map(len, plan.used.values()))}",
+        f"Methods:     {len(arms)}, with their arms",
+        f"Trainings:   {told['train_method']}",
+        f"Jobs:        {sum(told.values())}: {most}, ...",
+        f"GPU:         {gpu if found.gpu_jobs else 'no job asks for one'}",
+        f"Longest job: {found.longest[1]}, at most {found.longest[0]:g} hours",
+        f"Downloads:   {_number(found.n_files, 'file')}, {found.n_bytes / 1e9:.1f} GB{unknown}",
+        f"Disk:        about {found.disk / 1e9:.1f} GB for raw files and patches",
+        "Results that are there already are not made again; `snakemake --dry-run` lists what is left.",
+    ]
+
+
+def _number(n: int, one: str, several: str = "") -> str:
+    return f"{n} {one}" if n == 1 else f"{n} {several or one + 's'}"
