@@ -92,7 +92,7 @@ workflow.modifier_stack[0].globals.update(
 
 
 def of(function):
-    """What a rule asks the plan: a function of it that names, as parameters, the wildcards that it needs."""
+    """A function of the plan as rules ask it; its parameters name the wildcards that it needs."""
     names = list(inspect.signature(function).parameters)[1:]
 
     def asked(wildcards):
