@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from histobench.config import with_arm
+from histobench.figures.drawing.settings import Settings
 
 METHODS = Path(__file__).parents[2] / "config" / "methods"
 
@@ -29,10 +30,24 @@ def tiny(name, arm=None, **changes):
     return settings["entry"], {**settings["params"], **settings.get("conformance", {}), **changes}
 
 
+def everything():
+    """Settings of every method and arm, by name of the arm."""
+    files = [(file.stem, None) for file in sorted(METHODS.glob("*.yaml"))]
+    return {"_".join(filter(None, pair)): method(*pair) for pair in [*files, *arms()]}
+
+
 def titles():
     """Name on axes and in tables of every method and arm, as a configuration hands it to figures."""
-    found = {}
-    for name, arm in [*((file.stem, None) for file in sorted(METHODS.glob("*.yaml"))), *arms()]:
-        settings = method(name, arm)
-        found["_".join(filter(None, (name, arm)))] = settings.get("short", settings["title"])
-    return found
+    return {name: settings.get("short", settings["title"]) for name, settings in everything().items()}
+
+
+def settings(**more):
+    """What figures are told: names, families and places of all methods as declared, and more."""
+    declared = everything().items()
+    return Settings(**{
+        "titles": titles(),
+        "families": {name: each["family"] for name, each in declared},
+        "places": {name: each["place"] for name, each in declared if "place" in each},
+        "baselines": [name for name, each in declared if each.get("baseline")],
+        **more,
+    })  # fmt: skip

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from histobench import codehash
+from histobench.figures.catalogue import catalogue
 
 pytestmark = pytest.mark.slow
 
@@ -50,10 +51,7 @@ def modules_of(project, rule, script):
             entries = [settings.get(key), *settings.get("uses", [])]
             found |= {entry.split(":")[0] for entry in entries if entry}
     if rule == "draw_figure":
-        found |= {
-            f"histobench.figures.{file.stem}"
-            for file in (project / "workflow/lib/histobench/figures").glob("[a-z]*.py")
-        }
+        found |= {entry.module for entry in catalogue().values()}
     return {module for module in found if module.startswith("histobench")}
 
 

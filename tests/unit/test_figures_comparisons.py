@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from unit import described
 
-from histobench.figures import (
+from histobench.figures.curves import autoencoder_curves, power_curve
+from histobench.figures.drawing import sources
+from histobench.figures.drawing.style import NothingToDraw
+from histobench.figures.latent import autoencoder_tiles
+from histobench.figures.on_tissue import attributions
+from histobench.figures.per_gene import ceiling_genes, colocated_genes
+from histobench.figures.per_method import (
     ablation_bars,
-    attributions,
-    autoencoder_curves,
-    autoencoder_tiles,
-    ceiling_genes,
-    colocated_genes,
     compartments,
-    contrasts,
     critical_difference,
     depth_partialling,
-    leakage_inflation,
     pairwise,
-    power_curve,
+    protocols,
     published_numbers,
     smoothing,
-    sources,
-    stain_ablation,
-    start_ablation,
     transfer_matrix,
-    transform_ablation,
     variance_shares,
-    weights_ablation,
-    window_ablation,
 )
-from histobench.figures.style import NothingToDraw
 from histobench.files import write_table
 
-SETTINGS = {"n_patients": 4, "cohort": "home", "titles": described.titles()}
+SETTINGS = described.settings(n_patients=4, cohort="home")
 
 
 def words(figure) -> str:
@@ -62,9 +56,9 @@ def test_every_pair_stands_in_both_orders_best_row_first():
     assert list(dict.fromkeys(tidy["row"])) == ["stnet", "knn", "random"] and len(tidy) == 6
     back = tidy[(tidy["row"] == "random") & (tidy["column"] == "stnet")].iloc[0]
     assert back[["difference", "low", "high"]].tolist() == pytest.approx([-0.3, -0.4, -0.2])
-    figure = pairwise.plot_pairs(tidy)
+    figure = pairwise.plot_pairs(tidy, SETTINGS)
     assert len(figure.axes[0].patches) == 2  # one pair is below 5 %, framed in both orders
-    assert "3 pairs; 1 of them" in pairwise.caption(tidy)
+    assert "3 pairs; 1 of them" in pairwise.caption(tidy, SETTINGS)
 
 
 def test_ranks_are_joined_by_the_groups_of_the_table():
@@ -84,7 +78,7 @@ def test_ranks_are_joined_by_the_groups_of_the_table():
     assert tidy["method"].tolist() == ["stnet", "knn", "random"] and tidy["groups"].tolist() == ["1", "1", ""]
     drawn = words(critical_difference.plot_critical(tidy, SETTINGS))
     assert "ST-Net (1.2)" in drawn and "critical difference 1.66" in drawn
-    assert "permutation p = 0.04" in critical_difference.caption(tidy)
+    assert "permutation p = 0.04" in critical_difference.caption(tidy, SETTINGS)
 
 
 def test_variants_of_a_class_are_set_against_its_first():
@@ -107,7 +101,7 @@ def test_each_further_patient_halves_the_smallest_p():
     )
     assert tidy.loc[("a (b)", 12), "smallest_p_holm"] > 0.05 > tidy.loc[("a (b)", 13), "smallest_p_holm"]
     assert tidy.loc[("c", 1), "smallest_p"] == 1.0 and tidy["here"].sum() == 2
-    power_curve.plot_power(tidy.reset_index()).draw_without_rendering()
+    power_curve.plot_power(tidy.reset_index(), SETTINGS).draw_without_rendering()
 
 
 def test_the_fraction_of_the_ceiling_is_of_means():
@@ -119,9 +113,9 @@ def test_the_fraction_of_the_ceiling_is_of_means():
             "ceiling": [0.5, 0.7, 0.5],
         }
     )
-    tidy = ceiling_genes.tidy_ceiling(table)
+    tidy = ceiling_genes.tidy_ceiling(table, SETTINGS)
     assert set(tidy["method"]) == {"stnet"} and tidy["fraction"].iloc[0] == pytest.approx(0.5)
-    assert "50 % of the ceiling" in words(ceiling_genes.plot_ceiling(tidy))
+    assert "50 % of the ceiling" in words(ceiling_genes.plot_ceiling(tidy, SETTINGS))
 
 
 def test_compartments_need_labels():
@@ -138,8 +132,8 @@ def test_compartments_need_labels():
     )
     tidy = compartments.tidy_compartments(table)
     assert len(tidy) == 3 and compartments.tidy_compartments(table.head(1)).empty
-    assert "tumour spots, 3 patients" in words(compartments.plot_compartments(tidy))
-    assert "normal: 2 patients" in compartments.caption(tidy)
+    assert "tumour spots, 3 patients" in words(compartments.plot_compartments(tidy, SETTINGS))
+    assert "normal: 2 patients" in compartments.caption(tidy, SETTINGS)
 
 
 def test_components_that_are_unknown_are_not_drawn():
@@ -155,7 +149,7 @@ def test_components_that_are_unknown_are_not_drawn():
     )
     tidy = variance_shares.tidy_variance(table)
     assert tidy["component"].tolist() == ["patient"] and tidy["sd"].tolist() == [0.2]
-    variance_shares.plot_variance(tidy).draw_without_rendering()
+    variance_shares.plot_variance(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_colocation_needs_both_kinds_of_pairs():
@@ -176,8 +170,8 @@ def test_colocation_needs_both_kinds_of_pairs():
     tidy = colocated_genes.tidy_colocation(table)
     assert tidy["method"].tolist() == ["observed", "stnet"]
     assert "measured" in words(
-        colocated_genes.plot_colocation(tidy)
-    ) and "3 patients" in colocated_genes.caption(tidy)
+        colocated_genes.plot_colocation(tidy, SETTINGS)
+    ) and "3 patients" in colocated_genes.caption(tidy, SETTINGS)
 
 
 def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
@@ -190,22 +184,23 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
         "own": tmp_path / "results/fair/tables/leaderboard.tsv",
         "others": [tmp_path / "results/leaky/tables/leaderboard.tsv"],
     }
-    tidy = contrasts.tidy_contrast(contrasts.read_boards(paths))
+    tidy = protocols.tidy_contrast(protocols.read_boards(paths))
     assert list(dict.fromkeys(tidy["method"])) == ["stnet", "knn"] and set(tidy["base"]) == {"fair"}
     change = tidy.set_index(["method", "experiment"])["change"]
     assert change["stnet", "leaky"] == pytest.approx(0.15) and change["stnet", "fair"] == 0
-    for module in (
-        start_ablation,
-        leakage_inflation,
-        stain_ablation,
-        transform_ablation,
-        weights_ablation,
-        window_ablation,
-    ):
-        figure, table = module.draw(paths, SETTINGS)
+    for question, name in {
+        "folds": "leakage_inflation",
+        "transform": "transform_ablation",
+        "stain": "stain_ablation",
+        "window": "window_ablation",
+        "start": "start_ablation",
+        "weights": "weights_ablation",
+    }.items():
+        draw = getattr(protocols, name)
+        figure, table, caption = draw(paths, SETTINGS)
         pd.testing.assert_frame_equal(table, tidy)
-        assert "0.150" in words(figure) and "leaky" in module.caption(table, SETTINGS)
-        question = module.__name__.rpartition(".")[2].replace("leakage_inflation", "folds").partition("_")[0]
+        assert "0.150" in words(figure) and "leaky" in caption
+        assert "differs in leaky" not in caption, "nothing is claimed that is not known"
         for rest, words_ in (
             (
                 {"protocol": ["panel of genes", "sections"], "methods": ["knn"]},
@@ -213,29 +208,28 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
             ),
             ({"protocol": [], "methods": []}, "Nothing else differs in leaky."),
         ):
-            told = {**SETTINGS, "also_differs": {question: {"leaky": rest}}}
-            assert words_ in module.caption(table, told)
-        assert "differs in leaky" not in module.caption(table, SETTINGS), (
-            "nothing is claimed that is not known"
-        )
+            known = replace(SETTINGS, also_differs={question: {"leaky": rest}})
+            assert words_ in draw(paths, known)[2]
 
 
 @pytest.mark.parametrize(
-    "module", [depth_partialling, smoothing], ids=lambda module: module.__name__.split(".")[-1]
+    "draw",
+    [depth_partialling.depth_partialling, smoothing.smoothing],
+    ids=lambda draw: draw.__name__,
 )
-def test_a_change_is_over_the_genes_that_have_both_values(module, tmp_path):
+def test_a_change_is_over_the_genes_that_have_both_values(draw, tmp_path):
     genes = pd.DataFrame({
         "method": ["knn", "knn", "stnet", "stnet", "stnet"], "gene": ["A", "B", "A", "B", "C"],
         "mean_pearson": [0.1, 0.3, 0.3, 0.5, 0.9], "pearson_partial_depth": [0.1, 0.1, 0.2, 0.2, np.nan],
         "pearson_smoothed": [0.1, 0.1, 0.2, 0.2, np.nan],
     })  # fmt: skip
     write_table(genes, tmp_path / "genes.tsv")
-    figure, table = module.draw({"genes": tmp_path / "genes.tsv"}, SETTINGS)
+    figure, table, caption = draw({"genes": tmp_path / "genes.tsv"}, SETTINGS)
     assert table["method"].tolist() == ["stnet", "knn"]  # best first
     assert table["before"].tolist() == pytest.approx([0.4, 0.2])
     assert table["after"].tolist() == pytest.approx([0.2, 0.1])
     assert table["change"].tolist() == pytest.approx([-0.2, -0.1]) and table["n_genes"].tolist() == [2, 2]
-    assert "−0.200" in words(figure) and "n = 2 genes" in module.caption(table, SETTINGS)
+    assert "−0.200" in words(figure) and "n = 2 genes" in caption
     heads = [line for line in figure.axes[0].lines if line.get_marker() in ("<", ">")]
     assert [line.get_marker() for line in heads] == ["<", "<"]  # both fall
 
@@ -247,8 +241,8 @@ def test_transfer_sets_cohorts_side_by_side():
     cells = tidy.set_index(["method", "tested_on"])["pearson"]
     assert cells.to_dict() == {("stnet", "home"): 0.3, ("knn", "home"): 0.1, ("knn", "abroad"): 0.2}
     assert "(held-out patients)" in words(
-        transfer_matrix.plot_transfer(tidy)
-    ) and "abroad" in transfer_matrix.caption(tidy)
+        transfer_matrix.plot_transfer(tidy, SETTINGS)
+    ) and "abroad" in transfer_matrix.caption(tidy, SETTINGS)
 
 
 def test_gradients_of_a_linear_network_are_its_weights_times_the_change():
@@ -286,7 +280,7 @@ def test_only_the_autoencoders_part_of_a_history_is_drawn():
         "train": [0.03, 0.02],
         "valid": [0.04, 0.03],
     }
-    autoencoder_curves.plot_reconstruction(tidy).draw_without_rendering()
+    autoencoder_curves.plot_reconstruction(tidy, SETTINGS).draw_without_rendering()
     assert autoencoder_curves.tidy_reconstruction({("histospace", "A"): history.tail(1)}).empty
 
 
@@ -302,11 +296,11 @@ def test_reconstructions_are_shown_from_the_best_to_the_worst_beside_a_flat_patc
     assert table["shown"].sum() == autoencoder_tiles.NUMBER
     assert table["shown"].iloc[[0, -1]].all() and table["share_of_spots_below"].iloc[-1] == 1
     rows = [11 - place for place in np.flatnonzero(table["shown"])]
-    figure = autoencoder_tiles.plot_tiles(table, given[rows], {"histospace": made[rows]})
+    figure = autoencoder_tiles.plot_tiles(table, given[rows], {"histospace": made[rows]}, SETTINGS)
     assert "reconstruction" in words(figure) and "mean squared error" in words(figure)
-    assert "n = 12 spots" in autoencoder_tiles.caption(table)
+    assert "n = 12 spots" in autoencoder_tiles.caption(table, SETTINGS)
     one = autoencoder_tiles.tidy_tiles(given[:1], made[:1], ["s0"], "histospace", "A1")
-    autoencoder_tiles.plot_tiles(one, given[:1], {"histospace": made[:1]}).draw_without_rendering()
+    autoencoder_tiles.plot_tiles(one, given[:1], {"histospace": made[:1]}, SETTINGS).draw_without_rendering()
 
 
 def test_a_figure_sees_the_window_that_its_method_was_given(tmp_path):
@@ -339,7 +333,7 @@ def test_published_numbers_without_ours_are_left_out():
     tidy = published_numbers.tidy_published(table)
     assert tidy["gene"].fillna("").tolist() == ["GNAS", "", "Y"], "what can be compared comes first"
     assert tidy["ratio"].tolist()[:2] == pytest.approx([10, 0.5]) and np.isnan(tidy["ratio"].iloc[2])
-    figure = published_numbers.plot_published(tidy)
+    figure = published_numbers.plot_published(tidy, SETTINGS)
     drawn = words(figure)
     assert "102 → 51" in drawn and "ST-Net: median r GNAS" in drawn and "nan" not in drawn
     far, near = (line for line in figure.axes[0].lines if line.get_marker() in ("o", ">") and len(line.get_xdata()) == 1

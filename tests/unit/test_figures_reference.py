@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
+from unit import described
 
-from histobench.figures.style import RC
+from histobench.figures.catalogue import catalogue
+from histobench.figures.drawing.style import RC
 from histobench.files import read_table
 
 PICTURES = Path(__file__).parents[1] / "data" / "figures"
@@ -29,10 +31,10 @@ DPI = 40
 
 def drawn(name, restyle=lambda figure: None):
     """RGB pixels of a figure, drawn from its stored table."""
-    module = importlib.import_module(f"histobench.figures.{name}")
+    module = importlib.import_module(catalogue()[name].module)
     (plot,) = (getattr(module, each) for each in vars(module) if each.startswith("plot_"))
     with mpl.rc_context(RC):
-        figure = plot(read_table(PICTURES / f"{name}.tsv"), {"experiment": "demo"})
+        figure = plot(read_table(PICTURES / f"{name}.tsv"), described.settings(experiment="demo"))
         restyle(figure)
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from unit import result_tables
 
 from histobench.errors import UserError
-from histobench.figures import (
-    consistency_curve,
-    expression_maps,
-    leaderboard,
-    learning_curves,
-    method_scatter,
-    per_patient,
-    tissue,
-)
+from histobench.figures.curves import consistency_curve, learning_curves
 from histobench.figures.draw import draw
+from histobench.figures.drawing import tissue
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.on_tissue import expression_maps
+from histobench.figures.per_gene import method_scatter
+from histobench.figures.per_method import leaderboard, per_patient
 from histobench.files import read_table
 
 pytestmark = pytest.mark.slow
@@ -34,6 +33,7 @@ def tables(run):
 
 
 SETTINGS = result_tables.SETTINGS
+KNOWN = Settings.of(SETTINGS)
 
 
 def texts(figure) -> str:
@@ -69,12 +69,12 @@ def test_drawing_twice_gives_the_same_files_and_a_full_caption(run, tmp_path, na
 
 def test_leaderboard_shows_every_method_with_its_interval_and_the_ceiling(tables):
     board = read_table(tables / "leaderboard.tsv")
-    table = leaderboard.tidy_leaderboard(board, SETTINGS)
+    table = leaderboard.tidy_leaderboard(board, KNOWN)
     assert list(table["pearson"]) == sorted(board["pearson"], reverse=True)
     files = (tables.parent / "ceiling").glob("*.parquet")
     ceiling = pd.concat([read_table(path) for path in files])["value"].mean()
     assert table["ceiling"].iloc[0] == pytest.approx(ceiling)
-    figure = leaderboard.plot_leaderboard(table, SETTINGS)
+    figure = leaderboard.plot_leaderboard(table, KNOWN)
     axes = figure.axes[0]
     dots = [line for line in axes.lines if line.get_marker() not in ("None", "", None)]
     bars = [
@@ -94,47 +94,49 @@ def test_leaderboard_shows_every_method_with_its_interval_and_the_ceiling(tables
 
 def test_a_ceiling_far_beyond_all_scores_is_named_and_does_not_set_the_scale(tables):
     board = read_table(tables / "leaderboard.tsv")
-    table = leaderboard.tidy_leaderboard(board, SETTINGS).assign(ceiling=0.9)
+    table = leaderboard.tidy_leaderboard(board, KNOWN).assign(ceiling=0.9)
     scores = ["pearson", "pearson_low", "pearson_high"]
     table[scores] = table[scores] / (20 * table["pearson_high"].max())
-    figure = leaderboard.plot_leaderboard(table, SETTINGS)
+    figure = leaderboard.plot_leaderboard(table, KNOWN)
     assert figure.axes[0].get_xlim()[1] < 0.1 and "noise ceiling 0.90 →" in texts(figure)
-    assert "Far beyond the axis, at 0.900" in leaderboard.caption(table, SETTINGS)
+    assert "Far beyond the axis, at 0.900" in leaderboard.caption(table, KNOWN)
 
 
 def test_leaderboard_says_missing_where_a_method_has_no_score(tables):
     board = read_table(tables / "leaderboard.tsv")
     score = ["pearson", "pearson_low", "pearson_high", "ceiling_fraction"]
     board.loc[board["method"] == "stnet", score] = np.nan
-    table = leaderboard.tidy_leaderboard(board)
+    table = leaderboard.tidy_leaderboard(board, KNOWN)
     assert table["method"].iloc[-1] == "stnet"
-    assert "missing" in texts(leaderboard.plot_leaderboard(table))
+    assert "missing" in texts(leaderboard.plot_leaderboard(table, KNOWN))
 
 
 def test_leaderboard_of_nothing_and_without_ceiling_can_be_drawn(tables):
     board = read_table(tables / "leaderboard.tsv")
-    bare = leaderboard.tidy_leaderboard(board.drop(columns=["ceiling_fraction", "family"]))
+    bare = leaderboard.tidy_leaderboard(board.drop(columns=["ceiling_fraction", "family"]), KNOWN)
     assert (
         bare["ceiling"].isna().all()
         and dict(zip(bare["method"], bare["family"], strict=True))["depth"] == "oracle"
     )
-    assert "not available" in leaderboard.caption(bare)
-    empty = leaderboard.tidy_leaderboard(board.head(0))
-    assert "No method" in texts(leaderboard.plot_leaderboard(empty)) and leaderboard.caption(empty)
+    assert "not available" in leaderboard.caption(bare, KNOWN)
+    empty = leaderboard.tidy_leaderboard(board.head(0), KNOWN)
+    assert "No method" in texts(leaderboard.plot_leaderboard(empty, KNOWN)) and leaderboard.caption(
+        empty, KNOWN
+    )
 
 
 def test_leaking_experiments_carry_their_warning(tables):
-    table = leaderboard.tidy_leaderboard(read_table(tables / "leaderboard.tsv"))
-    clean = leaderboard.caption(table, SETTINGS)
-    sections = leaderboard.caption(table, {**SETTINGS, "folds": "leave_one_section_out"})
-    panel = leaderboard.caption(table, {**SETTINGS, "panel": {"scope": "all"}})
+    table = leaderboard.tidy_leaderboard(read_table(tables / "leaderboard.tsv"), KNOWN)
+    clean = leaderboard.caption(table, KNOWN)
+    sections = leaderboard.caption(table, replace(KNOWN, folds="leave_one_section_out"))
+    panel = leaderboard.caption(table, replace(KNOWN, panel={"scope": "all"}))
     assert "leak" not in clean and "leak the patient" in sections and "test patient included" in panel
 
 
 def test_consistency_has_one_panel_per_method_with_the_counts_of_the_genes_table(tables):
-    curve = consistency_curve.tidy_consistency(read_table(tables / "consistency_curve.tsv"), SETTINGS)
+    curve = consistency_curve.tidy_consistency(read_table(tables / "consistency_curve.tsv"), KNOWN)
     genes = read_table(tables / "genes.tsv")
-    figure = consistency_curve.plot_consistency(curve, SETTINGS)
+    figure = consistency_curve.plot_consistency(curve, KNOWN)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     assert len(panels) == genes["method"].nunique()
     observed = panels["ST-Net"].lines[-1].get_ydata()
@@ -145,32 +147,32 @@ def test_consistency_has_one_panel_per_method_with_the_counts_of_the_genes_table
 
 def test_consistency_without_envelope_says_so(tables):
     curve = read_table(tables / "consistency_curve.tsv").drop(columns=["envelope_low", "envelope_high"])
-    table = consistency_curve.tidy_consistency(curve)
-    consistency_curve.plot_consistency(table)
-    assert "No permutation" in consistency_curve.caption(table) or "No envelope" in consistency_curve.caption(
-        table
-    )
+    table = consistency_curve.tidy_consistency(curve, KNOWN)
+    consistency_curve.plot_consistency(table, KNOWN)
+    assert "No permutation" in consistency_curve.caption(
+        table, KNOWN
+    ) or "No envelope" in consistency_curve.caption(table, KNOWN)
 
 
 def test_scatter_pairs_genes_and_counts_both_sides(tables):
     genes = read_table(tables / "genes.tsv")
-    table = method_scatter.tidy_scatter(genes, SETTINGS)
+    table = method_scatter.tidy_scatter(genes, KNOWN)
     wide = genes.pivot(index="gene", columns="method", values="mean_pearson")
     assert list(table["method_y"].unique()) == ["stnet"] and len(table) == len(wide)
     other = table["method_x"].iloc[0]
     assert SETTINGS["families"][other] in ("classical", "control")
     above, below = int((wide["stnet"] > wide[other]).sum()), int((wide["stnet"] < wide[other]).sum())
-    figure = method_scatter.plot_scatter(table, SETTINGS)
+    figure = method_scatter.plot_scatter(table, KNOWN)
     assert f"ST-Net higher: {above}" in texts(figure) and f"higher: {below}" in texts(figure)
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert len(points[0].get_xdata()) == len(wide)
     assert figure.axes[0].get_xlim() == figure.axes[0].get_ylim()
-    assert f"Higher with ST-Net: {above}; with " in method_scatter.caption(table, SETTINGS)
+    assert f"Higher with ST-Net: {above}; with " in method_scatter.caption(table, KNOWN)
 
 
 def test_scatter_labels_do_not_touch(tables):
-    table = method_scatter.tidy_scatter(read_table(tables / "genes.tsv"), SETTINGS)
-    figure = method_scatter.plot_scatter(table, SETTINGS)
+    table = method_scatter.tidy_scatter(read_table(tables / "genes.tsv"), KNOWN)
+    figure = method_scatter.plot_scatter(table, KNOWN)
     figure.draw_without_rendering()
     axes = figure.axes[0]
     from matplotlib.text import Annotation, Text
@@ -188,44 +190,46 @@ def test_scatter_labels_do_not_touch(tables):
 def test_scatter_refuses_a_pair_that_was_not_scored(tables):
     genes = read_table(tables / "genes.tsv")
     with pytest.raises(UserError, match="'pair' is"):
-        method_scatter.tidy_scatter(genes, {"pair": ["stnet", "nothing"]})
-    chosen = method_scatter.tidy_scatter(genes, {"pair": ["depth", "knn"]})
+        method_scatter.tidy_scatter(genes, Settings(pair=["stnet", "nothing"]))
+    chosen = method_scatter.tidy_scatter(genes, Settings(pair=["depth", "knn"]))
     assert set(chosen["method_x"]) == {"depth"} and set(chosen["method_y"]) == {"knn"}
 
 
 def test_scatter_of_a_single_method_or_of_nothing_is_no_crash(tables):
     genes = read_table(tables / "genes.tsv")
-    one = method_scatter.tidy_scatter(genes[genes["method"] == "knn"], SETTINGS)
-    method_scatter.plot_scatter(one, SETTINGS)
-    none = method_scatter.tidy_scatter(genes.head(0), SETTINGS)
-    assert "No two methods" in texts(method_scatter.plot_scatter(none)) and method_scatter.caption(none)
+    one = method_scatter.tidy_scatter(genes[genes["method"] == "knn"], KNOWN)
+    method_scatter.plot_scatter(one, KNOWN)
+    none = method_scatter.tidy_scatter(genes.head(0), KNOWN)
+    assert "No two methods" in texts(method_scatter.plot_scatter(none, KNOWN)) and method_scatter.caption(
+        none, KNOWN
+    )
 
 
 def test_per_patient_prints_every_value(tables):
     patients = read_table(tables / "patients.tsv")
     table = per_patient.tidy_per_patient(patients)
-    figure = per_patient.plot_per_patient(table, SETTINGS)
+    figure = per_patient.plot_per_patient(table, KNOWN)
     axes = figure.axes[0]
-    image = axes.images[0].get_array()
+    image = axes.collections[0].get_array()
     means = patients.groupby("method")["pearson"].mean().sort_values(ascending=False, kind="stable")
     wide = patients.pivot(index="method", columns="patient", values="pearson").loc[means.index]
-    assert np.allclose(image, wide.to_numpy())
+    assert np.allclose(image.reshape(wide.shape), wide.to_numpy())
     assert [label.get_text() for label in axes.get_xticklabels()] == sorted(patients["patient"].unique())
     assert len([text for text in axes.texts if text.get_text()]) == image.size
-    low, high = axes.images[0].get_clim()
+    low, high = axes.collections[0].get_clim()
     assert low == -high  # white is zero
 
 
 def test_per_patient_shows_a_hole_where_a_patient_was_not_scored(tables):
     patients = read_table(tables / "patients.tsv")
     patients = patients[~((patients["method"] == "stnet") & (patients["patient"] == "B"))]
-    figure = per_patient.plot_per_patient(per_patient.tidy_per_patient(patients))
+    figure = per_patient.plot_per_patient(per_patient.tidy_per_patient(patients), KNOWN)
     assert "n/a" in texts(figure)
 
 
 def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run):
     paths = result_tables.figure_jobs(run)["expression_maps"]["predictions"]
-    table = expression_maps.tidy_maps(paths, {"genes": ["ERBB2", "not_in_panel"], "n_genes": 2})
+    table = expression_maps.tidy_maps(paths, Settings(genes=["ERBB2", "not_in_panel"], n_genes=2))
     assert list(dict.fromkeys(table["gene"])) == ["ERBB2", table["gene"].iloc[-1]]
     assert set(table["source"]) == {
         expression_maps.TRUTH,
@@ -234,7 +238,7 @@ def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run
         "colour_ridge",
         "neighbour_mean",
     }
-    figure = expression_maps.plot_maps(table, SETTINGS)
+    figure = expression_maps.plot_maps(table, KNOWN)
     maps = [
         axes
         for axes in figure.axes
@@ -254,8 +258,8 @@ def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run
 
 def test_discs_of_a_map_have_the_size_of_the_pitch(run):
     paths = result_tables.figure_jobs(run)["expression_maps"]["predictions"]
-    table = expression_maps.tidy_maps(paths[:1], {"n_genes": 1})
-    figure = expression_maps.plot_maps(table, SETTINGS)
+    table = expression_maps.tidy_maps(paths[:1], Settings(n_genes=1))
+    figure = expression_maps.plot_maps(table, KNOWN)
     figure.draw_without_rendering()
     discs = figure.axes[0].collections[0]
     diameter = np.sqrt(discs.get_sizes()[0]) * figure.dpi / 72
@@ -281,21 +285,23 @@ def test_maps_lie_on_the_right_part_of_the_tissue(run, tmp_path):
     y = top + (rows + 0.5) / pixels.shape[0] * (bottom - top)
     assert x.min() == pytest.approx(2000, abs=40) and x.max() == pytest.approx(3000, abs=40)
     assert y.min() == pytest.approx(1000, abs=40) and y.max() == pytest.approx(2000, abs=40)
-    table = expression_maps.tidy_maps(result_tables.figure_jobs(run)["expression_maps"]["predictions"][:1])
-    figure = expression_maps.plot_maps(table, SETTINGS, (small, width, height))
+    table = expression_maps.tidy_maps(
+        result_tables.figure_jobs(run)["expression_maps"]["predictions"][:1], KNOWN
+    )
+    figure = expression_maps.plot_maps(table, KNOWN, (small, width, height))
     assert figure.axes[0].images
 
 
 def test_maps_of_a_folder_and_of_mixed_sections(run, tmp_path):
     folders = [path.parent for path in result_tables.figure_jobs(run)["expression_maps"]["predictions"][:2]]
-    _, table = expression_maps.draw({"predictions": folders}, {**SETTINGS, "section": "B1"})
-    assert table["source"].nunique() == 3 and "section B1" in expression_maps.caption(table, SETTINGS)
+    _, table = expression_maps.expression_maps({"predictions": folders}, replace(KNOWN, section="B1"))
+    assert table["source"].nunique() == 3 and "section B1" in expression_maps.caption(table, KNOWN)
     import anndata
 
     data = anndata.read_h5ad(folders[0] / "B1.h5ad")
     data[1:].write_h5ad(tmp_path / "other.h5ad")
     with pytest.raises(UserError, match=r"other\.h5ad: spots or genes differ from"):
-        expression_maps.tidy_maps([folders[0] / "B1.h5ad", tmp_path / "other.h5ad"])
+        expression_maps.tidy_maps([folders[0] / "B1.h5ad", tmp_path / "other.h5ad"], KNOWN)
 
 
 def test_a_section_of_one_spot_with_a_constant_gene_can_be_mapped(run, tmp_path):
@@ -303,7 +309,7 @@ def test_a_section_of_one_spot_with_a_constant_gene_can_be_mapped(run, tmp_path)
 
     path = result_tables.figure_jobs(run)["expression_maps"]["predictions"][0]
     anndata.read_h5ad(path)[:1].write_h5ad(tmp_path / "one.h5ad")
-    figure = expression_maps.plot_maps(expression_maps.tidy_maps([tmp_path / "one.h5ad"]), SETTINGS)
+    figure = expression_maps.plot_maps(expression_maps.tidy_maps([tmp_path / "one.h5ad"], KNOWN), KNOWN)
     figure.draw_without_rendering()
 
 
@@ -320,7 +326,7 @@ def test_learning_curves_split_training_and_validation_and_stages():
     table = learning_curves.tidy_history({("stnet", "A"): history, ("knn", "A"): pd.DataFrame()})
     assert set(zip(table["quantity"], table["split"], strict=True)) == {("loss", "train"), ("mse", "valid")}
     assert "seconds" not in set(table["quantity"]) and set(table["method"]) == {"stnet"}
-    figure = learning_curves.plot_learning(table)
+    figure = learning_curves.plot_learning(table, KNOWN)
     lines = [line for axes in figure.axes for line in axes.lines]
     assert [len(lines[0].get_xdata()), len(lines[1].get_xdata())] == [2, 2]  # stages are not joined up
     assert "epoch" in texts(figure) and "loss" in texts(figure)
@@ -343,7 +349,7 @@ def test_learning_curves_draw_one_line_per_quantity_and_leave_the_autoencoder_to
         "loss": [5.0, 2.0],
         "pearson": [0.001, 0.2],
     }
-    figure = learning_curves.plot_learning(table)
+    figure = learning_curves.plot_learning(table, KNOWN)
     assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear"]  # r is never logarithmic
 
 
@@ -351,6 +357,6 @@ def test_learning_curves_without_epochs_say_so(tmp_path):
     path = tmp_path / "models" / "knn" / "A" / "history.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("\n")
-    figure, table = learning_curves.draw({"histories": [path]}, {})
+    figure, table = learning_curves.learning_curves({"histories": [path]}, Settings())
     assert table.empty and "No method" in texts(figure)
-    assert "No method" in learning_curves.caption(table)
+    assert "No method" in learning_curves.caption(table, KNOWN)

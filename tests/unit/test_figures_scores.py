@@ -7,24 +7,22 @@ import pandas as pd
 import pytest
 from unit import described
 
-from histobench.figures import (
-    auroc_histogram,
-    baseline_scatter,
-    consistent_genes,
+from histobench.figures.drawing import dumbbells
+from histobench.figures.drawing.parts import label_points, require_rows
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.style import NothingToDraw, new_figure
+from histobench.figures.per_gene import auroc_histogram, baseline_scatter, consistent_genes, top_genes
+from histobench.figures.per_method import (
     correlation_strength,
     cost,
-    dumbbells,
     gene_distributions,
     positive_genes,
     rank_heatmap,
     run_time,
-    top_genes,
     top_ten,
 )
-from histobench.figures.parts import by_family, label_points, require_rows
-from histobench.figures.style import NothingToDraw, new_figure
 
-SETTINGS = {"n_patients": 4, "titles": described.titles()}
+SETTINGS = described.settings(n_patients=4)
 
 
 def genes(**columns) -> pd.DataFrame:
@@ -47,7 +45,7 @@ def test_genes_are_ordered_by_patients_beside_the_binomial():
     # Upper quantiles of the binomial(4, 1/2) at 1/6, 3/6 and 5/6: P(X > 3) = 1/16, P(X > 2) = 5/16, P(X > 1) = 11/16.
     assert list(table.loc[table["method"] == "chance", "n_positive"]) == [3, 2, 1]
     assert "chance" in words(
-        consistent_genes.plot_consistent(table)
+        consistent_genes.plot_consistent(table, SETTINGS)
     ) and "4 patients" in consistent_genes.caption(table, SETTINGS)
 
 
@@ -55,11 +53,11 @@ def test_auroc_bins_start_at_a_half_and_leave_out_what_is_constant():
     table = genes(auroc_quartiles=[0.5, 0.51, 0.49, 0.53, np.nan])
     flat = table.assign(method="train_mean", auroc_quartiles=0.5)
     oracle = table.assign(method="depth")
-    tidy = auroc_histogram.tidy_auroc(pd.concat([table, flat, oracle]))
+    tidy = auroc_histogram.tidy_auroc(pd.concat([table, flat, oracle]), SETTINGS)
     assert set(tidy["method"]) == {"stnet"}
     assert list(zip(tidy["bin_low"], tidy["n_genes"], strict=True)) == [(0.475, 1), (0.5, 2), (0.525, 1)]
     assert tidy["mean_auroc"].iloc[0] == pytest.approx(0.5075) and tidy["n_above"].iloc[0] == 2
-    assert "2 of 4 above 0.5" in words(auroc_histogram.plot_auroc(tidy))
+    assert "2 of 4 above 0.5" in words(auroc_histogram.plot_auroc(tidy, SETTINGS))
 
 
 def test_the_best_deep_network_meets_each_baseline_on_common_genes():
@@ -68,11 +66,11 @@ def test_the_best_deep_network_meets_each_baseline_on_common_genes():
         genes(median_pearson=[0.0, 0.1, 0.1]).assign(method="brstnet"),
         genes(median_pearson=[0.2, 0.1, np.nan]).assign(method="tumour_label"),
     ])  # fmt: skip
-    tidy = baseline_scatter.tidy_baselines(table)
+    tidy = baseline_scatter.tidy_baselines(table, SETTINGS)
     assert list(tidy["gene"]) == ["G0", "G1"] and set(tidy["method"]) == {"stnet"}
-    assert "higher: 1 of 2" in words(baseline_scatter.plot_baselines(tidy))
-    assert "1 of 2 genes against tumour label" in baseline_scatter.caption(tidy)
-    assert baseline_scatter.tidy_baselines(table[table["method"] == "stnet"]).empty
+    assert "higher: 1 of 2" in words(baseline_scatter.plot_baselines(tidy, SETTINGS))
+    assert "1 of 2 genes against tumour label" in baseline_scatter.caption(tidy, SETTINGS)
+    assert baseline_scatter.tidy_baselines(table[table["method"] == "stnet"], SETTINGS).empty
 
 
 def test_the_top_genes_are_those_of_the_best_trained_method():
@@ -86,7 +84,7 @@ def test_the_top_genes_are_those_of_the_best_trained_method():
         q_bh=[0.7, 0.1, 0.4],
     )
     higher = table.assign(method="neighbour_mean", median_pearson=0.9)  # an oracle is no competitor
-    tidy = top_genes.tidy_top(pd.concat([table, higher]))
+    tidy = top_genes.tidy_top(pd.concat([table, higher]), SETTINGS)
     assert list(tidy["gene"]) == ["G1", "G2", "G0"] and list(tidy["rank"]) == [1, 2, 3]
     drawn = words(top_genes.plot_top(tidy, SETTINGS))
     assert "4 of 4" in drawn and "0.30" in drawn and "ST-Net" in drawn
@@ -99,8 +97,8 @@ def test_a_gene_on_an_edge_belongs_to_the_weaker_class():
     assert dict(zip(tidy["strength"], tidy["n_genes"], strict=True)) == {
         "r ≤ 0": 2, "0 to 0.1": 1, "0.1 to 0.3": 2, "0.3 to 0.5": 1, "above 0.5": 1,
     }  # fmt: skip
-    assert "7 genes" in correlation_strength.caption(tidy)
-    axes = correlation_strength.plot_strength(tidy).axes[0]
+    assert "7 genes" in correlation_strength.caption(tidy, SETTINGS)
+    axes = correlation_strength.plot_strength(tidy, SETTINGS).axes[0]
     assert sum(bar.get_width() for bar in axes.patches) == 7
 
 
@@ -126,9 +124,9 @@ BOARD = pd.DataFrame(
 def test_positive_genes_are_sorted_and_printed():
     tidy = positive_genes.tidy_positive(BOARD)
     assert list(tidy["method"]) == ["depth", "stnet", "knn", "train_mean"]
-    assert "3 / 2 / 1" in words(positive_genes.plot_positive(tidy)) and "3 genes" in positive_genes.caption(
-        tidy
-    )
+    assert "3 / 2 / 1" in words(
+        positive_genes.plot_positive(tidy, SETTINGS)
+    ) and "3 genes" in positive_genes.caption(tidy, SETTINGS)
 
 
 def test_ranks_follow_the_direction_of_each_metric():
@@ -146,7 +144,9 @@ def test_ranks_follow_the_direction_of_each_metric():
     )
     assert ranks["auroc_quartiles"].loc[["stnet", "knn"]].tolist() == [1.5, 1.5]  # means 0.6 and 0.6
     assert ranks["n_positive"].loc[["stnet", "depth"]].tolist() == [1.5, 1.5]
-    assert "n/a" in words(rank_heatmap.plot_ranks(tidy)) and "4 methods" in rank_heatmap.caption(tidy)
+    assert "n/a" in words(rank_heatmap.plot_ranks(tidy, SETTINGS)) and "4 methods" in rank_heatmap.caption(
+        tidy, SETTINGS
+    )
 
 
 def test_dumbbells_average_the_genes_that_have_both():
@@ -163,7 +163,7 @@ def test_distributions_are_ordered_by_their_median():
     tidy = gene_distributions.tidy_distributions(table)
     assert list(dict.fromkeys(tidy["method"])) == ["knn", "stnet"] and len(tidy) == 5
     assert set(tidy.loc[tidy["method"] == "stnet", "median"]) == {0.2}
-    gene_distributions.plot_distributions(tidy).draw_without_rendering()
+    gene_distributions.plot_distributions(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_ten_genes_of_each_trained_method_best_method_first():
@@ -174,19 +174,19 @@ def test_ten_genes_of_each_trained_method_best_method_first():
             genes(median_pearson=np.ones(12)).assign(method="depth"),
         ]
     )
-    tidy = top_ten.tidy_ten(table)
+    tidy = top_ten.tidy_ten(table, SETTINGS)
     assert list(dict.fromkeys(tidy["method"])) == ["knn", "stnet"] and len(tidy) == 20
     assert tidy["gene"].iloc[0] == "G11" and tidy["median_pearson"].iloc[0] == 0.22
-    top_ten.plot_ten(tidy).draw_without_rendering()
+    top_ten.plot_ten(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_costs_leave_out_oracles_and_raise_what_a_logarithm_cannot_show():
-    tidy = cost.tidy_cost(BOARD, {"families": dict(zip(BOARD["method"], BOARD["family"], strict=True))})
+    tidy = cost.tidy_cost(BOARD, Settings(families=dict(zip(BOARD["method"], BOARD["family"], strict=True))))
     values = tidy.set_index(["cost", "method"])["value"]
     assert "depth" not in set(tidy["method"])
     assert values["train_seconds", "knn"] == 0.01 and values["parameters", "knn"] == 1
-    assert values["peak_memory_mb", "stnet"] == 900 and "3 methods" in cost.caption(tidy)
-    cost.plot_cost(tidy).draw_without_rendering()
+    assert values["peak_memory_mb", "stnet"] == 900 and "3 methods" in cost.caption(tidy, SETTINGS)
+    cost.plot_cost(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_times_are_per_fold_and_per_thousand_spots():
@@ -200,7 +200,7 @@ def test_times_are_per_fold_and_per_thousand_spots():
         ["stnet", "train", 30.0],
         ["stnet", "predict", 4.0],
     ]
-    assert "a processor" in run_time.caption(tidy)
+    assert "a processor" in run_time.caption(tidy, SETTINGS)
     assert [run_time._clock(s) for s in (7200, 180, 5, 0.02, 0)] == [
         "2.0 h",
         "3.0 min",
@@ -208,7 +208,7 @@ def test_times_are_per_fold_and_per_thousand_spots():
         "20 ms",
         "< 1 ms",
     ]
-    run_time.plot_times(tidy).draw_without_rendering()
+    run_time.plot_times(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_an_empty_table_is_left_out_with_its_reason():
@@ -217,7 +217,7 @@ def test_an_empty_table_is_left_out_with_its_reason():
 
 
 def test_families_come_in_fixed_order():
-    assert by_family(["depth", "knn", "stnet", "random"], {}) == {
+    assert SETTINGS.by_family(["depth", "knn", "stnet", "random"]) == {
         "deep": ["stnet"], "classical": ["knn"], "control": ["random"], "oracle": ["depth"],
     }  # fmt: skip
 

@@ -10,20 +10,15 @@ import pytest
 from unit.test_figures_comparisons import words
 from unit.test_figures_tissue import metrics, predicted
 
-from histobench.figures import (
-    autoencoder_curves,
-    autoencoder_tiles,
-    expression_distributions,
-    label_genes,
-    latent_tests,
-    latent_umap,
-    pvalue_genes,
-    section_boxes,
-)
+from histobench.figures.curves import autoencoder_curves
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.latent import autoencoder_tiles, latent_tests, latent_umap
+from histobench.figures.per_gene import expression_distributions, label_genes, pvalue_genes
+from histobench.figures.per_section import section_boxes
 
 METHODS = ["thitogene", "histogene", "hist2st"]
 TITLES = {"thitogene": "THItoGene", "histogene": "HisToGene", "hist2st": "Hist2ST"}
-SETTINGS = {"titles": TITLES, "families": dict.fromkeys(METHODS, "deep"), "section": "A1"}
+SETTINGS = Settings(titles=TITLES, families=dict.fromkeys(METHODS, "deep"), section="A1")
 
 
 def of(method, **changes):
@@ -37,10 +32,10 @@ def test_genes_by_p_are_ranked_by_the_leading_method_and_mapped_by_all():
     tidy = pvalue_genes.tidy_p(metrics(rows))
     assert list(dict.fromkeys(tidy["method"])) == METHODS, "not the order of their p"
     assert list(tidy["gene"])[:2] == ["Y", "X"]
-    figure = pvalue_genes.plot_p(tidy, [of(m) for m in METHODS], {**SETTINGS, "genes": ["X", "nowhere"]})
+    figure = pvalue_genes.plot_p(tidy, [of(m) for m in METHODS], replace(SETTINGS, genes=["X", "nowhere"]))
     text = words(figure)
     assert all(title in text for title in TITLES.values()) and "measured" in text
-    said = pvalue_genes.caption(tidy, {**SETTINGS, "genes": ["X"]})
+    said = pvalue_genes.caption(tidy, replace(SETTINGS, genes=["X"]))
     assert "genes of THItoGene" in said and "HisToGene and Hist2ST" in said and "configured genes" in said
 
 
@@ -57,7 +52,7 @@ def test_markers_are_chosen_once_and_predicted_by_every_method():
     )
     text = words(label_genes.plot_regions(tidy, SETTINGS))
     assert all(title in text for title in TITLES.values())
-    said = label_genes.caption(tidy, {**SETTINGS, "genes": ["Z", "W"]})
+    said = label_genes.caption(tidy, replace(SETTINGS, genes=["Z", "W"]))
     assert "THItoGene, HisToGene and Hist2ST" in said and "as configured: Z" in said
 
 
@@ -111,5 +106,5 @@ def test_autoencoders_are_drawn_side_by_side_on_the_same_patches():
 @pytest.mark.parametrize("number", [1, 7, 18])
 def test_boxes_of_every_trained_method_stay_within_a_page(number):
     rows = [(f"m{n}", "A", "A1", g, "pearson", 0.1) for n in range(number) for g in "XYZ"]
-    figure = section_boxes.plot_boxes(section_boxes.tidy_boxes(metrics(rows)), {})
+    figure = section_boxes.plot_boxes(section_boxes.tidy_boxes(metrics(rows)), Settings())
     assert figure.get_size_inches()[1] <= 14 and len(figure.axes) == number

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 import itertools
+import re
 
 import matplotlib as mpl
 import pandas as pd
 import pytest
 from unit import described
 
+from histobench import codehash
 from histobench.errors import UserError
-from histobench.figures import style
 from histobench.figures.catalogue import catalogue
 from histobench.figures.draw import draw
+from histobench.figures.drawing import style
+from histobench.figures.drawing.settings import FAMILIES, FAMILY_MARKERS, RAMPS, Settings
 
-TITLES = {"titles": described.titles()}
-KNOWN = [name for names in style._KNOWN.values() for name in names]
+KNOWN = described.settings()
 
 
 def luminance(colour: str) -> float:
@@ -27,43 +29,72 @@ def luminance(colour: str) -> float:
 
 
 def test_a_method_looks_the_same_whatever_else_is_drawn():
-    assert style.method_style("stnet") == style.method_style("stnet", {"families": {"knn": "classical"}})
-    assert style.method_style("stnet.seed3") == style.method_style("stnet")
-    assert style.method_title("stnet.seed3", TITLES) == style.method_title("stnet", TITLES) == "ST-Net"
+    alone = Settings(families={"stnet": "deep"}, places={"stnet": KNOWN.places["stnet"]})
+    assert alone.look("stnet") == KNOWN.look("stnet") == KNOWN.look("stnet.seed3")
+    assert KNOWN.title("stnet.seed3") == KNOWN.title("stnet") == "ST-Net"
 
 
-def test_known_methods_of_a_family_can_be_told_apart():
-    for family, names in style._KNOWN.items():
-        looks = {(style.method_style(name).colour, style.method_style(name).dashes) for name in names}
-        assert len(looks) == len(names), family
-        assert all(style.method_family(name) == family for name in names)
+def test_methods_of_a_family_that_declare_a_place_can_be_told_apart():
+    families = {}
+    for name in KNOWN.places:
+        families.setdefault(KNOWN.family(name), []).append(name)
+    assert set(families) == set(FAMILIES)
+    for family, names in families.items():
+        assert len({(KNOWN.look(name).colour, KNOWN.look(name).dashes) for name in names}) == len(names)
+        assert sorted(KNOWN.places[name] for name in names) == list(range(len(names))), family
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", KNOWN.places)
 def test_names_are_legible_in_their_colour_on_white(name):
-    contrast = 1.05 / (luminance(style.method_style(name).colour) + 0.05)
+    contrast = 1.05 / (luminance(KNOWN.look(name).colour) + 0.05)
     assert contrast >= 3.0  # WCAG 2.1 for graphics and large text
 
 
 def test_controls_and_oracles_are_hollow_and_competitors_filled():
-    assert style.method_style("train_mean").face == "white"
-    assert style.method_style("depth").marker != style.method_style("train_mean").marker
-    assert style.method_style("stnet").face == style.method_style("stnet").colour
+    assert KNOWN.look("train_mean").face == "white"
+    assert KNOWN.look("depth").marker != KNOWN.look("train_mean").marker
+    assert KNOWN.look("stnet").face == KNOWN.look("stnet").colour
 
 
-def test_an_unknown_method_takes_the_look_of_its_declared_family():
-    settings = {"families": {"mine": "classical"}, "titles": {"mine": "My method"}}
-    look = style.method_style("mine", settings)
-    assert look.marker == style.FAMILY_MARKERS["classical"] and look == style.method_style("mine", settings)
-    assert style.method_title("mine", settings) == "My method"
-    assert style.method_title("a_long_name") == "a long name", "nothing is declared"
+def test_a_method_without_a_place_takes_the_look_of_its_declared_family():
+    settings = Settings(families={"mine": "classical"}, titles={"mine": "My method"})
+    assert settings.look("mine").marker == FAMILY_MARKERS["classical"]
+    assert settings.look("mine").colour in RAMPS["classical"]
+    assert settings.look("mine") == Settings().look("mine", "classical")
+    assert settings.title("mine") == "My method"
+    assert settings.title("a_long_name") == "a long name", "nothing is declared"
+
+
+def test_an_arm_is_drawn_otherwise_than_its_method():
+    assert "place" not in described.method("stnet", "resnet18")
+    assert KNOWN.look("stnet_resnet18") != KNOWN.look("stnet")
 
 
 def test_order_is_by_family_and_does_not_depend_on_input_order():
     expected = ["stnet", "knn", "colour_ridge", "depth"]
     for permuted in itertools.permutations(expected):
-        assert style.method_order(permuted) == expected
-    assert style.method_order(["knn", "knn"]) == ["knn"]
+        assert KNOWN.order(permuted) == expected
+    assert KNOWN.order(["knn", "knn"]) == ["knn"]
+
+
+def test_no_figure_and_no_page_knows_a_method_by_name(project):
+    """Names that are words of the field, too, may stand where no method is meant."""
+    names = {file.stem for file in (project / "config/methods").glob("*.yaml")} - {"depth", "random"}
+    known = names | set(described.everything()) - {"depth", "random"}
+    found = [
+        f"{file.name}:{node.lineno} {node.value!r}"
+        for room in ("figures", "report", "plan")
+        for file in (project / "workflow/lib/histobench" / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if known & set(re.findall(r"\w+", node.value)) or node.value in ("random",)
+    ]
+    found += [
+        f"{file.name}: {name}"
+        for file in (project / "workflow/lib/histobench/report/templates").iterdir()
+        for name in known & set(re.findall(r"\w+", file.read_text()))
+    ]
+    assert len(names) > 20 and not found
 
 
 def test_style_leaves_the_callers_settings_alone():
@@ -104,17 +135,11 @@ def test_a_failing_drawing_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_listed_figure_is_a_module_with_draw_and_caption(project):
-    folder = project / "workflow" / "lib" / "histobench" / "figures"
-    modules = {path.stem for path in folder.glob("*.py") if "def caption(" in path.read_text()}
-    assert modules == set(catalogue())
-    for name in catalogue():
-        module = importlib.import_module(f"histobench.figures.{name}")
-        assert callable(module.draw) and callable(module.caption)
-        source = (folder / f"{name}.py").read_text()
-        others = set(catalogue()) - {name}
-        # One figure's edit must redraw one figure.
-        assert not any(f"histobench.figures.{other}" in source for other in others)
+def test_no_figure_imports_another(project):
+    """One figure's edit must redraw one figure."""
+    modules = {entry.module for entry in catalogue().values()}
+    for module in modules:
+        assert codehash.closure(module) & modules == {module}
 
 
 def test_an_unknown_figure_is_named_in_one_sentence(tmp_path):

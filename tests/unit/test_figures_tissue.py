@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from unit import described
 
-from histobench.figures import (
-    cluster_confusion,
-    domain_maps,
+from histobench.figures.curves import tumour_curves
+from histobench.figures.drawing import labels, sources
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.sources import Predicted
+from histobench.figures.latent import latent_tests, latent_umap
+from histobench.figures.on_tissue import domain_maps, gene_overlay, label_maps, stain_effect, z_maps
+from histobench.figures.per_gene import (
     expression_distributions,
-    gene_overlay,
     informative_genes,
     label_genes,
-    label_maps,
-    labels,
-    latent_tests,
-    latent_umap,
     pvalue_genes,
-    section_boxes,
-    sources,
-    spot_depth,
-    stain_effect,
-    tumour_curves,
     tumour_difference,
-    tumour_scores,
-    z_maps,
 )
-from histobench.figures.sources import Predicted
+from histobench.figures.per_method import cluster_confusion, tumour_scores
+from histobench.figures.per_section import section_boxes, spot_depth
 from histobench.files import write_table
 
-SETTINGS = {"section": "A1", "transform": "log1p_cp10k", "n_patients": 2}
+SETTINGS = described.settings(section="A1", transform="log1p_cp10k", n_patients=2)
 
 
 def words(figure) -> str:
@@ -71,7 +67,7 @@ def metrics(rows) -> pd.DataFrame:
 def test_z_scores_are_per_source_and_leave_out_constants():
     constant = predicted("train_mean", prediction=np.ones((4, 2)))
     opposite = predicted("knn", prediction=-np.array([[1.0, 0], [2, 0], [3, 0], [4, 0]]))
-    tidy = z_maps.tidy_z([predicted(), opposite, constant], {"genes": ["absent", "X"]})
+    tidy = z_maps.tidy_z([predicted(), opposite, constant], Settings(genes=["absent", "X"]))
     assert list(dict.fromkeys(tidy["source"])) == ["measured", "stnet", "knn"] and set(tidy["gene"]) == {"X"}
     z = tidy.set_index(["source", "spot"])["z"]
     expected = (np.arange(4) - 1.5) / np.sqrt(1.25)
@@ -89,7 +85,7 @@ def test_without_a_wanted_gene_the_highest_mean_is_shown():
 
 
 def test_the_overlay_holds_measurement_and_prediction_of_one_gene(tmp_path):
-    tidy = gene_overlay.tidy_overlay(predicted(), {"genes": ["X"]})
+    tidy = gene_overlay.tidy_overlay(predicted(), Settings(genes=["X"]))
     assert tidy["measured"].tolist() == [1, 2, 3, 4] and tidy["predicted"].tolist() == [0.5, 1, 1.5, 2]
     assert tidy["r"].iloc[0] == pytest.approx(1.0)
     slide = np.full((200, 200, 3), 230, np.uint8)
@@ -98,15 +94,18 @@ def test_the_overlay_holds_measurement_and_prediction_of_one_gene(tmp_path):
 
 
 def test_labels_stand_beside_the_genes_that_differ_most_between_them():
-    tidy = label_maps.tidy_labels(predicted(), {})
+    tidy = label_maps.tidy_labels(predicted(), Settings())
     # X: labels' means 1.5 and 3 of values 1, 2, 3; Y: 0 and 1 of 0, 0, 1, which is all of its variance.
     assert list(dict.fromkeys(tidy["gene"])) == ["Y", "X"]
-    assert list(dict.fromkeys(label_maps.tidy_labels(predicted(), {"genes": ["X"]})["gene"])) == ["X", "Y"]
+    assert list(dict.fromkeys(label_maps.tidy_labels(predicted(), Settings(genes=["X"]))["gene"])) == [
+        "X",
+        "Y",
+    ]
     drawn = words(label_maps.plot_labels(tidy, SETTINGS)) + str(
         labels.label_handles(labels.label_colours(tidy["label"]))
     )
     assert "pathologist" in drawn and "3 of 4 spots labelled" in label_maps.caption(tidy, SETTINGS)
-    simulated = {**SETTINGS, "labels": "simulated"}
+    simulated = replace(SETTINGS, labels="simulated")
     for text in (words(label_maps.plot_labels(tidy, simulated)), label_maps.caption(tidy, simulated)):
         assert "simulated" in text and "pathologist" not in text
 
@@ -208,7 +207,7 @@ def test_two_clusters_are_named_to_agree_with_the_labels():
     ]
     names = ["method", "values", "section", "cluster", "label", "n_spots"]
     table = pd.DataFrame(rows, columns=names).assign(kind="two_clusters")
-    tidy = cluster_confusion.tidy_confusion(table)
+    tidy = cluster_confusion.tidy_confusion(table, SETTINGS)
     counts = tidy.set_index(["source", "label", "cluster"])["n_spots"]
     assert counts["measured", "tumour", "tumour"] == 2 and counts["measured", "tumour", "normal"] == 1
     assert counts["measured", "normal", "normal"] == 2 and counts["measured", "normal", "tumour"] == 0
@@ -216,9 +215,9 @@ def test_two_clusters_are_named_to_agree_with_the_labels():
         {"measured": 0.8, "stnet": 1.0}
     )
     assert "80 % agree" in words(
-        cluster_confusion.plot_confusion(tidy)
-    ) and "5 spots" in cluster_confusion.caption(tidy)
-    assert cluster_confusion.tidy_confusion(table.assign(kind="domains")).empty
+        cluster_confusion.plot_confusion(tidy, SETTINGS)
+    ) and "5 spots" in cluster_confusion.caption(tidy, SETTINGS)
+    assert cluster_confusion.tidy_confusion(table.assign(kind="domains"), SETTINGS).empty
 
 
 TUMOUR = pd.DataFrame(
@@ -239,7 +238,9 @@ def test_tumour_scores_are_means_over_patients():
     tidy = tumour_scores.tidy_tumour(TUMOUR)
     auroc = tidy[tidy["metric"] == "auroc"]
     assert auroc["value"].tolist() == [0.8, 0.6] and auroc["mean"].iloc[0] == pytest.approx(0.7)
-    assert "0.70" in words(tumour_scores.plot_tumour(tidy)) and "3 patients" in tumour_scores.caption(tidy)
+    assert "0.70" in words(
+        tumour_scores.plot_tumour(tidy, SETTINGS)
+    ) and "3 patients" in tumour_scores.caption(tidy, SETTINGS)
 
 
 def test_tumour_curves_know_their_spots_and_the_share_of_tumour():
@@ -262,10 +263,10 @@ def test_differences_of_trained_methods_are_compared_gene_by_gene():
             "q_truth": [0.01, 0.2, np.nan] * 2,
         }
     )
-    tidy = tumour_difference.tidy_difference(table)
+    tidy = tumour_difference.tidy_difference(table, SETTINGS)
     assert set(tidy["method"]) == {"stnet"} and tidy["same_sign"].iloc[0] == pytest.approx(2 / 3)
     assert tidy["r"].iloc[0] == pytest.approx(np.corrcoef([1, -1, 0.5], [0.2, -0.2, -0.1])[0, 1])
-    assert "1 gene of 3 differ" in tumour_difference.caption(tidy)
+    assert "1 gene of 3 differ" in tumour_difference.caption(tidy, SETTINGS)
     tumour_difference.plot_difference(tidy, SETTINGS).draw_without_rendering()
 
 
@@ -283,10 +284,10 @@ def test_informative_genes_are_the_sets_of_the_table():
             "in_prediction": [0, 1, 1, 0, 0, 0],
         }
     )
-    tidy = informative_genes.tidy_informative(table)
+    tidy = informative_genes.tidy_informative(table, SETTINGS)
     assert tidy[tidy["source"] == "measured"]["gene"].tolist() == ["X", "Y"]
     assert tidy[tidy["source"] == "stnet"]["gene"].tolist() == ["Y", "Z"] and "knn" not in set(tidy["source"])
-    assert "1 of 2" in words(informative_genes.plot_informative(tidy))
+    assert "1 of 2" in words(informative_genes.plot_informative(tidy, SETTINGS))
 
 
 def test_expression_is_pooled_by_kind_of_spot():
@@ -325,7 +326,7 @@ def test_reads_and_genes_per_spot():
         assert found["reads"].tolist() == [5, 1] and found["genes"].tolist() == [2, 1]
     tidy = spot_depth.tidy_depth({("A", "A1"): found})
     assert tidy.set_index("quantity")["median"].to_dict() == {"reads": 3.0, "genes": 1.5}
-    spot_depth.plot_depth(tidy).draw_without_rendering()
+    spot_depth.plot_depth(tidy, SETTINGS).draw_without_rendering()
 
 
 def test_latent_space_keeps_patients_and_genes_apart():
@@ -345,7 +346,7 @@ def test_latent_space_keeps_patients_and_genes_apart():
     assert tidy.loc["neighbours", ["value", "reference"]].tolist() == pytest.approx(
         [0.2, 0.1]
     )  # A 0.3, B 0.1
-    assert "nearest better for 1 of 1" in words(latent_tests.plot_latent(tidy.reset_index()))
+    assert "nearest better for 1 of 1" in words(latent_tests.plot_latent(tidy.reset_index(), SETTINGS))
 
 
 def test_typical_spots_are_nearest_to_the_centre_of_their_kind(tmp_path):
@@ -370,7 +371,7 @@ def test_typical_spots_are_nearest_to_the_centre_of_their_kind(tmp_path):
     write_table(pd.DataFrame({"spot": [str(k) for k in range(20)]}), tmp_path / "A1.tsv")
     found = latent_umap.role_patches(tidy, {"A1": tmp_path / "A1.npy"})
     assert sorted(int(patch[0, 0, 0]) for patch in found["typical"]) == [8, 9, 10, 11]
-    latent_umap.plot_latent_map(tidy, {"stnet": found}).draw_without_rendering()
+    latent_umap.plot_latent_map(tidy, {"stnet": found}, SETTINGS).draw_without_rendering()
 
 
 def test_stain_is_compared_on_the_same_pixels():
@@ -381,7 +382,7 @@ def test_stain_is_compared_on_the_same_pixels():
     medians = tidy.set_index(["stage", "channel"])["median"]
     assert medians["before"].tolist() == [200, 100, 150] and medians["after"].tolist() == [220, 120, 160]
     assert tidy["luminosity"].iloc[0] == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 150)
-    stain_effect.plot_stain(tidy, {"A1": preview}).draw_without_rendering()
+    stain_effect.plot_stain(tidy, {"A1": preview}, SETTINGS).draw_without_rendering()
 
 
 def test_files_of_runs_are_read_with_their_method_and_seeds_are_averaged(tmp_path):

@@ -12,7 +12,6 @@ import subprocess
 import pytest
 from unit import result_tables
 
-from histobench.figures.style import method_title
 from histobench.files import read_table
 from histobench.report.page import write_report
 
@@ -266,11 +265,14 @@ def test_charts_are_drawn_and_follow_the_chosen_score(page, report):
         numbers = [float(text.replace("−", "-")) for text in texts if number.match(text)]
         return [text for text in texts if not number.match(text)][:4], max(numbers, default=0.0)
 
-    best = [method_title(method) for method in board.sort_values("pearson", ascending=False)["method"]]
+    best = [
+        result_tables.SETTINGS["titles"][method]
+        for method in board.sort_values("pearson", ascending=False)["method"]
+    ]
     names, end = labels()
     assert names == best[:4] and end < board["rmse"].max() / 2
     chart.locator("select").select_option("RMSE")
-    least = [method_title(method) for method in board.sort_values("rmse")["method"]]
+    least = [result_tables.SETTINGS["titles"][method] for method in board.sort_values("rmse")["method"]]
     names, end = eventually(page, labels, lambda found: found[1] > board["rmse"].max() / 2)
     assert names == least[:4] and end > board["rmse"].max() / 2
 

@@ -17,7 +17,7 @@ import pytest
 from unit import result_tables
 
 from histobench.evaluation.table_texts import TEXTS
-from histobench.figures.style import FAMILIES, method_title
+from histobench.figures.drawing.settings import FAMILIES
 from histobench.files import read_table, write_json, write_table
 from histobench.plan.tables import TABLES
 from histobench.report import embed, tables
@@ -366,7 +366,7 @@ def test_deleting_any_one_methods_results_leaves_a_report_that_says_so(run, tmp_
     result_tables.write_tables_of(home)
     result_tables.write_maps(home)
     source, text = write_and_parse(result_tables.manifest(tmp_path), tmp_path)
-    title = method_title(method, result_tables.SETTINGS)
+    title = result_tables.SETTINGS["titles"][method]
     assert "1 method missing" in text
     assert f"Missing methods {title} : the metric table is missing" in text
     assert f"{title} leads" not in text and "leads with r" in text

@@ -85,7 +85,7 @@ def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
 
 
 def test_one_figure_is_drawn_again(finished):
-    module = "workflow/lib/histobench/figures/per_patient.py"
+    module = "workflow/lib/histobench/figures/per_method/per_patient.py"
     with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert {wildcards for rule, wildcards in jobs if rule == "draw_figure"} == {
@@ -101,7 +101,9 @@ def test_comments_docstrings_and_formatting_mean_nothing(finished):
     with (
         finished.edit(f"{library}/files.py", "from __future__ import annotations\n", ruled),
         finished.edit(f"{library}/methods/colour_ridge.py", '"""', '"""Said otherwise. '),
-        finished.edit(f"{library}/figures/per_patient.py", "from __future__ import annotations\n", ruled),
+        finished.edit(
+            f"{library}/figures/per_method/per_patient.py", "from __future__ import annotations\n", ruled
+        ),
         finished.edit("workflow/scripts/train_method.py", "from histobench", "# A comment.\nfrom histobench"),
         finished.edit("workflow/rules/training.smk", "rule train_method", "# A comment.\nrule train_method"),
     ):

@@ -178,7 +178,7 @@ def _unique(findings: Iterable[Finding]) -> list[Finding]:
 
 def _look(check: SectionCheck, files: dict[str, str]) -> tuple[npt.NDArray[np.uint8] | None, tuple[int, int]]:
     """Decode the section's image small, and compare spots with tissue."""
-    from histobench.figures.spots_over_tissue import WIDTH
+    from histobench.figures.drawing.spots import WIDTH
 
     if "image" not in files:
         return None, (0, 0)
@@ -207,7 +207,7 @@ def _draw(
     file: Path,
 ) -> list[Path]:
     """Draw a section that has spots; returns the file."""
-    from histobench.figures.spots_over_tissue import draw_spots, save_png
+    from histobench.figures.drawing.spots import draw_spots, save_png
 
     if check.spots is None:
         return []

@@ -269,11 +269,12 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 def with_arm(method: Mapping[str, Any], arm: str) -> dict[str, Any]:
     """Return a method's settings as one of its ``arms``.
 
-    Keys with values merge, the window is replaced, deviations are added to those of the method. Its
+    Keys with values merge, the window is replaced, deviations are added to those of the method, whose place
+    in legends is its own. Its
     parameters also count at the tiny size of the conformance tests, unless its own ``conformance`` differs.
     """
     change = method["arms"][arm]
-    value = merge({key: item for key, item in method.items() if key != "arms"}, change)
+    value = merge({key: item for key, item in method.items() if key not in ("arms", "place")}, change)
     value["title"] = change.get("title", f"{method['title']} ({arm.replace('_', ' ')})")
     value["short"] = change.get("short", value["title"])
     value["window"] = change.get("window", method.get("window"))
@@ -967,6 +968,7 @@ class Benchmark:
             method, functools.partial(self._arm_source, experiment_name, arm, name), self.encoders
         )
         method["method"] = name
+        method["place"] = method["place"] if arm == name else None  # else two arms would look alike
         needs = method["needs"]
         start = start_network(method, experiment["weights"])
         if start and start not in TORCHVISION:

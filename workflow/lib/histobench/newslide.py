@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from histobench.figures.slide_preview import draw_preview
-from histobench.figures.style import RC
+from histobench.figures.drawing.style import RC
+from histobench.figures.on_tissue.slide_preview import draw_preview
 from histobench.files import atomic_path
 from histobench.slides.grid import predict_slide
 

@@ -1,20 +1,8 @@
-"""What each figure is and what it is drawn from, as its module declares.
+"""What each figure is and what it is drawn from, as its function declares.
 
-A figure is a module of this package with a literal ``FIGURE``, ``draw(inputs, settings)`` and
-``caption(table, settings)``. The literal is read without importing the module, so that planning a run loads
-no plotting library. Its keys:
-
-``title``, ``group``
-    What heads it, and which of :data:`GROUPS` it belongs to.
-``inputs``
-    Path by name. A placeholder in braces stands for what the experiment has of that kind
-    (:data:`PLACEHOLDERS`); where it has several, the input is a list of files.
-``optional``
-    Further inputs, given where the experiment has everything that their paths stand for.
-``when``
-    Placeholders without a place in a path that the experiment must have, too.
-``settings``
-    Names of settings beyond those that every caption needs.
+A figure is a function of this package under :func:`histobench.figures.drawing.declare.figure`; its name is
+the figure's. What the decorator says are literals, read without importing the module, so that planning a run
+loads no plotting library.
 """
 
 from __future__ import annotations
@@ -23,7 +11,7 @@ import ast
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +63,8 @@ PLACEHOLDERS = {
     "other_start": "no experiment of this run repeats it with networks that start from another one's models",
     "other_weights": "no experiment of this run repeats it with other initial weights",
 }
+# Where the tables of an experiment lie.
+TABLE = "results/{{experiment}}/tables/{name}.tsv"
 _BRACES = re.compile(r"\{(\w+)\}")
 _HERE = Path(__file__).parent
 Values = Mapping[str, str | Sequence[str]]
@@ -82,9 +72,10 @@ Values = Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A figure as declared; attributes are the keys of the literal, see the module."""
+    """A figure as declared: what the decorator is given, see there, and the module that holds it."""
 
     name: str
+    module: str
     title: str
     group: str
     inputs: Mapping[str, str]
@@ -136,24 +127,36 @@ def _expand(path: str, values: Values) -> str | list[str]:
 
 
 @functools.cache
-def catalogue() -> dict[str, FigureEntry]:
-    """Return every figure by name, in the order of groups, then as named."""
-    found = []
-    for file in sorted(_HERE.glob("*.py")):
-        literal = _literal(file)
-        if literal is not None:
-            found.append(FigureEntry(name=file.stem, **literal))
-    found.sort(key=lambda entry: GROUPS.index(entry.group))
-    return {entry.name: entry for entry in found}
+def catalogue(root: Path = _HERE) -> dict[str, FigureEntry]:
+    """Return every figure below a folder by name, in the order of groups, then as named.
+
+    Raises
+    ------
+    ValueError
+        Two functions declare a figure of one name.
+    """
+    found: dict[str, FigureEntry] = {}
+    for file in sorted(root.glob("*/*.py")):
+        for function, declared in _declarations(file):
+            if function in found:
+                raise ValueError(f"{file}: figure {function} is declared in {found[function].module}, too")
+            module = f"histobench.figures.{file.parent.name}.{file.stem}"
+            found[function] = FigureEntry(name=function, module=module, **declared)
+    return {
+        entry.name: entry for entry in sorted(found.values(), key=lambda e: (GROUPS.index(e.group), e.name))
+    }
 
 
-def _literal(file: Path) -> dict[str, Any] | None:
-    """Return the literal ``FIGURE`` of a module, or None where there is none."""
+def _declarations(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the functions of a module that are figures, with the literals of their decorator."""
     text = file.read_text(encoding="utf-8")
-    if "\nFIGURE = " not in text:
-        return None
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FIGURE":
-            value: dict[str, Any] = ast.literal_eval(node.value)
-            return value
-    return None
+    if "\n@figure(" not in text:
+        return
+    for node in [each for each in ast.parse(text).body if isinstance(each, ast.FunctionDef)]:
+        for call in node.decorator_list:
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "figure":
+                title, group = map(ast.literal_eval, call.args)
+                declared = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
+                tables = {name: TABLE.format(name=name) for name in declared.pop("tables", ())}
+                inputs = {**tables, **declared.pop("inputs", {})}
+                yield node.name, {"title": title, "group": group, "inputs": inputs, **declared}

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from histobench.errors import UserError
 from histobench.figures.catalogue import catalogue
-from histobench.figures.style import NOT_DRAWN, RC, NothingToDraw, empty_figure, save_figure
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.style import NOT_DRAWN, NothingToDraw, empty_figure, save_figure
 from histobench.files import atomic_path
 
 
@@ -29,10 +32,9 @@ def draw(
     name
         A figure of :func:`histobench.figures.catalogue.catalogue`.
     inputs
-        Result files by name; a path or a list of paths. Each figure's module says which it reads.
+        Result files by name, as the figure declares them; a path or a list of paths.
     settings
-        What no table says: ``families`` and ``titles`` of methods, ``experiment``, ``mode``, ``transform``
-        ... every key is optional.
+        What no table says; every key of :class:`histobench.figures.drawing.settings.Settings` is optional.
     svg, png, tsv
         Where to write the figure and its table.
     caption
@@ -44,23 +46,15 @@ def draw(
     UserError
         There is no figure of that name.
     """
-    import matplotlib as mpl
-    import pandas as pd
-
     if name not in catalogue():
         raise UserError(f"figure '{name}' does not exist: expected one of {', '.join(catalogue())}.")
-    module = importlib.import_module(f"histobench.figures.{name}")
-    with mpl.rc_context(RC):
-        try:
-            figure, table = module.draw(inputs, settings)
-            text = module.caption(table, settings)
-        except NothingToDraw as reason:
-            figure, table, text = (
-                empty_figure(str(reason)),
-                pd.DataFrame({"not_drawn": [str(reason)]}),
-                f"{NOT_DRAWN} {reason}",
-            )
-        save_figure(figure, svg, png, table, tsv, title=f"{name.replace('_', ' ')}: {text.split('. ')[0]}")
+    module = importlib.import_module(catalogue()[name].module)
+    try:
+        figure, table, text = getattr(module, name)(inputs, Settings.of(settings))
+    except NothingToDraw as reason:
+        figure, table = empty_figure(str(reason)), pd.DataFrame({"not_drawn": [str(reason)]})
+        text = f"{NOT_DRAWN} {reason}"
+    save_figure(figure, svg, png, table, tsv, title=f"{name.replace('_', ' ')}: {text.split('. ')[0]}")
     if caption is not None:
         with atomic_path(caption) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")

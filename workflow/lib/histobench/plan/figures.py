@@ -169,6 +169,9 @@ def experiment_facts(plan: Plan, name: str) -> dict[str, Any]:
         "panel": dict(sorted(settings["panel"].items())),
         "pitch_um": described.cohort.settings.get("pitch_um"),
         "qc": described.qc,
+        "places": {
+            arm.name: arm.place for _, arm in sorted(described.arms.items()) if arm.place is not None
+        },
         "seeds": settings["seeds"],
         "titles": {arm.name: arm.short for _, arm in sorted(described.arms.items())},
         "transform": described.transform,
@@ -195,6 +198,7 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
     entry = catalogue()[figure]
     told = entry.methods(values, described.arms)
     further = {
+        "baselines": values["baseline"],
         "entries": {arm: described.arms[arm].settings["entry"] for arm in told},
         "also_differs": {
             question: also_differs(plan.bench, experiment, question)
@@ -207,13 +211,16 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
         "slides": slide_facts(plan, experiment),
     }
     facts = experiment_facts(plan, experiment)
-    of_methods = {key: {arm: facts[key][arm] for arm in sorted(told)} for key in ("families", "titles")}
+    of_methods = {
+        key: {arm: value for arm, value in facts[key].items() if arm in told}
+        for key in ("families", "places", "titles")
+    }
     return {**facts, **of_methods, **{key: further[key] for key in entry.settings}}
 
 
 def figure_modules(plan: Plan, figure: str) -> list[str]:
     """Return the module that draws a figure."""
-    return [f"histobench.figures.{figure}"]
+    return [catalogue()[figure].module]
 
 
 def every_figure(plan: Plan) -> list[str]:

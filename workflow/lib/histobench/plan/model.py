@@ -193,6 +193,12 @@ class Arm:
         return str(self.settings["family"])
 
     @property
+    def place(self) -> int | None:
+        """Its declared place among the methods of its family."""
+        place: int | None = self.settings["place"]
+        return place
+
+    @property
     def needs(self) -> Settings:
         """What it must be given."""
         needs: Settings = self.settings["needs"]

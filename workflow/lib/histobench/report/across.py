@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from histobench.evaluation.across import QUESTIONS
-from histobench.figures.text import count, signed
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.text import count, signed
 from histobench.report.embed import Downloads
 from histobench.report.experiment_tables import interval, mark_methods
 from histobench.report.tables import Column, Loaded, View, load, percent, probability, r3, view, whole
 from histobench.report.verdict import COMPETITORS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _change(value: Any) -> str:
@@ -95,11 +95,13 @@ def across_view(
     """
     titles: dict[str, str] = {}
     families: dict[str, str] = {}
+    places: dict[str, int] = {}
     for each in experiments.values():
         settings = each.get("settings") or {}
         titles.update(settings.get("titles") or {})
         families.update(settings.get("families") or {})
-    looks = {"families": families, "titles": titles}
+        places.update(settings.get("places") or {})
+    looks = Settings(families=families, titles=titles, places=places)
     contrasts = load(entry.get("contrasts"), "comparisons across experiments")
     offered = downloads.add(entry["contrasts"], "across experiments") if entry.get("contrasts") else None
     sections = []
@@ -154,17 +156,15 @@ def _answers(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _best(table: pd.DataFrame, looks: Mapping[str, Any]) -> list[str]:
+def _best(table: pd.DataFrame, looks: Settings) -> list[str]:
     """Say which trained method is best on each cohort, by what it was trained on."""
-    from histobench.figures.style import method_title
-
     lines = []
     for (tested, trained, arm), rows in table.groupby(["tested_on", "trained_on", "arm"], sort=False):
         known = rows[rows["family"].isin(COMPETITORS)]
         if len(known):
             row = known.nlargest(1, "pearson").iloc[0]
             lines.append(
-                f"{tested}, trained on {trained} ({arm}): best is {method_title(row['method'], looks)} with "
+                f"{tested}, trained on {trained} ({arm}): best is {looks.title(row['method'])} with "
                 f"r = {r3(row['pearson'])} ({r3(row['pearson_low'])} to {r3(row['pearson_high'])})."
             )
     return lines

@@ -8,14 +8,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from histobench.figures.style import FAMILIES, FAMILY_TITLES, SEQUENTIAL, method_style, method_title
+import altair as alt
+import pandas as pd
+import vl_convert
+
+from histobench.figures.drawing.settings import FAMILIES, FAMILY_TITLES, Settings
+from histobench.figures.drawing.style import SEQUENTIAL
 from histobench.report.maps import script_json
-
-if TYPE_CHECKING:
-    import altair
-    import pandas as pd
 
 CONFIG: dict[str, Any] = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
@@ -42,8 +43,6 @@ def vega_script() -> str:
 
     It defines ``window.vegaEmbed``.
     """
-    import vl_convert
-
     script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     if "</script" in script.lower():  # it would end its own element
         script = script.replace("</script", "<\\/script")
@@ -60,7 +59,7 @@ class Chart:
     spec: str
 
 
-def leaderboard_charts(name: str, board: pd.DataFrame | None, settings: Mapping[str, Any]) -> list[Chart]:
+def leaderboard_charts(name: str, board: pd.DataFrame | None, settings: Settings) -> list[Chart]:
     """Return the charts of a leader board: every score, and score against cost; none without scores."""
     if board is None or not len(board) or not board["pearson"].notna().any():
         return []
@@ -90,21 +89,20 @@ def leaderboard_charts(name: str, board: pd.DataFrame | None, settings: Mapping[
     return charts
 
 
-def _patients(settings: Mapping[str, Any]) -> str:
-    number = settings.get("n_patients")
+def _patients(settings: Settings) -> str:
+    number = settings.n_patients
     return f"{number} patients" if number else "patients"
 
 
-def _styled(board: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+def _styled(board: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Return the numbers of the leader board with the look that its methods have everywhere."""
     wanted = [*SCORES, "pearson_low", "pearson_high", "train_seconds", "peak_memory_mb", "parameters"]
     table = board[[column for column in wanted if column in board]].astype(float)
     looks = [
-        method_style(method, {**settings, "families": {method: family}})
-        for method, family in zip(board["method"], board["family"], strict=True)
+        settings.look(method, family) for method, family in zip(board["method"], board["family"], strict=True)
     ]
     return table.assign(
-        method=[method_title(method, settings) for method in board["method"]],
+        method=[settings.title(method) for method in board["method"]],
         family=[FAMILY_TITLES.get(family, family) for family in board["family"]],
         shape=[_SHAPES.get(family, "circle") for family in board["family"]],
         colour=[look.colour for look in looks],
@@ -112,7 +110,7 @@ def _styled(board: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def _records(table: pd.DataFrame, alt: Any) -> altair.InlineData:
+def _records(table: pd.DataFrame, alt: Any) -> alt.InlineData:
     """Return a table as data of a chart; numbers shortened, missing ones null."""
     rows = [
         {key: _plain(value) for key, value in row.items() if _plain(value) is not None}
@@ -129,8 +127,6 @@ def _plain(value: Any) -> Any:
 
 def _scores(table: pd.DataFrame) -> dict[str, Any]:
     """Return dots of one score, chosen by the reader, methods sorted by it."""
-    import altair as alt
-
     offered = [key for key in SCORES if key in table and table[key].notna().any()]
     intervals = {"low": "pearson_low", "high": "pearson_high"}
     long = table.melt(
@@ -178,8 +174,6 @@ def _scores(table: pd.DataFrame) -> dict[str, Any]:
 
 def _cost(table: pd.DataFrame) -> dict[str, Any]:
     """Return score against wall time; names stand beside those that nothing beats at less cost."""
-    import altair as alt
-
     table = table[table["train_seconds"].notna()].assign(
         time=lambda rows: rows["train_seconds"].clip(lower=1e-3)
     )
@@ -233,8 +227,6 @@ def map_specs() -> str:
 
 def _map() -> dict[str, Any]:
     """Return discs on a picture of the tissue; y runs downwards as in the image."""
-    import altair as alt
-
     picture = (
         alt.Chart(alt.NamedData("picture"))
         .mark_image(align="left", baseline="top", aspect=False)
@@ -282,8 +274,6 @@ def _map() -> dict[str, Any]:
 
 def _scatter() -> dict[str, Any]:
     """Return prediction against truth, one dot per spot, on equal scales with the line of equality."""
-    import altair as alt
-
     scale = alt.Scale(domain=[0, 1], nice=False, zero=False)
     line = (
         alt.Chart(alt.NamedData("line"))
@@ -308,8 +298,6 @@ def _scatter() -> dict[str, Any]:
 
 def _methods() -> dict[str, Any]:
     """Return r of every method for one gene in one section; the chosen method is drawn larger."""
-    import altair as alt
-
     base = alt.Chart(alt.NamedData("scores")).encode(
         y=alt.Y("method:N", title=None, sort=alt.EncodingSortField("r", "max", "descending")),
         color=alt.Color("colour:N", scale=None),
@@ -336,15 +324,15 @@ def _finish(chart: Any, width: str | None = "container") -> dict[str, Any]:
     return spec
 
 
-def method_looks(methods: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def method_looks(methods: Mapping[str, str], settings: Settings) -> dict[str, dict[str, Any]]:
     """Return title and look of methods for the script, best known families first."""
     looks = {}
     for method, family in sorted(
         methods.items(), key=lambda item: FAMILIES.index(item[1]) if item[1] in FAMILIES else 9
     ):
-        look = method_style(method, {**settings, "families": {method: family}})
+        look = settings.look(method, family)
         looks[method] = {
-            "title": method_title(method, settings),
+            "title": settings.title(method),
             "family": FAMILY_TITLES.get(family, family),
             "colour": look.colour,
             "fill": "#ffffff" if look.hollow else look.colour,

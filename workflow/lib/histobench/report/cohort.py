@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histobench.figures.qc_dropped import reason_title
+from histobench.figures.per_section.qc_dropped import reason_title
 from histobench.files import read_json
 from histobench.report.embed import Downloads, preview_uri, slug
 from histobench.report.tables import Column, Loaded, View, known, load, number, percent, plain, view, whole

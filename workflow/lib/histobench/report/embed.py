@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from PIL import Image, features
+
 # Bytes beyond which a figure is stored as pixels instead of lines; fewer where pictures are less sharp, too.
 LARGEST_SVG = 60_000
 # A PNG larger than this is stored as WebP.
@@ -53,8 +55,6 @@ def figure_uri(svg: str | Path | None, png: str | Path | None, width: int = _FIG
 
 def _raster_uri(path: Path, width: int) -> str:
     """Return a raster figure; a heavy one is stored as WebP at high quality."""
-    from PIL import Image, features
-
     if path.stat().st_size <= LARGEST_PNG or not features.check("webp"):
         return data_uri(path.read_bytes(), _TYPES[".png"])
     stream = io.BytesIO()
@@ -67,8 +67,6 @@ def _raster_uri(path: Path, width: int) -> str:
 
 def preview_uri(path: str | Path, width: int = _PREVIEW_PX) -> str:
     """Return a small JPEG of an image as a data URI."""
-    from PIL import Image
-
     with Image.open(path) as image:
         small = image.convert("RGB")
         small.thumbnail((width, width))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from histobench.evaluation.table_texts import text_order
-from histobench.figures.style import NOT_DRAWN, method_family, method_title
-from histobench.figures.text import count, scores_note, transform_text
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.style import NOT_DRAWN
+from histobench.figures.drawing.text import count, scores_note, transform_text
 from histobench.report.charts import Chart, leaderboard_charts, method_looks
 from histobench.report.embed import Downloads, figure_uri
 from histobench.report.experiment_tables import (
@@ -67,6 +68,7 @@ def experiment_view(
 ) -> ExperimentView:
     """Read the result files of one experiment and prepare them for the page."""
     settings = dict(entry.get("settings") or {})
+    facts = Settings.of(settings)
     folder = Path(entry["tables"]) if entry.get("tables") else None
     loaded = _load_tables(folder)
     offered = {key: downloads.add(path, f"{name}: tables") for key, path in _table_files(folder).items()}
@@ -74,24 +76,24 @@ def experiment_view(
         loaded[key] = load(entry.get(key), what)
         offered[key] = downloads.add(entry[key], f"{name}: {what}") if entry.get(key) else None
     tables = {
-        "leaderboard": leaderboard_view(name, loaded["leaderboard"], settings, offered.get("leaderboard")),
-        "genes": genes_view(name, loaded["genes"], loaded["leaderboard"], settings, offered.get("genes")),
+        "leaderboard": leaderboard_view(name, loaded["leaderboard"], facts, offered.get("leaderboard")),
+        "genes": genes_view(name, loaded["genes"], loaded["leaderboard"], facts, offered.get("genes")),
         "audit": audit_view(name, loaded["audit"], offered.get("audit")),
-        "failures": failures_view(name, loaded["failures"], offered.get("failures"), settings),
-        "power": any_view(name, "power", loaded["power"], offered.get("power"), settings),
-        "planted": planted_view(name, loaded["planted"], offered.get("planted"), settings),
-        "trainings": trainings_view(name, entry.get("runs") or {}, settings, downloads),
+        "failures": failures_view(name, loaded["failures"], offered.get("failures"), facts),
+        "power": any_view(name, "power", loaded["power"], offered.get("power"), facts),
+        "planted": planted_view(name, loaded["planted"], offered.get("planted"), facts),
+        "trainings": trainings_view(name, entry.get("runs") or {}, facts, downloads),
     }
     shown = {*tables, "folds"}
     others = [
-        any_view(name, key, table, offered.get(key), settings)
+        any_view(name, key, table, offered.get(key), facts)
         for key, table in sorted(loaded.items(), key=lambda item: text_order(item[0]))
         if key not in shown and table
     ]
-    others += _slide_views(name, entry.get("slides") or {}, settings, downloads)
+    others += _slide_views(name, entry.get("slides") or {}, facts, downloads)
     lost = _lost_methods(entry, settings, loaded)
     title = str(settings.get("title") or name)
-    answer = verdict(loaded, settings)
+    answer = verdict(loaded, facts)
     maps = maps_view(name, title, entry.get("maps"))
     return ExperimentView(
         name=name,
@@ -100,14 +102,12 @@ def experiment_view(
         description=str(settings.get("description") or ""),
         facts=_facts(settings, loaded),
         badges=_badges(settings, loaded, lost),
-        warnings=[
-            text.strip() for text in [scores_note(settings), _few_spots(loaded.get("sections"))] if text
-        ]
+        warnings=[text.strip() for text in [scores_note(facts), _few_spots(loaded.get("sections"))] if text]
         + list(settings.get("warnings", [])),
         verdict=answer,
         tables=tables,
         others=others,
-        charts=leaderboard_charts(name, loaded["leaderboard"].table, settings),
+        charts=leaderboard_charts(name, loaded["leaderboard"].table, facts),
         figures=_figures(name, entry.get("figures") or {}, downloads, figure_px),
         left_out=sorted((entry.get("figures_left_out") or {}).items()),
         maps=maps,
@@ -115,8 +115,8 @@ def experiment_view(
             {
                 "best": answer.best,
                 "genes": maps.genes,
-                "methods": method_looks({m: method_family(m, settings) for m in _expected(entry)}, settings),
-                "scale": transform_text(settings),
+                "methods": method_looks({m: facts.family(m) for m in _expected(entry)}, facts),
+                "scale": transform_text(facts),
                 "title": title,
             }
         ),
@@ -151,9 +151,7 @@ def _statements(power: Loaded) -> list[str]:
     return [str(text) for text in power.table["statement"].dropna()]
 
 
-def _slide_views(
-    name: str, slides: Mapping[str, str], settings: Mapping[str, Any], downloads: Downloads
-) -> list[View]:
+def _slide_views(name: str, slides: Mapping[str, str], facts: Settings, downloads: Downloads) -> list[View]:
     """Return the tables of cohorts of slides that the experiment's models predict."""
     views = []
     for cohort, folder in slides.items():
@@ -163,7 +161,7 @@ def _slide_views(
             if loaded.table is not None and loaded.table.empty:
                 continue
             offered = downloads.add(path, f"{name}: {cohort}")
-            shown = any_view(f"{name}-{cohort}", key, loaded, offered, settings)
+            shown = any_view(f"{name}-{cohort}", key, loaded, offered, facts)
             shown.title = f"{shown.title} ({cohort})"
             views.append(shown)
     return views
@@ -205,7 +203,7 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
         "Mode": settings.get("mode"),
         "Folds": str(scheme).replace("_", " ") if scheme else None,
         "Genes": genes,
-        "Target": transform_text(settings),
+        "Target": transform_text(Settings.of(settings)),
         "QC profile": settings.get("qc"),
         "Seeds": ", ".join(map(str, settings.get("seeds") or [])),
         "Weights": settings.get("weights"),
@@ -218,7 +216,7 @@ def _badges(
 ) -> list[tuple[str, str]]:
     """Return (kind, text) of the marks beside the title: good, warn, bad or plain."""
     badges = [("plain", f"{settings['mode']} mode")] if settings.get("mode") else []
-    if scores_note(settings):
+    if scores_note(Settings.of(settings)):
         badges.append(("bad", "leaks the patient"))
     audit = loaded["audit"].table
     if audit is None or "status" not in audit:
@@ -257,7 +255,7 @@ def _lost_methods(
         if failures is not None and {"method", "reason"} <= set(failures.columns):
             reasons = failures.loc[failures["method"] == method, "reason"].dropna().astype(str)
             reason = "; ".join(dict.fromkeys(reasons)) or reason
-        lost.append((method_title(method, settings), reason))
+        lost.append((Settings.of(settings).title(method), reason))
     return lost
 
 

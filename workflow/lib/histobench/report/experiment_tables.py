@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from histobench.evaluation.table_texts import table_text
-from histobench.figures.style import FAMILY_TITLES, base_name, method_style, method_title
+from histobench.figures.drawing.settings import FAMILY_TITLES, Settings, base_name
 from histobench.report.tables import (
     LARGEST_TABLE,
     Cell,
@@ -26,9 +27,6 @@ from histobench.report.tables import (
     whole,
 )
 from histobench.report.verdict import verdict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Tables without a place of their own are for the download; the page shows their start.
 LARGEST_OTHER = 400
@@ -111,16 +109,16 @@ AUDIT = (
 )
 
 
-def method_cell(method: str, settings: Mapping[str, Any]) -> Cell:
+def method_cell(method: str, settings: Settings) -> Cell:
     """Return a method's name beside the swatch that it has in the figures; what is measured has none."""
     if method == OBSERVED:
         return Cell("measured", "measured")
-    look = method_style(method, settings)
+    look = settings.look(method)
     seed = method.removeprefix(base_name(method)).replace(".seed", " seed ")
-    return Cell(method_title(method, settings) + seed, method_title(method, settings), look=look)
+    return Cell(settings.title(method) + seed, settings.title(method), look=look)
 
 
-def mark_methods(table: View, settings: Mapping[str, Any]) -> None:
+def mark_methods(table: View, settings: Settings) -> None:
     """Replace the method names of a table by cells with swatches."""
     for place, column in enumerate(table.columns):
         if column.key in ("method", "method_a", "method_b"):
@@ -128,7 +126,7 @@ def mark_methods(table: View, settings: Mapping[str, Any]) -> None:
                 row[place] = method_cell(row[place].sort, settings)
 
 
-def leaderboard_view(name: str, loaded: Loaded, settings: Mapping[str, Any], download: Any) -> View:
+def leaderboard_view(name: str, loaded: Loaded, settings: Settings, download: Any) -> View:
     """Show the leader board, best first, below a row for the noise ceiling."""
     ordered = loaded
     if loaded.table is not None:
@@ -177,7 +175,7 @@ def _ceiling(board: pd.DataFrame) -> float | None:
     return float((usable["pearson"] / usable["ceiling_fraction"]).iloc[0]) if len(usable) else None
 
 
-def genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str, Any], download: Any) -> View:
+def genes_view(name: str, loaded: Loaded, board: Loaded, settings: Settings, download: Any) -> View:
     """Show every gene of every method, best first, opened at the leading method."""
     note = "One row per gene and method. Choose a method, search a gene, click a heading to sort."
     if loaded.table is not None and len(loaded.table) > LARGEST_TABLE:
@@ -195,7 +193,7 @@ def genes_view(name: str, loaded: Loaded, board: Loaded, settings: Mapping[str, 
     mark_methods(genes, settings)
     leader = verdict({"leaderboard": board}, settings).best if board else ""
     if leader:
-        genes.default_choice = {"method": method_title(leader, settings)}
+        genes.default_choice = {"method": settings.title(leader)}
     return genes
 
 
@@ -212,7 +210,7 @@ def audit_view(name: str, loaded: Loaded, download: Any) -> View:
     return audit
 
 
-def failures_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+def failures_view(name: str, loaded: Loaded, download: Any, settings: Settings) -> View:
     """Show what failed, or say that nothing did."""
     failures = any_view(name, "failures", loaded, download, settings)
     if loaded.table is not None and loaded.table.empty:
@@ -220,7 +218,7 @@ def failures_view(name: str, loaded: Loaded, download: Any, settings: Mapping[st
     return failures
 
 
-def planted_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+def planted_view(name: str, loaded: Loaded, download: Any, settings: Settings) -> View:
     """Show the rates of found genes on a simulated cohort, or say that there is no known truth."""
     planted = any_view(name, "planted", loaded, download, settings)
     if loaded.table is not None and loaded.table.empty:
@@ -228,7 +226,7 @@ def planted_view(name: str, loaded: Loaded, download: Any, settings: Mapping[str
     return planted
 
 
-def any_view(name: str, key: str, loaded: Loaded, download: Any, settings: Mapping[str, Any]) -> View:
+def any_view(name: str, key: str, loaded: Loaded, download: Any, settings: Settings) -> View:
     """Show a table as it is, with the title and caption that it has, and formats by column name."""
     columns: list[Column] = []
     if loaded.table is not None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from histobench.figures.expression_maps import MARKER_GENES, choose_genes, spot_pitch
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from histobench.evaluation.metrics import gene_metrics
+from histobench.figures.on_tissue.expression_maps import MARKER_GENES, choose_genes, spot_pitch
 from histobench.files import atomic_path
+from histobench.imaging.slides import image_size
+from histobench.imaging.thumbnail import thumbnail
 from histobench.report.embed import LARGEST_MAPS, data_uri
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 LEVELS = 63
 """A value is stored as one of so many steps between the smallest and the largest of its gene and source."""
@@ -80,8 +84,6 @@ class _Section:
 def _open(name: str, entry: Mapping[str, Any]) -> _Section:
     """Read the predictions of one section; the truth is taken from the first file that can be read."""
     import anndata
-    import numpy as np
-    import pandas as pd
 
     found = _Section("", pd.DataFrame(), [], float("nan"), np.empty((0, 0)), {}, {})
     for method, path in entry["predictions"].items():
@@ -104,10 +106,6 @@ def _open(name: str, entry: Mapping[str, Any]) -> _Section:
 
 def _section(section: _Section, image: str | Path | None, wanted: list[str], most: int) -> dict[str, Any]:
     """Return what is stored of one section."""
-    import numpy as np
-
-    from histobench.evaluation.metrics import gene_metrics
-
     with np.errstate(invalid="ignore"):
         means = np.nan_to_num(section.truth).mean(axis=0) if section.truth.size else np.zeros(0)
     genes = choose_genes(section.genes, means, [*wanted, *MARKER_GENES], most)
@@ -143,8 +141,6 @@ def _section(section: _Section, image: str | Path | None, wanted: list[str], mos
 
 def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest finite value of each gene; (0, 0) where there is none."""
-    import numpy as np
-
     known = np.isfinite(values)
     some = known.any(axis=0)
     low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
@@ -154,8 +150,6 @@ def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _steps(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return values as steps from 0 to :data:`LEVELS`, as bytes; :data:`ABSENT` where not finite."""
-    import numpy as np
-
     width = np.where(high > low, high - low, 1.0)
     known = np.isfinite(values)
     steps = np.rint((np.where(known, values, 0.0) - low) / width * LEVELS)
@@ -172,8 +166,6 @@ def _frame(spots: pd.DataFrame, um_per_px: float, image: str | Path | None) -> d
     The frame is the box around all spots with one pitch as margin; a pixel of it is the same length in both
     directions.
     """
-    import numpy as np
-
     positions = spots.to_numpy(float).reshape(-1, 2)
     if not len(positions):
         return {"x": [], "y": [], "width": 1, "height": 1, "diameter": 1, "um_per_px": None, "image": ""}
@@ -200,14 +192,6 @@ def _tissue(path: str | Path, corner: np.ndarray, extent: np.ndarray, size: tupl
 
     What lies outside the image is white.
     """
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from histobench.imaging.slides import image_size
-    from histobench.imaging.thumbnail import thumbnail
-
     if not Path(path).is_file():
         return ""
     full = max(image_size(path))

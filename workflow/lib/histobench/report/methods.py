@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from histobench.figures.style import (
-    FAMILY_TITLES,
-    MethodStyle,
-    method_family,
-    method_order,
-    method_style,
-    method_title,
-)
+from histobench.figures.drawing.settings import FAMILY_TITLES, MethodStyle, Settings
 from histobench.report.tables import known
 
 _TEXTS = ("citation", "licence")
@@ -43,9 +36,9 @@ def method_entries(experiments: Mapping[str, Any]) -> list[MethodEntry]:
     """Return every configured method once, or once per configuration where experiments differ."""
     entries: list[tuple[Mapping[str, Any], MethodEntry]] = []
     for experiment, entry in experiments.items():
-        settings = {"families": {}, "titles": {}, **(entry.get("settings") or {})}
+        settings = Settings.of(entry.get("settings") or {})
         methods = entry.get("methods") or {}
-        for name in method_order(methods, settings):
+        for name in settings.order(methods):
             stored = methods[name] or {}
             same = next((made for config, made in entries if made.name == name and config == stored), None)
             if same is not None:
@@ -55,13 +48,13 @@ def method_entries(experiments: Mapping[str, Any]) -> list[MethodEntry]:
     return [made for _, made in entries]
 
 
-def _entry(name: str, stored: Mapping[str, Any], experiment: str, settings: Mapping[str, Any]) -> MethodEntry:
-    family = str(stored.get("family") or method_family(name, settings))
-    look = method_style(name, {"families": {name: family}})
+def _entry(name: str, stored: Mapping[str, Any], experiment: str, settings: Settings) -> MethodEntry:
+    family = str(stored.get("family") or settings.family(name))
+    look = settings.look(name, family)
     return MethodEntry(
         anchor=f"method-{experiment}-{name}",
         name=name,
-        title=str(stored.get("title") or method_title(name, settings)),
+        title=str(stored.get("title") or settings.title(name)),
         family=FAMILY_TITLES.get(family, family),
         look=look,
         description=" ".join(str(stored.get("description") or "").split()),

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from histobench.figures.style import FAMILIES, FAMILY_TITLES, QUIET_COLOUR, method_style
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from histobench.figures.drawing.settings import FAMILIES, FAMILY_TITLES, Settings
+from histobench.figures.drawing.style import QUIET_COLOUR
 from histobench.files import atomic_path, read_json, read_table
 from histobench.report.across import across_view
 from histobench.report.charts import map_specs, vega_script
@@ -58,8 +61,6 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
     output_html
         The file to write; whole or absent.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
     downloads = Downloads()
     entries = manifest.get("experiments") or {}
     figure_px = figure_width(sum(len(entry.get("figures") or {}) for entry in entries.values()))
@@ -90,7 +91,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         families=[
             (
                 FAMILY_TITLES[family],
-                method_style("", {"families": {"": family}})._replace(colour=QUIET_COLOUR),
+                Settings().look("", family)._replace(colour=QUIET_COLOUR),
             )
             for family in FAMILIES
         ],

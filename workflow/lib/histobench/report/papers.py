@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from histobench.errors import UserError
 from histobench.evaluation.papers import FULL, PARTIAL, read_papers
 from histobench.evaluation.papers import MISSING as NOT_MADE
 from histobench.evaluation.published import COMPARABLE, MISSING, NOT_COMPARABLE
-from histobench.figures.style import method_title
-from histobench.figures.text import count
+from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.text import count
 from histobench.report.embed import slug
+from histobench.report.experiment import ExperimentView
 from histobench.report.tables import known, load, plain
-
-if TYPE_CHECKING:
-    from histobench.report.experiment import ExperimentView
 
 # Badge and mark of each status; its word stands beside them.
 _LOOKS = {FULL: ("good", "●"), PARTIAL: ("warn", "◐"), NOT_MADE: ("plain", "○")}
@@ -132,9 +130,10 @@ def _published(entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
         if table is None or "item" not in table:
             continue
         settings = entry.get("settings") or {}
+        facts = Settings.of(settings)
         for row in table.astype(object).where(table.notna(), "").to_dict("records"):
             own = {str(key): value for key, value in row.items()}
-            shown = "" if own["method"] == "*" else method_title(str(own["method"]), settings)
+            shown = "" if own["method"] == "*" else facts.title(str(own["method"]))
             found.append({**own, "experiment": name, "shown": shown})
     return found
 
@@ -157,9 +156,10 @@ def _item(
         lacking = [name for name in artefacts if name not in pages[experiment]]
         entry = entries[experiment]
         settings = entry.get("settings") or {}
+        facts = Settings.of(settings)
         methods = {*(settings.get("families") or {}), *(entry.get("methods") or {})}
         if methods:
-            lacking += [method_title(m, settings) for m in row["methods"].split() if m not in methods]
+            lacking += [facts.title(m) for m in row["methods"].split() if m not in methods]
         item.absent = f"not in this run: {', '.join(lacking)}" if lacking else ""
     numbers = _nearest(row, published)
     item.numbers = [_line(number) for number in numbers]

@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from histobench.figures.drawing.settings import MethodStyle
 from histobench.files import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from histobench.figures.style import MethodStyle
-    from histobench.report.embed import Download
+from histobench.report.embed import Download
 
 MISSING = "–"
 LARGEST_TABLE = 5000

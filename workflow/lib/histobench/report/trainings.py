@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from histobench.figures.drawing.settings import Settings
 from histobench.files import read_json
 from histobench.report.embed import Downloads
 from histobench.report.experiment_tables import mark_methods
 from histobench.report.tables import Column, Loaded, View, megabytes, seconds, view, whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = (
     Column("method", "Method", numeric=False),
@@ -43,7 +43,7 @@ NOTE = (
 
 
 def trainings_view(
-    name: str, runs: Mapping[str, Sequence[str | Path]], settings: Mapping[str, Any], downloads: Downloads
+    name: str, runs: Mapping[str, Sequence[str | Path]], settings: Settings, downloads: Downloads
 ) -> View:
     """Return the table of trainings, or why there is none."""
     title, anchor = "Trainings and what they were selected on", f"{name}-trainings"
@@ -59,8 +59,6 @@ def trainings_view(
 
 def trainings_table(runs: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
     """Return one row per method folder; records that do not exist are not counted."""
-    import pandas as pd
-
     rows = []
     for method, paths in runs.items():
         records = [read_json(path) for path in paths if Path(path).is_file()]
@@ -88,8 +86,6 @@ def trainings_table(runs: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
 
 
 def _numbers(records: Iterable[Mapping[str, Any]], key: str) -> pd.Series:
-    import pandas as pd
-
     return pd.Series([record.get(key) for record in records], dtype=float)
 
 

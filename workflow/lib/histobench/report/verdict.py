@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from histobench.evaluation.statistics import power_statement
-from histobench.figures.style import method_family, method_style, method_title
+from histobench.figures.drawing.settings import Settings
 from histobench.report.tables import Loaded, known, megabytes, percent, probability, r3, seconds, whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COMPETITORS = ("deep", "classical")
 
@@ -28,7 +27,7 @@ class Verdict:
     missing: str = ""
 
 
-def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdict:
+def verdict(loaded: Mapping[str, Loaded], settings: Settings) -> Verdict:
     """Say which method is best, how sure that is and at what cost, from the tables alone."""
     board = loaded["leaderboard"].table
     if board is None:
@@ -39,7 +38,7 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
         return Verdict(missing="no method has a score")
     leader = (competitors if len(competitors) else scored).iloc[0]
     result = Verdict(best=str(leader["method"]), rows=_short_board(scored, settings))
-    name, score = method_title(result.best, settings), r3(leader["pearson"])
+    name, score = settings.title(result.best), r3(leader["pearson"])
     if len(competitors):
         share = leader.get("ceiling_fraction")
         of_ceiling = f", {percent(share)} of the noise ceiling" if known(share) else ""
@@ -53,7 +52,7 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
         words = "above" if lead > 0 else "not above"
         between = _between(result.best, str(control["method"]), loaded.get("comparisons", Loaded(None)))
         result.which.append(
-            f"It is {words} the best control, {method_title(control['method'], settings)} "
+            f"It is {words} the best control, {settings.title(control['method'])} "
             f"(r = {r3(control['pearson'])}, difference {r3(lead)}{between})."
         )
     result.sure = _certainty(leader, loaded, settings)
@@ -61,7 +60,7 @@ def verdict(loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> Verdic
     return result
 
 
-def _short_board(scored: pd.DataFrame, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _short_board(scored: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
     """Return the rows of the overview: the best five competitors, then the best control and oracle."""
     best = scored[scored["family"].isin(COMPETITORS)].head(5)
     rest = [scored[scored["family"] == family].head(1) for family in ("control", "oracle")]
@@ -69,10 +68,10 @@ def _short_board(scored: pd.DataFrame, settings: Mapping[str, Any]) -> list[dict
     rows = []
     for part in [best, *rest]:
         for row in part.to_dict("records"):
-            look = method_style(row["method"], {**settings, "families": {row["method"]: row["family"]}})
+            look = settings.look(row["method"], row["family"])
             rows.append(
                 {
-                    "title": method_title(row["method"], settings),
+                    "title": settings.title(row["method"]),
                     "family": row["family"],
                     "look": look,
                     "r": r3(row["pearson"]),
@@ -105,8 +104,8 @@ def _bar(row: Mapping[Any, Any], top: float) -> dict[str, float] | None:
     return {"low": round(low, 1), "middle": round(middle, 1), "width": round(high - low, 1)}
 
 
-def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Mapping[str, Any]) -> list[str]:
-    patients = settings.get("n_patients")
+def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Settings) -> list[str]:
+    patients = settings.n_patients
     sample = f"{patients} patients" if patients else "patients"
     lines = [f"95 % interval {_interval(leader['pearson_low'], leader['pearson_high'])} over {sample}."]
     lines += _comparison_lines(str(leader["method"]), loaded.get("comparisons", Loaded(None)), settings)
@@ -134,7 +133,7 @@ def _between(best: str, other: str, comparisons: Loaded) -> str:
     return ""
 
 
-def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any]) -> list[str]:
+def _comparison_lines(best: str, comparisons: Loaded, settings: Settings) -> list[str]:
     """Say how the leader stands against the next competitor, from the paired comparisons."""
     table = comparisons.table
     if table is None or not {"method_a", "method_b", "difference"} <= set(table.columns):
@@ -145,7 +144,7 @@ def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any
             continue
         other = row["method_b"] if row["method_a"] == best else row["method_a"]
         sign = 1.0 if row["method_a"] == best else -1.0
-        if method_family(other, settings) in COMPETITORS and known(row["difference"]):
+        if settings.family(other) in COMPETITORS and known(row["difference"]):
             rows.append((sign * float(row["difference"]), other, sign, row))
     if not rows:
         return []
@@ -155,10 +154,10 @@ def _comparison_lines(best: str, comparisons: Loaded, settings: Mapping[str, Any
     interval = f" ({_interval(*ends)})" if len(ends) == 2 else ""
     p = row.get("p_holm")
     test = f"; Wilcoxon signed-rank over patients, Holm-corrected p = {probability(p)}" if known(p) else ""
-    return [f"Ahead of {method_title(other, settings)} by {r3(difference)}{interval}{test}."]
+    return [f"Ahead of {settings.title(other)} by {r3(difference)}{interval}{test}."]
 
 
-def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -> list[str]:
+def _cost(leader: Any, competitors: pd.DataFrame, settings: Settings) -> list[str]:
     parts = []
     if known(leader.get("train_seconds")):
         parts.append(f"{seconds(leader['train_seconds'])} per training")
@@ -167,7 +166,7 @@ def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -
     if known(leader.get("parameters")):
         parts.append(f"{whole(leader['parameters'])} parameters")
     lines = [
-        f"{_capital(method_title(leader['method'], settings))}: {', '.join(parts)}."
+        f"{_capital(settings.title(leader['method']))}: {', '.join(parts)}."
         if parts
         else "Cost was not recorded."
     ]
@@ -182,7 +181,7 @@ def _cost(leader: Any, competitors: pd.DataFrame, settings: Mapping[str, Any]) -
         ):
             row = near.iloc[0]
             lines.append(
-                f"{_capital(method_title(row['method'], settings))} reaches "
+                f"{_capital(settings.title(row['method']))} reaches "
                 f"{percent(row['pearson'] / leader['pearson'])} of that "
                 f"score in {seconds(row['train_seconds'])}."
             )

@@ -1,0 +1,1 @@
+"""Tools of figures: settings, style, pieces of axes, tissue and text, and reading what is drawn."""

@@ -1,0 +1,1 @@
+"""Figures of what networks hold inside: embeddings and reconstructions."""

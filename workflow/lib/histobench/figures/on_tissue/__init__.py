@@ -1,0 +1,1 @@
+"""Maps: spots, tiles and patches over the tissue that they lie on."""

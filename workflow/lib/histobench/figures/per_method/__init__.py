@@ -1,0 +1,1 @@
+"""Figures of methods side by side: scores, comparisons, costs and protocols."""
