@@ -169,9 +169,7 @@ def experiment_facts(plan: Plan, name: str) -> dict[str, Any]:
         "panel": dict(sorted(settings["panel"].items())),
         "pitch_um": described.cohort.settings.get("pitch_um"),
         "qc": described.qc,
-        "places": {
-            arm.name: arm.place for _, arm in sorted(described.arms.items()) if arm.place is not None
-        },
+        "places": {arm.name: arm.place for _, arm in sorted(described.arms.items()) if arm.place is not None},
         "seeds": settings["seeds"],
         "titles": {arm.name: arm.short for _, arm in sorted(described.arms.items())},
         "transform": described.transform,
