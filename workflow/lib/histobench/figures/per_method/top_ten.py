@@ -38,8 +38,8 @@ def tidy_ten(genes: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 def plot_ten(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw a table in colour: ranks in rows, methods in columns."""
     methods = list(dict.fromkeys(table["method"]))
-    by_rank = table.pivot(index="rank", columns="method", values=["median_pearson", "gene"])
-    values, genes = by_rank["median_pearson"][methods].astype(float), by_rank["gene"][methods]
+    values = table.pivot(index="rank", columns="method", values="median_pearson")[methods]
+    genes = table.pivot(index="rank", columns="method", values="gene")[methods]
     figure = new_figure(min(DOUBLE, 1.5 + 1.15 * len(methods)), 0.7 + 0.25 * len(values))
     axes = figure.subplots()
     low = min(0.0, float(table["median_pearson"].min()))
