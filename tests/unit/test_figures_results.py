@@ -227,9 +227,10 @@ def test_per_patient_shows_a_hole_where_a_patient_was_not_scored(tables):
     assert "n/a" in texts(figure)
 
 
-def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run):
+def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run, monkeypatch):
+    monkeypatch.setattr(expression_maps, "MOST_GENES", 2)
     paths = result_tables.figure_jobs(run)["expression_maps"]["predictions"]
-    table = expression_maps.tidy_maps(paths, Settings(genes=["ERBB2", "not_in_panel"], n_genes=2))
+    table = expression_maps.tidy_maps(paths, Settings(genes=["ERBB2", "not_in_panel"]))
     assert list(dict.fromkeys(table["gene"])) == ["ERBB2", table["gene"].iloc[-1]]
     assert set(table["source"]) == {
         expression_maps.TRUTH,
@@ -256,9 +257,10 @@ def test_maps_share_one_scale_per_gene_and_keep_the_orientation_of_the_image(run
     assert "ln(1 + CP10k)" in texts(figure) and "1 mm" in texts(figure)
 
 
-def test_discs_of_a_map_have_the_size_of_the_pitch(run):
+def test_discs_of_a_map_have_the_size_of_the_pitch(run, monkeypatch):
+    monkeypatch.setattr(expression_maps, "MOST_GENES", 1)
     paths = result_tables.figure_jobs(run)["expression_maps"]["predictions"]
-    table = expression_maps.tidy_maps(paths[:1], Settings(n_genes=1))
+    table = expression_maps.tidy_maps(paths[:1], Settings())
     figure = expression_maps.plot_maps(table, KNOWN)
     figure.draw_without_rendering()
     discs = figure.axes[0].collections[0]
@@ -294,7 +296,7 @@ def test_maps_lie_on_the_right_part_of_the_tissue(run, tmp_path):
 
 def test_maps_of_a_folder_and_of_mixed_sections(run, tmp_path):
     folders = [path.parent for path in result_tables.figure_jobs(run)["expression_maps"]["predictions"][:2]]
-    _, table = expression_maps.expression_maps({"predictions": folders}, replace(KNOWN, section="B1"))
+    _, table, _ = expression_maps.expression_maps({"predictions": folders}, replace(KNOWN, section="B1"))
     assert table["source"].nunique() == 3 and "section B1" in expression_maps.caption(table, KNOWN)
     import anndata
 
@@ -357,6 +359,6 @@ def test_learning_curves_without_epochs_say_so(tmp_path):
     path = tmp_path / "models" / "knn" / "A" / "history.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("\n")
-    figure, table = learning_curves.learning_curves({"histories": [path]}, Settings())
+    figure, table, _ = learning_curves.learning_curves({"histories": [path]}, Settings())
     assert table.empty and "No method" in texts(figure)
     assert "No method" in learning_curves.caption(table, KNOWN)
