@@ -235,7 +235,7 @@ MUTANTS = (
     # figures
     Mutant(
         "ranks upside down",
-        f"{LIB}/figures/rank_heatmap.py",
+        f"{LIB}/figures/per_method/rank_heatmap.py",
         "ascending=not more",
         "ascending=more",
         _unit("figures_comparisons", "figures_results", "figures_scores"),
