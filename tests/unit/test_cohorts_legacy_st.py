@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots
+from histobench.cohorts.scan import scan_counts
+from histobench.cohorts.table_cohort import read_section as read_own
 from histobench.errors import UserError
 
 COUNTS = "\tACTB\tHLA-A\tFO538757.1\n10x14\t0\t12\t3\n9x13\t1\t0\t0\n"
@@ -137,6 +139,7 @@ def test_spots(tmp_path: Path) -> None:
         "pixel_x": 2307.86,
         "pixel_y": 3500.48,
         "selected": True,
+        "unsaid": False,
     }
 
 
@@ -201,3 +204,60 @@ def test_bytes_after_the_end_of_a_gzip_file_are_damage_and_padding_is_none(tmp_p
         read_counts(path)
     path.write_bytes(gzip.compress(text) + bytes(512))
     assert read_counts(path)[0].toarray().tolist() == [[1, 2], [3, 4]]
+
+
+def test_spots_of_which_the_selection_says_nothing_are_counted_as_such(tmp_path: Path) -> None:
+    spots = read_spots(write(tmp_path, SPOTS.replace("3500.48\t1", "3500.48\tNA"), "s.tsv"))
+    counts, ids, _ = read_counts(write(tmp_path, COUNTS, "c.tsv"))
+    _, joined, dropped = join_spots(counts, ids, spots)
+    assert list(joined.index) == ["10x14"]
+    assert dropped == {"no_position": 0, "no_counts": 0, "not_selected": 0, "no_tissue_value": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("1_000", "expected a whole number"),
+        ("1,000", "expected a whole number"),
+        ("NaN", "no number"),
+        ("inf", "no number"),
+        ("-2", "negative"),
+        ("2.5", "not a whole number"),
+        ("3000000000", "larger than any count"),
+    ],
+)
+def test_a_run_and_the_scan_say_the_same_of_a_count(tmp_path: Path, written: str, says: str) -> None:
+    path = write(tmp_path, COUNTS.replace("\t12\t", f"\t{written}\t"))
+    with pytest.raises(UserError, match=f"gene HLA-A at spot 10x14 is .*{says}"):
+        read_counts(path)
+    (found,) = scan_counts(path, {})
+    assert says in found[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace("\n", "\t\n"), "every line ends with a tab"),
+        (
+            lambda text: f"# made by hand\n{text}",
+            "the header names 1 genes, but lines such as line 2 have 3 counts",
+        ),
+        (lambda text: text.replace("\t", ","), "line 2 has no tab and looks separated by commas"),
+        (lambda text: text.replace("\t", " "), "line 2 has no tab and looks separated by blanks"),
+    ],
+)
+def test_one_mistake_in_every_line_of_the_counts_is_told_once(tmp_path: Path, change, says: str) -> None:
+    path = write(tmp_path, change(COUNTS))
+    with pytest.raises(UserError):
+        read_counts(path)
+    (found,) = scan_counts(path, {})
+    assert says in found[1]
+
+
+@pytest.mark.parametrize(("end", "n_notes"), [("", 1), ("\n", 0), ("\r\n", 0)])
+def test_a_last_number_that_may_be_cut_short_is_noted(tmp_path: Path, end: str, n_notes: int) -> None:
+    files = {
+        "counts": str(write(tmp_path, COUNTS.rstrip("\n") + end)),
+        "positions": str(write(tmp_path, SPOTS, "spots.tsv")),
+    }
+    assert len(read_own("S1", files, {"genes": "any"}).notes) == n_notes

@@ -215,10 +215,14 @@ def test_every_problem_is_told_not_only_the_first(own, check, capsys):
         r"mine\.tsv: line 4: image names nowhere\.jpg, which does not exist",
         r"S1\.tsv\.gz: line 5, column 3: the count of gene GNAS at spot 2x6 is 2\.5, which is not a whole",
         r"S1\.tsv\.gz: line 9, column 6: the count of gene ERBB2 at spot 3x4 is -1, which is negative",
-        r"S2_spots\.tsv: line 6: spot 2x7 at pixel \(5000, .*\) lies outside the image of 700 x 640 pixels",
+        r"S2_spots\.tsv: line 6: spot 2x7 lies \d+\.\d pitches from where the array says; correct its position",
         r"mine\.tsv: line 3: .*um_per_px is declared as 0\.1, but the spot grid shows 3\.3",
     ):
         assert re.search(words, text), (words, text)
+    outside = (
+        r"1 of 42 spots lie outside the image of 700 x 640 pixels .*: 2x7 at pixel \(5000, .*\) in line 6"
+    )
+    assert any(re.search(outside, note) for note in found.notes)
     assert main(["check-cohort", str(own.folder / "mine.yaml"), "--drawings", str(own.folder / "d")]) == 1
     assert re.search(r"3 sections checked, \d+ problems\.", capsys.readouterr().out)
 

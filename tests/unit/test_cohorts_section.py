@@ -398,3 +398,59 @@ def test_align_refuses_repeated_genes() -> None:
     adata, _ = assemble(raw_section(GRID), INFO, {})
     with pytest.raises(ValueError, match="unique"):
         align_counts(adata, ["G0", "G0"])
+
+
+@pytest.mark.parametrize("mixed", ["sorted", "shuffled"])
+def test_pixels_that_were_mixed_up_are_told_by_the_geometry_also_where_spots_share_some(mixed: str) -> None:
+    raw = raw_section([(x, y) for x in range(1, 8) for y in range(1, 7)])
+    x = raw.spots["pixel_x"].to_numpy()
+    raw.spots["pixel_x"] = np.sort(x) if mixed == "sorted" else np.random.default_rng(0).permutation(x)
+    raw.spots["pixel_y"] = np.sort(raw.spots["pixel_y"])
+    with pytest.raises(UserError, match="pitches from where the array says"):
+        assemble(raw, INFO, {})
+
+
+def test_two_spots_at_one_pixel_are_refused() -> None:
+    raw = raw_section([(x, y) for x in range(1, 8) for y in range(1, 7)])
+    raw.spots.loc["3x3", ["pixel_x", "pixel_y"]] = [350.0, 300.0]
+    raw.spots.loc["4x3", ["pixel_x", "pixel_y"]] = [350.0, 300.0]
+    with pytest.raises(UserError, match=r"spots 3x3 and 4x3 lie at one pixel \(350, 300\), and 2 of 42"):
+        assemble(raw, INFO, {})
+
+
+def test_a_spot_that_lies_outside_because_it_lies_wrong_is_named(tmp_path: Path) -> None:
+    places = [(x, y) for x in range(1, 8) for y in range(1, 7)]
+    files = {"image": image(tmp_path, 620, 700)}  # cut off before the last column: six spots of 42
+    _, row = assemble(raw_section([*places[:-6], (6, 7)]), INFO, files)
+    assert row["dropped_outside_image"] == 1
+    raw = raw_section(places[:-6])
+    raw.spots.loc["2x2", "pixel_x"] = 2000.0
+    with pytest.raises(UserError, match=r"spot 2x2 lies .* pitches from where the array says"):
+        assemble(raw, INFO, files)
+    _, row = assemble(raw, info(allow_losses=["outside_image"]), files)
+    assert row["dropped_spots"] == {"2x2": "outside_image"}
+
+
+@pytest.mark.parametrize(("n_columns", "lost"), [(6, 0), (7, 6), (8, 12)])
+def test_a_fifth_of_the_spots_outside_the_image_is_too_many(
+    tmp_path: Path, n_columns: int, lost: int
+) -> None:
+    raw = raw_section([(x, y) for x in range(1, n_columns + 1) for y in range(1, 7)])
+    files = {"image": image(tmp_path, 620, 700)}
+    if lost <= 0.2 * 6 * n_columns:
+        assert assemble(raw, INFO, files)[1]["dropped_outside_image"] == lost
+        return
+    with pytest.raises(UserError, match=rf"{lost} of \d+ spots lie outside the image"):
+        assemble(raw, INFO, files)
+    _, row = assemble(raw, info(allow_losses=["outside_image"]), files)
+    assert row["dropped_outside_image"] == lost
+
+
+def test_where_nothing_is_left_no_key_is_offered_that_does_not_help() -> None:
+    places = [(x, y) for x in range(1, 8) for y in range(1, 7)]
+    with pytest.raises(
+        UserError, match=r"42 of 44 spots have no count of any gene; .*, or leave the section out"
+    ):
+        assemble(raw_section(places, np.zeros((42, 2))), INFO, {})
+    with pytest.raises(UserError, match="no spot is left of 42"):
+        assemble(raw_section(places, np.zeros((42, 2))), info(allow_losses=["zero_umi"]), {})

@@ -47,7 +47,7 @@ def test_positions_with_and_without_header_lose_no_spot(tmp_path: Path, header: 
     found = read_positions(positions(tmp_path, header=header))
     assert list(found.index) == BARCODES
     row, column, pixel_row, pixel_column = PLACES[7]
-    assert found.iloc[7].tolist() == [column, row, pixel_column, pixel_row, IN_TISSUE[7]]
+    assert found.iloc[7].tolist() == [column, row, pixel_column, pixel_row, IN_TISSUE[7], False]
 
 
 def test_position_errors_name_the_line(tmp_path: Path) -> None:
@@ -172,3 +172,26 @@ def test_layers_cover_the_donors(project: Path) -> None:
     sections = read_yaml(project / "config/cohorts/dlpfc.yaml")["sections"]
     donors = [record["patient"] for record in sections.values()]
     assert len(sections) == 12 and sorted(donors.count(name) for name in set(donors)) == [4, 4, 4]
+
+
+@pytest.mark.parametrize("unsaid", ["NA", "", "nan", "None"])
+def test_spots_of_which_nothing_is_said_are_counted_as_such(files, unsaid: str) -> None:
+    path = Path(files["positions"])
+    first, second = KEPT[:2]
+    text = path.read_text()
+    for barcode in (first, second):
+        text = text.replace(f"{barcode},1,", f"{barcode},{unsaid},")
+    path.write_text(text)
+    raw = read_section("S1", files, {})
+    assert raw.dropped["no_tissue_value"] == 2 and raw.dropped["not_in_tissue"] == 0
+    assert list(raw.spots.index) == [barcode for barcode in KEPT[::-1] if barcode not in (first, second)]
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_of_positions_is_told_with_the_right_one(
+    tmp_path: Path, sign: str, name: str
+) -> None:
+    path = positions(tmp_path, header=True)
+    path.write_text(path.read_text().replace(",", sign))
+    with pytest.raises(UserError, match=f"separated by {name}; separate barcode, .* by commas"):
+        read_positions(path)

@@ -14,6 +14,7 @@ from histobench.cohorts.legacy_st import read_counts, read_spots
 from histobench.cohorts.sheet import read_sheet
 from histobench.cohorts.table_cohort import read_labels
 from histobench.cohorts.text import text_table
+from histobench.cohorts.visium import read_positions
 from histobench.encoding import as_utf8
 from histobench.errors import UserError
 from histobench.expression.panels import read_gene_file
@@ -143,3 +144,22 @@ def test_check_cohort_says_the_same_sentence_as_a_run(tmp_path, project, kind):
     assert not problems(text.decode().encode("utf-16"))
     found = problems(text.replace(b"\n", b"\n\xe9", 1))
     assert found and all("UTF-8" in problem and str(path) in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<!DOCTYPE html>\n<html>\t<head><title>Log in</title></head></html>", "it is a web page"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "it is a web page"),
+        (b'{"error":\t"not found"}\n', "it is a JSON message"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1f\nsize 9\n", "Git LFS pointer"),
+    ],
+)
+@pytest.mark.parametrize("name", ["S1.tsv", "S1.tsv.gz", "tissue_positions.csv"])
+def test_what_a_server_sends_in_place_of_a_table_is_named(tmp_path, content, says, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    for read in (read_counts, read_spots, read_positions, text_table):
+        with pytest.raises(UserError, match=says) as refused:
+            read(path)
+        assert str(refused.value).startswith(f"{path}: ")

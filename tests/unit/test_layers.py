@@ -8,7 +8,18 @@ from histobench import codehash
 
 # Lower layers first; a module may import from its own layer and from lower ones.
 LAYERS = [
-    {"errors", "bounds", "encoding", "yamlfiles", "files", "seeds", "devices", "software", "paths"},
+    {
+        "errors",
+        "bounds",
+        "encoding",
+        "yamlfiles",
+        "files",
+        "seeds",
+        "devices",
+        "software",
+        "paths",
+        "sniff",
+    },
     {"cohorts", "imaging", "expression", "splits", "codehash"},
     {"networks", "training", "encoders"},
     {"methods"},

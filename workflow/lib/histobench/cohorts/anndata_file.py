@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from histobench.cohorts.counts import gene_features, require_counts, row_matrix, wrong_entries
 from histobench.cohorts.text import plain_words, yes_or_no
 from histobench.errors import UserError
+from histobench.sniff import strange_file
 
 if TYPE_CHECKING:
     import anndata
@@ -26,13 +28,29 @@ LIBRARY_COLUMNS = (
 )  # fmt: skip
 """Columns of obs that may tell sections of one file apart, as scanpy, squidpy and Seurat call them."""
 
+_SECTIONS = frozenset(LIBRARY_COLUMNS) - {"batch", "region"}  # which may also name parts of one section
+_OVERLAP = 0.25  # of the smaller of two sections
+
 # Names of grid positions: this project's own, and scanpy's for Visium (columns first). They are the usual
 # ones of a kind of grid; the positions say whether it is that kind.
 ARRAYS = {"square": ("array_x", "array_y"), "hexagonal": ("array_col", "array_row")}
 
-_PIXEL_NAMES = (("x", "y"), ("pixel_x", "pixel_y"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))
+_PIXEL_NAMES = (
+    ("x", "y"),
+    ("pixel_x", "pixel_y"),
+    ("pxl_col_in_fullres", "pxl_row_in_fullres"),
+    ("imagecol", "imagerow"),
+)
 _NUMBERED = re.compile(r"(spatial|dim|x|array)?[-_ ]?\d+")  # columns 0 and 1, spatial1 and spatial2
-_OTHER_KINDS = ("antibody", "crispr", "custom", "multiplexing", "control", "codeword", "protein expression")
+_OTHER_KINDS = (
+    "antibody", "crispr", "custom", "multiplexing", "control", "codeword", "protein expression", "adt",
+    "hashtag",
+)  # fmt: skip
+KIND_COLUMNS = (
+    "feature_types", "feature_type", "feature_class", "modality", "modalities", "library_type", "assay",
+    "type",
+)  # fmt: skip
+"""Columns of var that may tell genes from other features."""
 
 
 def open_anndata(path: str | Path, options: Mapping[str, Any]) -> anndata.AnnData:
@@ -50,6 +68,8 @@ def open_anndata(path: str | Path, options: Mapping[str, Any]) -> anndata.AnnDat
     """
     import anndata
 
+    if strange := strange_file(path):
+        raise UserError(f"{path}: {strange}; get the file again.")
     try:
         with warnings.catch_warnings():  # whatever they are about is checked here, and told with the file
             warnings.simplefilter("ignore")
@@ -61,9 +81,10 @@ def open_anndata(path: str | Path, options: Mapping[str, Any]) -> anndata.AnnDat
         raise
     except Exception as error:  # noqa: BLE001 (anything may be wrong in a file of another program)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path}: cannot be read as AnnData ({reason}); write it again with a current anndata."
-        ) from None
+        remedy = (
+            "get the file" if "truncated" in reason else "write it again with a current anndata, or get it"
+        )
+        raise UserError(f"{path}: cannot be read as AnnData ({reason}); {remedy} again.") from None
 
 
 # -- libraries --------------------------------------------------------------------------------------
@@ -78,6 +99,8 @@ def _one_library(adata: anndata.AnnData, path: str | Path, options: Mapping[str,
     if name is None:
         if columns and (key is not None or shared is not None or _is_library(adata, columns[0])):
             _refuse_several(adata, columns[0], shared, path)
+        for column in (column for column in columns if column in _SECTIONS and _overlaid(adata, column)):
+            _refuse_several(adata, column, None, path)
         return adata
     for column in columns:
         chosen = (plain_words(adata.obs[column]) == str(name)).to_numpy()
@@ -111,6 +134,26 @@ def _is_library(adata: anndata.AnnData, column: str) -> bool:
     pictures = adata.uns.get("spatial")
     pictured = set(pictures) & set(values) if isinstance(pictures, Mapping) else set()
     return len(values) > 1 and (column == "library_id" or len(pictured) > 1)
+
+
+def _overlaid(adata: anndata.AnnData, column: str) -> bool:
+    """Whether spots of two libraries lie over each other in the image, as those of one section never do."""
+    import pandas as pd
+
+    try:
+        pixel = positions_of(adata, (), "")[:, 2:] if "spatial" in adata.obsm else np.empty((0, 2))
+    except UserError:
+        return False
+    if not np.isfinite(pixel).all() or not len(pixel):
+        return False
+    spots = pd.DataFrame(pixel, columns=["x", "y"]).groupby(plain_words(adata.obs[column]).to_numpy())
+    corners = [(low, high) for low, high in zip(spots.min().to_numpy(), spots.max().to_numpy(), strict=True)]
+    for (low, high), (other_low, other_high) in itertools.combinations(corners, 2):
+        common = np.minimum(high, other_high) - np.maximum(low, other_low)
+        least = min(np.prod(high - low), np.prod(other_high - other_low))
+        if (common > 0).all() and np.prod(common) > _OVERLAP * least > 0:
+            return True
+    return False
 
 
 def _shared_places(adata: anndata.AnnData) -> npt.NDArray[np.bool_] | None:
@@ -250,7 +293,7 @@ def checked_counts(
 def _gene_rows(var: pd.DataFrame, path: str | Path) -> npt.NDArray[np.bool_]:
     """Which features are genes, by the column in which scanpy keeps Space Ranger's kinds of features."""
     everything = np.ones(len(var), dtype=bool)
-    column = next((name for name in ("feature_types", "feature_type") if name in var), None)
+    column = next((name for name in KIND_COLUMNS if name in var and _tells_kinds(var[name])), None)
     if column is None:
         return everything
     words = plain_words(var[column])
@@ -264,6 +307,12 @@ def _gene_rows(var: pd.DataFrame, path: str | Path) -> npt.NDArray[np.bool_]:
             "give the counts of Gene Expression."
         )
     return ~others  # a column of another meaning, such as the biotype
+
+
+def _tells_kinds(column: pd.Series) -> bool:
+    """Whether a column says of some features that they are genes, or something else."""
+    words = set(plain_words(column).str.lower()) - {""}
+    return any(gene_features([word])[0] or any(kind in word for kind in _OTHER_KINDS) for word in words)
 
 
 # -- spots ------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import numpy as np
 from histobench.cohorts.anndata_file import counts_and_genes, open_anndata
 from histobench.cohorts.depth_map import DepthMap, depth_map
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
-from histobench.cohorts.geometry import MANY, GeometryError, Question, ScaleError, judge, limits_from
+from histobench.cohorts.geometry import GeometryError, Question, ScaleError, judge, limits_from
 from histobench.cohorts.legacy_st import split_header
-from histobench.cohorts.losses import MOST_LOST, REASONS, image_cause, judge_losses
+from histobench.cohorts.losses import FEWEST_JUDGED, MOST_OUTSIDE, REASONS, image_cause, judge_losses
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
 from histobench.cohorts.section import SectionInfo, assemble, question
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of, section_options
@@ -23,6 +23,7 @@ from histobench.cohorts.table_cohort import (
     read_section,
     unknown_text,
 )
+from histobench.cohorts.visium import PITCH_UM
 from histobench.errors import UserError
 from histobench.imaging.slides import image_size
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from histobench.cohorts.types import RawSection
+
+
+_LISTED = 3  # spots that a note names
 
 
 @dataclass
@@ -92,6 +96,7 @@ def check_section(
     options = section_options(options, record)
     raw = _read(check, files, options)
     if raw is not None:
+        check.notes += [Finding(files["counts"], "", f"{note}.", section) for note in raw.notes]
         try:
             judge_losses(
                 raw.dropped,
@@ -124,14 +129,9 @@ def check_section(
     if raw is not None:
         about = question(raw, info, files, size)
     else:
-        about = Question(
-            section,
-            size,
-            _grid(files, options),
-            "grid" not in options,
-            pitch_um,
-            declared=info.um_per_px,
-        )
+        grid = _grid(files, options)
+        maker = PITCH_UM if grid == "hexagonal" and "grid" not in options else None
+        about = Question(section, size, grid, "grid" not in options, pitch_um, maker, info.um_per_px)
     check.grid = about.grid
     if spots is not None:
         spots = spots[spots["selected"]]
@@ -217,6 +217,7 @@ def _check_genes(
     wrong = [
         (f"{line}gene number {place + 1}", f'"{names[place]}": {reason}; correct the name.')
         for place, reason in result.impossible
+        if names[place]  # an empty name is told with its column
     ]
     found = findings(files["counts"], check.section, shorten(wrong, "genes"))
     if len(result.unknown) > MOST_UNKNOWN * len(names):
@@ -279,39 +280,31 @@ def _check_outside(
     files: Mapping[str, str],
     allowed: Sequence[str],
 ) -> None:
-    """Find spots outside the image; the cohort may allow that."""
+    """Find spots outside the image: many are a problem, unless the cohort allows it, some are left out."""
     width, height = size
     if not width:
         return
     x, y = spots["pixel_x"].to_numpy(), spots["pixel_y"].to_numpy()
     outside = np.flatnonzero((x < 0) | (y < 0) | (x >= width) | (y >= height))
-    image = f"the image of {width} x {height} pixels ({files['image']})"
-    if "outside_image" in allowed or not len(outside):
-        if len(outside):
-            text = f"{len(outside)} of {len(spots)} spots lie outside {image} and are left out."
-            check.notes.append(Finding(path, "", text, check.section))
+    if not len(outside):
         return
-    if len(outside) > MANY * len(spots):
+    image = f"the image of {width} x {height} pixels ({files['image']})"
+    many = len(outside) > MOST_OUTSIDE * len(spots) and len(spots) >= FEWEST_JUDGED
+    if len(outside) == len(spots) or (many and "outside_image" not in allowed):
         remedy = image_cause(spots, width, height, files["image"])
-        if len(outside) > MOST_LOST * len(spots):
+        if len(outside) < len(spots):
             remedy += ", or allow it with `allow_losses: [outside_image]` in the cohort's YAML file"
         place = f"{spots['place'].iloc[outside[0]]} and {len(outside) - 1} more"
         text = f"{len(outside)} of {len(spots)} spots lie outside the image; {remedy}."
         check.problems.append(Finding(path, place, text, check.section))
         return
-    found = [
-        (
-            spots["place"].iloc[row],
-            f"spot {spots.index[row]} at pixel ({x[row]:g}, {y[row]:g}) lies outside {image}; "
-            + (
-                "x and y look swapped."
-                if 0 <= y[row] < width and 0 <= x[row] < height
-                else "correct or remove it."
-            ),
-        )
-        for row in outside.tolist()
-    ]
-    check.problems += findings(path, check.section, shorten(found, "spots"))
+    listed = ", ".join(
+        f"{spots.index[row]} at pixel ({x[row]:g}, {y[row]:g}) in {spots['place'].iloc[row]}"
+        for row in outside[:_LISTED].tolist()
+    )
+    more = f" and {len(outside) - _LISTED} more" if len(outside) > _LISTED else ""
+    text = f"{len(outside)} of {len(spots)} spots lie outside {image} and are left out: {listed}{more}."
+    check.notes.append(Finding(path, "", text, check.section))
 
 
 def _check_geometry(

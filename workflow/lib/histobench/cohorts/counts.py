@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 MAX_COUNT = np.iinfo(np.int32).max
 """Largest count that is stored: no spot of any assay comes near it."""
 
+_SOME_SPOTS = 10
+_DEEP = 500  # counts of a usual spot, below which equal totals may be chance
+_LEVEL = 0.5
+
 _GENE_KINDS = frozenset({"gene expression", "gene", "genes", "mrna", "rna", "gex", ""})
 
 
@@ -38,7 +42,9 @@ def row_matrix(matrix: Any, where: str) -> sparse.csr_matrix:
     from scipy import sparse
 
     kind = np.dtype(getattr(matrix, "dtype", object)).kind
-    if kind not in "biuf" or getattr(matrix, "ndim", 2) != 2:
+    if kind == "b":
+        raise UserError(f"{where}: the counts say only true or false; give whole numbers, spots by genes.")
+    if kind not in "iuf" or getattr(matrix, "ndim", 2) != 2:
         raise UserError(f"{where}: the counts are no table of numbers; give whole numbers, spots by genes.")
     if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         _check_indices(matrix, where)
@@ -104,8 +110,6 @@ def _refuse_repeated_entries(rows: sparse.csr_matrix, n_stored: int, where: str)
 def wrong_entries(matrix: sparse.csr_matrix) -> npt.NDArray[np.intp]:
     """Find the places in ``matrix.data`` of values that are no counts: see :func:`no_count`."""
     data = matrix.data
-    if data.dtype.kind == "b":
-        return np.zeros(0, dtype=np.intp)
     # as a single-precision number the limit would be rounded up
     wrong = data >= MAX_COUNT + 1.0 if data.dtype.kind == "f" else data > MAX_COUNT
     if data.dtype.kind != "u":
@@ -113,6 +117,19 @@ def wrong_entries(matrix: sparse.csr_matrix) -> npt.NDArray[np.intp]:
     if data.dtype.kind == "f":
         wrong |= ~np.isfinite(data) | (data != np.rint(data))
     return np.flatnonzero(wrong)
+
+
+def number_in(text: str) -> float:
+    """Read a number as tables write it; unlike Python, without marks between its digits (``1_000``).
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if "_" in text:
+        raise ValueError(text)
+    return float(text.strip().strip('"'))
 
 
 def no_count(value: float) -> str:
@@ -164,6 +181,26 @@ def require_counts(
     _, text = entry_text(matrix, int(wrong[0]), spots, genes)
     more = f" ({wrong.size - 1} more counts like this)" if wrong.size > 1 else ""
     raise UserError(f"{where}: {text}{more}{hint}.")
+
+
+def refuse_levelled(matrix: sparse.csr_matrix, where: str) -> None:
+    """Stop for counts that were scaled to one depth and rounded: raw totals of spots never agree so well.
+
+    Raises
+    ------
+    UserError
+        All spots have nearly the same total.
+    """
+    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    totals = totals[totals > 0]
+    if len(totals) < _SOME_SPOTS or np.median(totals) < _DEEP:
+        return
+    # drawing molecules at random makes totals differ by their square root
+    if totals.std() < _LEVEL * np.sqrt(totals.mean()):
+        raise UserError(
+            f"{where}: all {len(totals)} spots have about {np.median(totals):.0f} counts (from "
+            f"{totals.min():.0f} to {totals.max():.0f}), so they were scaled to one depth; give raw counts."
+        )
 
 
 def gene_features(kinds: Sequence[object]) -> npt.NDArray[np.bool_]:

@@ -22,6 +22,22 @@ _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 _VERSION = re.compile(r"(ENS[A-Z]*\d{11})\.\d+")
 
 
+# Antibodies, hashtags, and the controls of Xenium, CosMx and MERSCOPE, where no column says so.
+_NO_GENE = re.compile(
+    r".*[-_. ]?TotalSeq[-_A-D].*|ADT[-_].+|HTO[-_].*|Hashtag.*|NegControl(Probe|Codeword).*|NegPrb.*"
+    r"|Negative\d+|SystemControl.*|Blank[-_]\d+|BLANK_.*|(Unassigned|Deprecated|Genomic).*Codeword.*|antisense_.+",
+    re.IGNORECASE,
+)
+
+LOUD = 0.5
+"""Largest share of all counts that features of unknown names may hold: antibodies outnumber genes."""
+
+
+def names_no_gene(name: str) -> bool:
+    """Whether a name is one that makers give to antibodies, hashtags or controls."""
+    return _NO_GENE.fullmatch(name) is not None
+
+
 def gene_key(name: str, gene_id: str = "") -> str:
     """Tell which gene is meant: by its identifier without version, by its name where it has none."""
     known = gene_id or name

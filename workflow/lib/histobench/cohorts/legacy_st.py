@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.cohorts.counts import MAX_COUNT
-from histobench.cohorts.text import field_columns, read_text, split_lines
+from histobench.cohorts.counts import no_count, number_in
+from histobench.cohorts.text import field_columns, other_separator, read_text, split_lines
 from histobench.cohorts.types import SPOT_ID
 from histobench.errors import UserError
 
@@ -43,9 +43,13 @@ def read_counts(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.Index
         The file is missing, empty or damaged; a count is negative, fractional, missing or no number; a
         spot or gene occurs twice; a spot id is malformed; a row has too few or too many fields.
     """
+    return parse_table(read_text(path), path)
+
+
+def parse_table(text: bytes, path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.Index]:
+    """Parse the text of a table of counts, see :func:`read_counts`; ``path`` is for messages."""
     import pandas as pd
 
-    text = read_text(path)
     starts, ends = split_lines(text)
     if len(starts) < 2:
         raise UserError(f"{path}: expected a header line with genes and one line per spot, but it is empty.")
@@ -64,7 +68,11 @@ def split_header(header: bytes, first_row: bytes, path: str | Path) -> list[str]
         The table is not separated by tabs, or lies on its side.
     """
     if b"\t" not in first_row:
-        raise UserError(f"{path}: line 2 has no tab, expected a tab-separated table; convert the file.")
+        sign = other_separator(first_row.decode("utf-8", "replace"))
+        looks = f" and looks separated by {sign}" if sign else ""
+        raise UserError(
+            f"{path}: line 2 has no tab{looks}, expected a tab-separated table; separate fields by tabs."
+        )
     fields = [name.strip().strip('"') for name in header.decode("utf-8").split("\t")]
     if len(fields) == first_row.count(b"\t") + 1:
         fields = fields[1:]
@@ -133,19 +141,15 @@ def _parse(
 def _whole_number(field: str, spot: str, gene: str, path: str | Path) -> int:
     """Read a count that is not written as plain digits, such as ``3.0`` or ``1e3``."""
     place = f"{path}: the count of gene {gene} at spot {spot}"
-    remedy = "raw counts are needed, not normalised values."
     try:
-        value = float(field.strip().strip('"'))
+        value = number_in(field)
     except ValueError:
         found = f'"{field}"' if field.strip() else "empty"
         raise UserError(
-            f"{place} is {found}, expected a whole number; correct it or write 0, as {remedy}"
+            f"{place} is {found}, expected a whole number; correct it, or write 0 where nothing was counted."
         ) from None
-    if not (value >= 0 and value.is_integer()):
-        kind = "negative" if value < 0 else "not a whole number"
-        raise UserError(f"{place} is {field}, which is {kind}; {remedy}")
-    if value > MAX_COUNT:
-        raise UserError(f"{place} is {field}, which is larger than any count can be; correct it.")
+    if reason := no_count(value):
+        raise UserError(f"{place} is {field}, {reason}.")
     return int(value)
 
 
@@ -183,7 +187,7 @@ def read_spots(path: str | Path, *, measured: bool = True) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index: spot id. ``array_x``, ``array_y`` (grid steps), ``pixel_x``, ``pixel_y`` (float64) and
-        ``selected`` (bool: the spot lies under tissue).
+        ``selected`` (bool: the spot lies under tissue), ``unsaid`` (bool: the file does not say it).
 
     Raises
     ------
@@ -226,17 +230,17 @@ def read_spots(path: str | Path, *, measured: bool = True) -> pd.DataFrame:
         )
     spots = pd.Index(spot_names(integers[:, 0].astype(int), integers[:, 1].astype(int)), name="spot")
     refuse_duplicates(spots, table.index, path)
-    selected = table["selected"].to_numpy() if "selected" in table else np.ones(len(table), bool)
+    everywhere = np.ones(len(table), bool)
     return pd.DataFrame(
         {
-            "array_x": table["new_x"].to_numpy(),
-            "array_y": table["new_y"].to_numpy(),
-            "pixel_x": table["pixel_x"].to_numpy(),
-            "pixel_y": table["pixel_y"].to_numpy(),
-            "selected": selected,
-        },
-        index=spots,
-    )
+            "array_x": table["new_x"],
+            "array_y": table["new_y"],
+            "pixel_x": table["pixel_x"],
+            "pixel_y": table["pixel_y"],
+            "selected": table.get("selected", everywhere),
+            "unsaid": table.get("selected_unsaid", ~everywhere),
+        }
+    ).set_axis(spots)
 
 
 def refuse_duplicates(spots: pd.Index, lines: pd.Index, path: str | Path) -> None:
@@ -258,13 +262,13 @@ def join_spots(
     counts, spot_ids
         From :func:`read_counts`.
     spots
-        From :func:`read_spots` (any table indexed by spot id; ``selected`` is optional).
+        From :func:`read_spots` (any table indexed by spot id; ``selected`` and ``unsaid`` are optional).
 
     Returns
     -------
     counts, spots, dropped
-        Matching rows, and how many were left out: ``no_position`` and ``not_selected`` (rows of counts),
-        ``no_counts`` (positions under tissue).
+        Matching rows, and how many were left out: ``no_position``, ``not_selected`` and, where there are any,
+        ``no_tissue_value`` (rows of counts), ``no_counts`` (positions under tissue).
     """
     known = spot_ids.isin(spots.index)
     under_tissue = spots.index[spots["selected"]] if "selected" in spots else spots.index
@@ -274,6 +278,8 @@ def join_spots(
         "no_counts": int((~under_tissue.isin(spot_ids)).sum()),
         "not_selected": int((known & ~kept).sum()),
     }
-    joined = spots.loc[spot_ids[kept]].drop(columns="selected", errors="ignore")
+    if "unsaid" in spots and (unsaid := int(spot_ids.isin(spots.index[spots["unsaid"]]).sum())):
+        dropped |= {"not_selected": dropped["not_selected"] - unsaid, "no_tissue_value": unsaid}
+    joined = spots.loc[spot_ids[kept]].drop(columns=["selected", "unsaid"], errors="ignore")
     joined.index.name = "spot"
     return counts[np.flatnonzero(kept)], joined, dropped

@@ -20,6 +20,9 @@ FEWEST_JUDGED = 10
 MOST_BARCODES_LOST = 0.1
 """Largest share of barcodes without a position: a table of positions lists every barcode of the slide."""
 
+MOST_OUTSIDE = 0.2
+"""Largest share of spots outside the image: an image that is cut off loses some, another one many."""
+
 REASONS: Mapping[str, str] = {
     "no_position": "have counts but no position",
     "no_counts": "have a position under tissue but no counts",
@@ -32,7 +35,7 @@ REASONS: Mapping[str, str] = {
 _CAUSES: Mapping[str, str] = {
     "no_position": "counts and positions seem to belong to different sections",
     "no_counts": "counts and positions seem to belong to different sections, or the counts are cut short",
-    "no_tissue_value": "the column in_tissue seems to come from a join that did not fit; fill it",
+    "no_tissue_value": "the column seems to come from a join that did not fit; fill in in_tissue or selected",
     "zero_umi": "the counts seem to be of another assay or filtered; give all genes, in raw counts",
     "outside_image": "image and positions seem not to belong together",
 }
@@ -47,7 +50,7 @@ def judge_losses(
     causes: Mapping[str, str] | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """Stop if more than half of a section's spots are lost for one reason.
+    """Stop if more than half of a section's spots are lost for one reason (of barcodes and images, fewer).
 
     Parameters
     ----------
@@ -76,14 +79,17 @@ def judge_losses(
         number = lost.get(reason, 0)
         among = number + seen - lost.get("no_position", 0) if reason == "no_counts" else seen
         limit = MOST_BARCODES_LOST if barcodes and reason == "no_position" else MOST_LOST
+        limit = MOST_OUTSIDE if reason == "outside_image" else limit
         if reason in allowed or among < FEWEST_JUDGED or not number > limit * among:
             continue
         cause = (causes or {}).get(reason) or _CAUSES[reason]
         part = "barcodes match only in part: " if barcodes and reason in ("no_position", "no_counts") else ""
-        raise UserError(
-            f"{where}: {part}{number} of {among} spots {says}; {cause}, or allow it with "
-            f"`allow_losses: [{reason}]` in the cohort's YAML file."
+        way_out = (
+            f"allow it with `allow_losses: [{reason}]` in the cohort's YAML file"
+            if n_left
+            else "leave the section out of the cohort's configuration"
         )
+        raise UserError(f"{where}: {part}{number} of {among} spots {says}; {cause}, or {way_out}.")
 
 
 def name_cause(counted: pd.Index, placed: pd.Index) -> str:

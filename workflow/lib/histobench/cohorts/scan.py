@@ -5,6 +5,7 @@ Only files that a reader refuses are scanned, so that clean cohorts are checked 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.anndata_file import counts_and_genes, open_anndata, raw_counts_hint, spots_in_tissue
-from histobench.cohorts.counts import entry_text, no_count, row_matrix, wrong_entries
+from histobench.cohorts.counts import entry_text, no_count, number_in, row_matrix, wrong_entries
 from histobench.cohorts.legacy_st import split_header
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
 from histobench.cohorts.table_cohort import anndata_spots
@@ -71,6 +72,13 @@ def _scan_text_counts(path: str | Path) -> list[Place]:
     if len(lines) < 2:
         return [("", "holds a header but no spots; export the file anew.")]
     genes = split_header(lines[0].encode(), lines[1].encode(), path)  # another table than one of counts
+    widths = Counter(line.count("\t") for line in lines[1:])
+    width, often = widths.most_common(1)[0]
+    if width not in (0, len(genes)) and often > len(lines) / 2:  # not the lines are wrong but their header
+        text = f"the header names {len(genes)} genes, but lines such as line 2 have {width} counts"
+        return [("line 1", f"{text}; check what stands above the table, and export it anew.")]
+    if not genes[-1] and all(line.endswith("\t") for line in lines[1:]):
+        return [("line 1 and below", "every line ends with a tab; take it out, or export the table anew.")]
     found = shorten(_gene_columns(genes), "genes")
     rows, cells, ids = [], [], []
     seen: dict[str, int] = {}
@@ -90,10 +98,17 @@ def _scan_text_counts(path: str | Path) -> list[Place]:
             )
         seen.setdefault(spot, number)
         for column, value in enumerate(fields[1:]):
-            if not value.isdecimal() and (reason := _no_count(value)):
+            if not (value.isdecimal() and len(value) < 10) and (reason := _no_count(value)):
                 place = f"line {number}, column {column + 2}"
                 cells.append((place, f"the count of gene {genes[column]} at spot {spot} is {reason}"))
-    return [*found, *shorten(rows, "lines"), *shorten(ids, "lines"), *shorten(cells, "counts")]
+    if len(ids) > len(lines) / 2 and all(SPOT_ID.fullmatch(line.split("\t")[1]) for line in lines[1:3]):
+        text = "the first column is a number, not the spot; take that column out of every line."
+        return [*found, ("line 2 and below", text)]
+    if len(cells) > SHOWN:  # not single counts are wrong, but all of them
+        place, text = cells[0]
+        n_values = (len(lines) - 1) * len(genes)
+        cells = [(place, f"{len(cells)} of {n_values} values are no raw counts: {text}")]
+    return [*found, *shorten(rows, "lines"), *shorten(ids, "lines"), *cells]
 
 
 def _gene_columns(genes: list[str]) -> Iterator[Place]:
@@ -109,7 +124,7 @@ def _gene_columns(genes: list[str]) -> Iterator[Place]:
 def _no_count(value: str) -> str:
     """Say why a field is no count; "" if it is one after all (3.0, 1e3)."""
     try:
-        number = float(value.strip().strip('"'))
+        number = number_in(value)
     except ValueError:
         return f'"{value}", expected a whole number; correct it.' if value.strip() else "empty; write 0."
     reason = no_count(number)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.counts import require_counts, row_matrix
+from histobench.cohorts.counts import refuse_levelled, require_counts, row_matrix
 from histobench.cohorts.entry import load_entry
 from histobench.cohorts.gene_names import gene_key
 from histobench.cohorts.geometry import Geometry, Limits, Question, judge, limits_from
@@ -154,14 +154,6 @@ def assemble(
     causes = dict(raw.causes)
     if removed["outside_image"]:
         causes["outside_image"] = image_cause(spots, width, height, files["image"])
-    if not keep.any():
-        reasons = ", ".join(f"{reason}: {number}" for reason, number in lost.items())
-        most = max(lost, key=lambda reason: lost[reason], default="")
-        cause = causes.get(most) or "check the files of this section"
-        raise UserError(
-            f"{where}: no spot is left of {len(spots)} with counts and a position ({reasons}); {cause}, or "
-            "leave the section out of the cohort's configuration."
-        )
     judge_losses(
         lost,
         int(keep.sum()),
@@ -170,9 +162,23 @@ def assemble(
         causes=causes,
         names=list(spots.index[keep]),
     )
+    if not keep.any():
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in lost.items())
+        most = max(lost, key=lambda reason: lost[reason], default="")
+        cause = causes.get(most) or "check the files of this section"
+        raise UserError(
+            f"{where}: no spot is left of {len(spots)} with counts and a position ({reasons}); {cause}, or "
+            "leave the section out of the cohort's configuration."
+        )
+    about = question(raw, info, files, (width, height))
+    if removed["outside_image"] and "outside_image" not in info.allow_losses:
+        judge(spots, about, info.limits)  # a spot that lies outside because it lies wrong is no loss
     left_out = {str(spot): reason for reason in removed for spot in spots.index[spots["_removed"] == reason]}
     counts, spots = counts[np.flatnonzero(keep)], spots.loc[keep, list(SPOT_COLUMNS)]
-    geometry = judge(spots, question(raw, info, files, (width, height)), info.limits)
+    geometry = judge(spots, about, info.limits)
+    _refuse_shared_places(
+        spots, "pixel", where
+    )  # positions that were mixed up are told better by the geometry
     scale = geometry.scale
     spots[["array_x", "array_y"]] = geometry.array
     adata = _anndata(counts, spots, genes, info, geometry, files.get("image", ""), (width, height))
@@ -245,6 +251,7 @@ def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFra
     if repeated.any():
         raise UserError(f"{where}: spot {spots.index[repeated][0]} occurs twice; keep one of them.")
     require_counts(counts, list(spots.index), list(genes.index), where)
+    refuse_levelled(counts, where)
     position = spots[["array_x", "array_y", "pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
     if raw.grid in GRIDS and not GRIDS[raw.grid].regular:
         position[:, :2] = 0.0  # there is no array
@@ -254,26 +261,29 @@ def _checked(raw: RawSection, where: str) -> tuple[sparse.csr_matrix, pd.DataFra
             f"{where}: {SPOT_COLUMNS[column]} of spot {spots.index[row]} is missing; "
             "correct or remove that row of the positions."
         )
-    _refuse_shared_places(spots, where)
+    _refuse_shared_places(spots, "grid position", where)
     counts = counts.astype(np.int32)
     counts.eliminate_zeros()
     counts.sort_indices()
     return counts, spots, genes
 
 
-def _refuse_shared_places(spots: pd.DataFrame, where: str) -> None:
-    """Stop if two spots lie at one place of the array, or at one pixel."""
-    for what, columns in (("grid position", ["array_x", "array_y"]), ("pixel", ["pixel_x", "pixel_y"])):
-        known = spots[columns].notna().all(axis=1)  # an irregular section has no array
-        shared = (spots.duplicated(columns, keep=False) & known).to_numpy()
-        if shared.any():
-            first = spots[columns].to_numpy()[shared][0]
-            two = spots.index[(spots[columns].to_numpy() == first).all(axis=1)]
-            raise UserError(
-                f"{where}: spots {two[0]} and {two[1]} lie at one {what} ({first[0]:g}, {first[1]:g}), and "
-                f"{int(shared.sum())} of {len(spots)} spots share theirs; if the files hold several "
-                "sections, give one file for each, and otherwise keep one spot per place."
-            )
+_PLACES = {"grid position": ["array_x", "array_y"], "pixel": ["pixel_x", "pixel_y"]}
+
+
+def _refuse_shared_places(spots: pd.DataFrame, what: str, where: str) -> None:
+    """Stop if two spots lie at one place of the array, or at one pixel (the keys of ``_PLACES``)."""
+    columns = _PLACES[what]
+    known = spots[columns].notna().all(axis=1)  # an irregular section has no array
+    shared = (spots.duplicated(columns, keep=False) & known).to_numpy()
+    if shared.any():
+        first = spots[columns].to_numpy()[shared][0]
+        two = spots.index[(spots[columns].to_numpy() == first).all(axis=1)]
+        raise UserError(
+            f"{where}: spots {two[0]} and {two[1]} lie at one {what} ({first[0]:g}, {first[1]:g}), and "
+            f"{int(shared.sum())} of {len(spots)} spots share theirs; if the files hold several "
+            "sections, give one file for each, and otherwise keep one spot per place."
+        )
 
 
 def _unique_genes(genes: pd.DataFrame, where: str) -> tuple[pd.DataFrame, int]:
@@ -349,9 +359,10 @@ def _frame_check(
     """Compare positions with the frame of the array, to which some cohorts' images are cropped.
 
     A section whose spots lie off the frame is kept and flagged: positions or image may be shifted, and only
-    a look at the spots over the tissue can tell which. What the gate for geometry notes is flagged too.
+    a look at the spots over the tissue can tell which. What the gate for geometry and the reader note is
+    flagged too.
     """
-    flags = list(geometry.notes)
+    flags = [*geometry.notes, *raw.notes]
     for note in flags:
         log.warning("%s: %s; look at the spots over the tissue", where, note)
     if raw.frame is None:

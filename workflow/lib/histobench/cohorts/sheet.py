@@ -308,7 +308,7 @@ def _find_matrix(row: dict[str, str], record: dict[str, Any]) -> list[str]:
     # Space Ranger's own folder may be given, or the one above it
     for place in (folder, folder / "outs"):
         tables = [place / MATRIX_FILE, *sorted(place.glob(f"*{MATRIX_FILE}"))] if place.is_dir() else []
-        tables = [table for table in dict.fromkeys(tables) if table.is_file()]
+        tables = [table for table in dict.fromkeys(tables) if table.is_file() and table.name[0] != "."]
         if len(tables) > 1 and tables[0].name != MATRIX_FILE:
             return [f"{named}, which holds {tables[0].name} and {tables[1].name}; name one of them."]
         market = [

@@ -18,12 +18,12 @@ from histobench.cohorts.anndata_file import (
     positions_of,
     spots_in_tissue,
 )
-from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
-from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots, refuse_duplicates
+from histobench.cohorts.gene_names import LOUD, MOST_UNKNOWN, check_genes, names_no_gene
+from histobench.cohorts.legacy_st import join_spots, parse_table, read_spots, refuse_duplicates
 from histobench.cohorts.losses import name_cause
 from histobench.cohorts.scalefactors import anndata_scale_factors
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, layout_of
-from histobench.cohorts.text import MISSING_WORDS, plain_words, require_columns, text_table
+from histobench.cohorts.text import MISSING_WORDS, plain_words, read_text, require_columns, text_table
 from histobench.cohorts.types import LABEL_SOURCES, UNMEASURED, RawSection
 from histobench.cohorts.visium import PITCH_UM
 from histobench.cohorts.visium import read_section as read_visium
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+    import numpy.typing as npt
     import pandas as pd
 
 OPTIONS = (
@@ -109,13 +110,15 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         wanted = ("counts", "positions", "scalefactors")
         visium_files = {kind: path for kind, path in files.items() if kind in wanted}
         raw = read_visium(section, visium_files, {})
+    _leave_out_controls(raw)
     raw.grid, raw.grid_guessed = options.get("grid", raw.grid), "grid" not in options
     if "symbols" in files and options.get("genes", "human") == "human":
         if options.get("names") == "approved":
             raw.genes = raw.genes.set_axis(
                 raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index)
             )
-        raw.genes = named_genes(raw.genes, files["counts"], files["symbols"])
+        totals = np.asarray(raw.counts.sum(axis=0)).ravel()
+        raw.genes = named_genes(raw.genes, files["counts"], files["symbols"], totals)
     if "labels" in files:
         label = read_labels(files["labels"])
         raw.dropped["label_no_spot"] = int((~label.index.isin(raw.spots.index)).sum())
@@ -127,10 +130,14 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     return raw
 
 
+_NO_END = "the last line of the counts has no end, so its last number may be cut short"
+
+
 def _read_legacy(files: Mapping[str, str]) -> RawSection:
     import pandas as pd
 
-    counts, spot_ids, genes = read_counts(files["counts"])
+    text = read_text(files["counts"])
+    counts, spot_ids, genes = parse_table(text, files["counts"])
     positions = read_spots(files["positions"], measured=False)
     counts, spots, dropped = join_spots(counts, spot_ids, positions)
     return RawSection(
@@ -139,6 +146,7 @@ def _read_legacy(files: Mapping[str, str]) -> RawSection:
         pd.DataFrame({"gene_id": ""}, index=genes),
         dropped,
         causes=dict.fromkeys(("no_position", "no_counts"), name_cause(spot_ids, positions.index)),
+        notes=[] if text.endswith(b"\n") else [_NO_END],
     )
 
 
@@ -209,13 +217,29 @@ def _read_anndata(path: str, options: Mapping[str, Any]) -> RawSection:
     )
 
 
-def named_genes(genes: pd.DataFrame, path: str | Path, symbols_path: str | Path) -> pd.DataFrame:
+def _leave_out_controls(raw: RawSection) -> None:
+    """Leave out, and count, antibodies and controls that only their names tell from genes."""
+    other = raw.genes.index.map(lambda name: names_no_gene(str(name))).to_numpy(dtype=bool)
+    if other.any() and not other.all():
+        raw.dropped["feature_other_type"] = raw.dropped.get("feature_other_type", 0) + int(other.sum())
+        raw.counts, raw.genes = raw.counts[:, np.flatnonzero(~other)], raw.genes[~other]
+
+
+def named_genes(
+    genes: pd.DataFrame, path: str | Path, symbols_path: str | Path, totals: npt.NDArray[np.int64]
+) -> pd.DataFrame:
     """Name Ensembl identifiers by their symbols, and refuse names that are no human genes.
+
+    Parameters
+    ----------
+    totals
+        Counts of each gene over all spots.
 
     Raises
     ------
     UserError
-        A name cannot be a gene's, or more than a tenth of the names is unknown.
+        A name cannot be a gene's, more than a tenth of the names is unknown, or unknown ones hold more than
+        half of the counts.
     """
     from histobench.expression.symbols import load_symbols, name_genes
 
@@ -227,6 +251,14 @@ def named_genes(genes: pd.DataFrame, path: str | Path, symbols_path: str | Path)
         raise UserError(f'{path}: gene number {place + 1}, "{names[place]}": {reason}; correct the name.')
     if len(found.unknown) > MOST_UNKNOWN * len(names):
         raise UserError(f"{path}: {unknown_text(names, found.unknown)}")
+    loud, everything = int(totals[found.unknown].sum()), int(totals.sum())
+    if loud > LOUD * everything > 0:
+        most = [names[place] for place in sorted(found.unknown, key=lambda place: -totals[place])[:3]]
+        raise UserError(
+            f"{path}: {len(found.unknown)} features that are no approved genes, such as {', '.join(most)}, "
+            f"hold {loud / everything:.0%} of the counts, as antibodies and controls do; leave them out, or "
+            "say in var['feature_types'] that they are no Gene Expression."
+        )
     named = name_genes(names, symbols)
     given = genes["gene_id"].to_numpy(dtype=object)
     identified = [
@@ -253,8 +285,6 @@ def read_labels(path: str | Path) -> pd.Series:
         A column is missing, or a spot is labelled twice; names the line.
     """
     import pandas as pd
-
-    from histobench.cohorts.text import read_text
 
     first = read_text(path).split(b"\n", 1)[0]
     table = text_table(path, sep="\t" if b"\t" in first else ",")

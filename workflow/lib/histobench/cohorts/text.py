@@ -11,6 +11,7 @@ import numpy as np
 
 from histobench.encoding import as_utf8
 from histobench.errors import UserError
+from histobench.sniff import HEAD_BYTES, unexpected_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,8 @@ def read_text(path: str | Path) -> bytes:
     Raises
     ------
     UserError
-        The file is missing, empty, unreadable, a damaged gzip file, or in an encoding that cannot be told.
+        The file is missing, empty, unreadable, a damaged gzip file, a web page or another message in its
+        place, or in an encoding that cannot be told.
     """
     try:
         data = Path(path).read_bytes()
@@ -96,6 +98,9 @@ def read_text(path: str | Path) -> bytes:
     data = as_utf8(data, path)
     if not data.strip():
         raise UserError(f"{path}: the file is empty; fetch it again or leave the section out.")
+    strange = unexpected_content(data[:HEAD_BYTES], Path(path).name.removesuffix(".gz"))
+    if strange:
+        raise UserError(f"{path}: {strange}; fetch it again.")
     return data
 
 
@@ -209,7 +214,8 @@ def field_columns(
     names, optional
         Numeric columns that must be there, and that may be.
     answers
-        Columns that may be there and say yes or no (bool; see :func:`yes_or_no`).
+        Columns that may be there and say yes or no (bool; see :func:`yes_or_no`); ``NAME_unsaid`` is where
+        they say nothing.
 
     Raises
     ------
@@ -222,17 +228,20 @@ def field_columns(
     require_columns(table, names, path)
     wanted = [*names, *(name for name in optional if name in table)]
     values = {name: numbers(table[name], path) for name in wanted}
-    given = {name: yes_or_no(table[name], path)[0] for name in answers if name in table}
-    return pd.DataFrame({**values, **given}, index=table.index)
+    for name in (name for name in answers if name in table):
+        values[name], values[f"{name}_unsaid"] = yes_or_no(table[name], path)
+    return pd.DataFrame(values, index=table.index)
 
 
-def require_columns(table: pd.DataFrame, names: Sequence[str], path: str | Path) -> None:
-    """Stop unless all columns are there."""
+def require_columns(
+    table: pd.DataFrame, names: Sequence[str], path: str | Path, separators: str = "tabs"
+) -> None:
+    """Stop unless all columns are there; ``separators`` are those of such tables, for messages."""
     missing = [name for name in names if name not in table]
     if missing and len(table.columns) == 1 and (sign := other_separator(str(table.columns[0]))):
         raise UserError(
             f"{path}: column {missing[0]} is missing, because the header looks separated by {sign}; separate "
-            f"{', '.join(names)} by tabs, in every line."
+            f"{', '.join(names)} by {separators}, in every line."
         )
     if missing:
         raise UserError(

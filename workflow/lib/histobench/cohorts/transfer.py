@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from histobench.cohorts.archives import open_archive
 from histobench.cohorts.hub import authorisation, refusal
 from histobench.cohorts.lock import UNKNOWN, agrees, checksum_of, split_checksum
-from histobench.cohorts.sniff import HEAD_BYTES, unexpected_content
 from histobench.errors import UserError
 from histobench.files import SEAL
+from histobench.sniff import HEAD_BYTES, unexpected_content
 
 if TYPE_CHECKING:
     import requests

@@ -71,6 +71,8 @@ class RawSection:
         are then compared with the frame. None for others.
     genes_absent
         One of :data:`GENES_ABSENT`, as usual in this layout; the cohort's YAML file has the last word.
+    notes
+        What is worth a look, one sentence part each; it flags the section.
     """
 
     counts: sparse.csr_matrix
@@ -84,6 +86,7 @@ class RawSection:
     frame: tuple[int, int] | None = None
     causes: dict[str, str] = field(default_factory=dict)
     genes_absent: str = "zero"
+    notes: list[str] = field(default_factory=list)
 
 
 class Reader(Protocol):

@@ -26,6 +26,7 @@ from histobench.cohorts.text import (
 )
 from histobench.cohorts.types import LABEL_SOURCES, UNMEASURED, RawSection
 from histobench.errors import UserError
+from histobench.sniff import strange_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ def read_positions(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         Index: barcode; ``array_x`` (column, half pitches), ``array_y`` (row), ``pixel_x``, ``pixel_y`` in the
         full-resolution image (x to the right, y downwards; the file gives the row first), ``selected``
-        (under tissue).
+        (under tissue), ``unsaid`` (the file does not say it).
 
     Raises
     ------
@@ -140,9 +141,9 @@ def read_positions(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     table = position_table(path)
-    require_columns(table, POSITION_COLUMNS, path)
+    require_columns(table, POSITION_COLUMNS, path, "commas")
     values = {name: numbers(table[name], path) for name in POSITION_COLUMNS[2:]}
-    inside, _ = yes_or_no(table["in_tissue"], path)
+    inside, unsaid = yes_or_no(table["in_tissue"], path)
     barcodes = pd.Index(table["barcode"].str.strip().to_numpy(dtype=object), name="spot")
     refuse_duplicates(barcodes, table.index, path)
     return pd.DataFrame(
@@ -152,6 +153,7 @@ def read_positions(path: str | Path) -> pd.DataFrame:
             "pixel_x": values["pxl_col_in_fullres"],
             "pixel_y": values["pxl_row_in_fullres"],
             "selected": inside,
+            "unsaid": unsaid,
         },
         index=barcodes,
     )
@@ -170,6 +172,8 @@ def position_table(path: str | Path) -> pd.DataFrame:
     if str(path).endswith(".parquet"):
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file; fetch it or correct the path.")
+        if strange := strange_file(path):
+            raise UserError(f"{path}: {strange}; get the file again.")
         try:
             stored = pd.read_parquet(path)
         except Exception as error:  # noqa: BLE001 (anything may be wrong in a file of another program)
@@ -273,6 +277,8 @@ def _hdf5_parts(path: str | Path) -> _Parts:
     """Read the matrix of Space Ranger's HDF5 file, see :func:`matrix_parts`."""
     import h5py
 
+    if strange := strange_file(path):
+        raise UserError(f"{path}: {strange}; get the file again.")
     try:
         with h5py.File(path, "r") as stored:
             if "matrix/features" not in stored:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from histobench.errors import UserError
+from histobench.sniff import HEAD_BYTES, unexpected_content
 
 JPEG, PNG, TIFF = "JPEG", "PNG", "TIFF"
 
@@ -67,6 +68,12 @@ def image_kind(path: str | Path) -> str:
         return TIFF
     if not start:
         raise unreadable(path, "the image file is empty")
+    with path.open("rb") as stream:
+        strange = unexpected_content(
+            stream.read(HEAD_BYTES), path.stem
+        )  # any name: suffixes of images may be wrong
+    if strange:
+        raise unreadable(path, strange)
     raise UserError(
         f"{path}: not an image that can be read (JPEG, PNG, TIFF, or a slide of OpenSlide); "
         "convert it to one of these."

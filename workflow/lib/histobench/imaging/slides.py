@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -174,8 +175,8 @@ class _TiffSlide(Slide):
         import tifffile
 
         self.path = path
-        with tiff_errors(path):
-            self._tiff = tifffile.TiffFile(path)
+        with tiff_errors(path), ExitStack() as unless_refused:
+            self._tiff = unless_refused.enter_context(tifffile.TiffFile(path))
             picture = choose_picture(self._tiff, path)
             pages = picture.pages if level is None else picture.levels[level]
             page: Any = pages[0]
@@ -206,6 +207,7 @@ class _TiffSlide(Slide):
             many = self._across * self._down * n_planes
             if not self._plain and any(len(one.dataoffsets) < many for one in pages):
                 raise unreadable(path, "the TIFF lists too few tiles")
+            unless_refused.pop_all()  # the file stays open
         self._judged = False
         self._cache: OrderedDict[tuple[int, int], Image] = OrderedDict()
         self._cached = 0
@@ -290,7 +292,7 @@ class _TiffSlide(Slide):
                     if uses_range(largest):
                         break
             else:
-                refuse_narrow(self.path, largest)
+                refuse_narrow(self.path, largest, stating="TIFF tag MaxSampleValue")
         if not self._picture.named:
             some = range(0, n_tiles, max(1, n_tiles // _JUDGED_TILES))
             seen = [self._samples(*divmod(index, self._across)) for index in some]

@@ -422,19 +422,21 @@ def uses_range(largest: int) -> bool:
     return largest >= 2**16 // _LEAST_USED
 
 
-def refuse_narrow(path: Path, largest: int) -> None:
+def refuse_narrow(path: Path, largest: int, *, stating: str = "") -> None:
     """Stop for 16-bit values that use less than an eighth of their range: 12 bits or 8, or no brightfield.
 
     Raises
     ------
     UserError
-        ``largest``, the largest value of the image, is so small.
+        ``largest``, the largest value of the image, is so small. ``stating`` is where a file of this kind can
+        state how many bits are in use.
     """
     if uses_range(largest):
         return
+    way_out = f", or state the {max(8, largest.bit_length())} bits in use ({stating})" if stating else ""
     raise UserError(
         f"{path}: values have 16 bits, but the largest is {largest}, so the image would be black; save it "
-        f"with 8 bits, or state the {max(8, largest.bit_length())} bits in use (TIFF tag MaxSampleValue)."
+        f"with 8 bits{way_out}."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 HEAD_BYTES = 512
 
@@ -44,3 +44,13 @@ def unexpected_content(head: bytes, name: str) -> str:
     if signatures and head and not head.startswith(signatures):
         return f"its content is not that of a {suffix} file"
     return ""
+
+
+def strange_file(path: str | Path) -> str:
+    """Say that a file is empty, or what it is where that cannot be what its name says."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError:  # whoever wants to read the file says so
+        return ""
+    return unexpected_content(head, PurePath(path).name) if head else "the file is empty"
