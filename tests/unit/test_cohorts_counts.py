@@ -230,3 +230,38 @@ def test_a_column_of_another_meaning_is_no_kind(tmp_path):
     )
     adata = anndata.AnnData(sparse.csr_matrix(np.full((4, 3), 7.0)), var=var)
     assert checked_counts(adata, "S1.h5ad", {})[0].shape == (4, 3)
+
+
+def two_in_one(column, shift, *, array=False):
+    """Two sections of 6 x 7 spots in one file, without places on an array they could share."""
+    x, y = np.divmod(np.arange(42), 7)
+    parts = []
+    for number, name in enumerate(("a", "b")):
+        obs = pd.DataFrame({column: name}, index=[f"{name}{n}" for n in range(42)])
+        if array:
+            obs = obs.assign(array_x=x + 20.0 * number, array_y=y)
+        spatial = 60.0 * np.column_stack([x, y]) + number * np.array([shift, 5.0])
+        parts.append(anndata.AnnData(sparse.csr_matrix(np.ones((42, 3))), obs=obs, obsm={"spatial": spatial}))
+    return anndata.concat(parts)
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize(
+    ("column", "shift", "several"),
+    [
+        ("sample", 7.0, True),
+        ("orig.ident", 100.0, True),
+        ("sample", 2000.0, False),  # cores of one array, side by side in one image
+        ("region", 7.0, False),  # parts of one section
+        ("cluster", 7.0, False),
+    ],
+)
+def test_sections_that_lie_over_each_other_are_several(tmp_path, column, shift, several, array):
+    path = tmp_path / "S1.h5ad"
+    two_in_one(column, shift, array=array).write_h5ad(path)
+    if not several:
+        assert len(open_anndata(path, {})) == 84
+        return
+    with pytest.raises(UserError, match=rf"holds several sections: obs\['{column}'\] says a, b; choose one"):
+        open_anndata(path, {})
+    assert len(open_anndata(path, {"library": "b"})) == 42

@@ -78,6 +78,17 @@ def test_what_is_worth_knowing_is_said(tmp_path):
     assert remarks(tmp_path / "plain.jpg", tissue(0)) == []
 
 
+@pytest.mark.parametrize("kind", ["inverted", "masked"])
+def test_a_picture_that_is_black_where_glass_should_be_is_noted(tmp_path, kind):
+    picture = tissue(0)
+    Image.fromarray(picture).save(tmp_path / "plain.jpg")
+    if kind == "masked":
+        picture = np.where((picture > 240).all(axis=2, keepdims=True), 0, picture).astype(np.uint8)
+    black = 255 - picture if kind == "inverted" else picture
+    (noted,) = remarks(tmp_path / "plain.jpg", black)
+    assert "nearly black, where glass should be bright" in noted
+
+
 def put(own, picture, **options):
     Image.fromarray(picture).save(own.folder / "S1.jpg", quality=95, **options)
 

@@ -387,7 +387,7 @@ def _pitch(about: Question, kind: Grid, where: str) -> float:
         if about.pitch_um is None:
             raise ScaleError(
                 f"{where}the distance of neighbouring spots is not known; give `pitch_um` in the cohort's "
-                "file (200 for legacy Spatial Transcriptomics arrays)."
+                "file (200 for legacy Spatial Transcriptomics arrays, the side of a bin for square bins)."
             )
         return about.pitch_um
     if about.pitch_um is not None and abs(about.pitch_um / maker - 1.0) > 0.01:

@@ -26,6 +26,8 @@ _ONE_COLOUR = 2.0  # standard deviation of every channel of a picture without an
 _DARK = 64  # the brightest half per cent of a scan through which light came is brighter
 _BELOW_LAMP = 0.94  # of the brightness of glass, which the faintest tissue does not reach
 _LEAST_TISSUE = 0.001  # share of pixels that are not glass
+_BLACK = 32  # grey levels; ink and folds are not so dark over large areas
+_MUCH_BLACK = 0.2
 _GREY = 8  # difference of two channels that 99 % of the pixels of a grey picture do not reach
 
 
@@ -88,4 +90,10 @@ def remarks(path: str | Path, picture: Image) -> list[str]:
     channels = picture.reshape(-1, 3).astype(np.int16)
     if float(np.percentile(np.ptp(channels, axis=1), 99)) < _GREY:
         found.append("the image has no colour, so stains cannot be told apart")
+    black = float((picture.max(axis=2) < _BLACK).mean())
+    if black > _MUCH_BLACK:
+        found.append(
+            f"{black:.0%} of the image is nearly black, where glass should be bright; it may be inverted, "
+            "masked or of fluorescence"
+        )
     return found
