@@ -112,7 +112,8 @@ def test_both_axes_are_told_where_they_differ(tmp_path):
 @pytest.mark.parametrize("mpp", ["0", "-0.5", "nan", "inf", "1000", "0.0001"])
 def test_an_absurd_mpp_is_ignored_with_words(mpp, tmp_path):
     said = scale_statements(svs(tmp_path / "a.svs", f"|AppMag = 20|MPP = {mpp}"))
-    assert said.scales == () and said.magnification == 20 and said.assumed_um_per_px == 0.5
+    assert said.scales == () and said.magnification == 20
+    assert said.assumed_um_per_px == (None if mpp in ("1000", "0.0001") else 0.5)  # perhaps another unit
     assert len(said.ignored) == 1 and "MPP" in said.ignored[0]
 
 

@@ -82,16 +82,22 @@ class ScaleStatements:
         Statements that cannot be the scale of histology, each in words with the reason.
     magnification
         Of the objective, where the file states one; that is no scale, which depends on the camera as well.
+    odd
+        Whether a measured scale is among what is ignored, such as one in another unit (0 is none).
     """
 
     scales: tuple[StatedScale, ...] = ()
     ignored: tuple[str, ...] = ()
     magnification: float | None = None
+    odd: bool = False
 
     @property
     def assumed_um_per_px(self) -> float | None:
-        """What scanners usually have at the stated magnification (20x: 0.5, 40x: 0.25); None for others."""
-        return None if self.magnification is None else _USUAL_UM.get(self.magnification)
+        """What scanners usually have at the stated magnification (20x: 0.5, 40x: 0.25); None for others.
+
+        Nothing is assumed against a measured scale that nobody understands.
+        """
+        return None if self.magnification is None or self.odd else _USUAL_UM.get(self.magnification)
 
 
 def stated_scales(path: str | Path) -> list[StatedScale]:
@@ -125,7 +131,7 @@ def scale_statements(path: str | Path) -> ScaleStatements:
         _read_density(path, kind, found)
     else:
         _read_tiff(path, found)
-    return ScaleStatements(tuple(found.scales), tuple(found.ignored), found.magnification)
+    return ScaleStatements(tuple(found.scales), tuple(found.ignored), found.magnification, found.odd)
 
 
 def turned_as(path: str | Path) -> str:
@@ -156,6 +162,7 @@ class _Found:
     scales: list[StatedScale] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     magnification: float | None = None
+    odd: bool = False
 
     def add(self, x: float, y: float, source: str, *, measured: bool = False) -> None:
         """Take a statement, or set it apart where it cannot be the scale of histology."""
@@ -163,6 +170,7 @@ class _Found:
         if low <= x <= high and low <= y <= high:  # also not NaN
             self.scales.append(StatedScale(x, y, source, measured))
             return
+        self.odd |= measured and 0 < x < math.inf and 0 < y < math.inf
         value = f"{x:.4g}" if x == y or math.isnan(x) else f"{x:.4g} x {y:.4g}"
         self.ignored.append(
             f"{source} of {value} µm per pixel, which is outside {low:g} to {high:g} and ignored"
