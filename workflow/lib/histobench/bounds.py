@@ -46,6 +46,8 @@ Counts = Annotated[Sequence[Count], Field(min_length=1)]
 """Whole numbers of at least 1."""
 Shares = Annotated[Sequence[PositiveShare], Field(min_length=1)]
 """Parts of a whole."""
+Fractions = Annotated[Sequence[Share], Field(min_length=1)]
+"""Parts of a whole, of which one may be nothing."""
 Penalties = Annotated[Sequence[Positive], Field(min_length=1)]
 """Numbers above 0 of which a method chooses one."""
 
