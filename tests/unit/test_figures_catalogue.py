@@ -36,8 +36,8 @@ def test_a_placeholder_with_several_values_gives_a_list_and_every_combination():
         optional={"image": "{d}"}, when=("e",),
     )  # fmt: skip
     values = {"a": "A", "b": ["B", "C"], "c": ["1"], "d": "", "e": "yes"}
-    assert entry.files(values) == {"one": "A.tsv", "all": ["A/B/1.h5ad", "A/C/1.h5ad"]}
-    assert entry.files({**values, "d": "slide.jpg"})["image"] == "slide.jpg"
+    assert entry.files(values, "out") == {"one": "out/A.tsv", "all": ["out/A/B/1.h5ad", "out/A/C/1.h5ad"]}
+    assert entry.files({**values, "d": "slide.jpg"}, "out")["image"] == "slide.jpg"
     assert entry.placeholders == ("e", "a", "b", "c")
 
 
@@ -72,7 +72,7 @@ from histobench.figures.drawing.style import new_figure
 from histobench.files import read_table
 
 
-@figure("Scores in order", "scores", inputs={"scores": "results/{experiment}/tables/leaderboard.tsv"})
+@figure("Scores in order", "scores", inputs={"scores": "{experiment}/tables/leaderboard.tsv"})
 def scores_in_order(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw the scores."""
     table = read_table(inputs["scores"])
@@ -94,7 +94,7 @@ def test_a_new_figure_is_one_file(tmp_path, project):
     (library / "figures/per_method/scores_in_order.py").write_text(NEW)
     found = catalogue(library / "figures")
     assert found.keys() - catalogue().keys() == {"scores_in_order"}
-    assert found["scores_in_order"].files({"experiment": "e"}) == {
+    assert found["scores_in_order"].files({"experiment": "e"}, "results") == {
         "scores": "results/e/tables/leaderboard.tsv"
     }
     (tmp_path / "board.tsv").write_text("method\tpearson\nb\t0.2\na\t0.1\n")

@@ -64,7 +64,7 @@ PLACEHOLDERS = {
     "other_weights": "no experiment of this run repeats it with other initial weights",
 }
 # Where the tables of an experiment lie.
-TABLE = "results/{{experiment}}/tables/{name}.tsv"
+TABLE = "{{experiment}}/tables/{name}.tsv"
 _BRACES = re.compile(r"\{(\w+)\}")
 _HERE = Path(__file__).parent
 Values = Mapping[str, str | Sequence[str]]
@@ -92,12 +92,23 @@ class FigureEntry:
         """Return why an experiment cannot have this figure, or nothing."""
         return next((PLACEHOLDERS[name] for name in self.placeholders if not values.get(name)), "")
 
-    def files(self, values: Values) -> dict[str, str | list[str]]:
-        """Return the input files; a list wherever a placeholder stands for a list."""
+    def files(self, values: Values, root: str) -> dict[str, str | list[str]]:
+        """Return the input files; a list wherever a placeholder stands for a list.
+
+        Parameters
+        ----------
+        values
+            What the experiment has for each placeholder.
+        root
+            The folder of results. A placeholder alone stands for files wherever they lie.
+        """
         had = {
             name: path for name, path in self.optional.items() if all(values.get(n) for n in _names([path]))
         }
-        return {name: _expand(path, values) for name, path in {**self.inputs, **had}.items()}
+        return {
+            name: _expand(path if _BRACES.fullmatch(path) else f"{root}/{path}", values)
+            for name, path in {**self.inputs, **had}.items()
+        }
 
     def methods(self, values: Values, known: Iterable[str]) -> list[str]:
         """Return the methods that the figure can show: those its files are of, all where it reads a table.

@@ -115,7 +115,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
 def figure_input(plan: Plan, experiment: str, figure: str) -> Files:
     """Return what a figure is drawn from."""
     described = plan.described(experiment)
-    files: Files = catalogue()[figure].files(figure_values(plan, experiment))
+    files: Files = catalogue()[figure].files(figure_values(plan, experiment), paths.ROOT)
     if described.trained_by == described.name:
         return files
     # the models of a branch are those of its experiment

@@ -102,7 +102,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Autoencoder: reconstruction error",
     "training",
-    inputs={"histories": "results/{experiment}/models/{autoencoder}/{fold}/history.tsv"},
+    inputs={"histories": "{experiment}/models/{autoencoder}/{fold}/history.tsv"},
 )
 def autoencoder_curves(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the histories and draw the autoencoder's part."""

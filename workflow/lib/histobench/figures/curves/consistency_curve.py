@@ -133,7 +133,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes positive in at least k patients",
     "genes",
-    inputs={"curve": "results/{experiment}/tables/consistency_curve.tsv"},
+    inputs={"curve": "{experiment}/tables/consistency_curve.tsv"},
 )
 def consistency_curve(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the curve and draw it."""

@@ -169,7 +169,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Learning curves",
     "training",
-    inputs={"histories": "results/{experiment}/models/{deep}/{fold}/history.tsv"},
+    inputs={"histories": "{experiment}/models/{deep}/{fold}/history.tsv"},
 )
 def learning_curves(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the histories and draw them."""

@@ -85,7 +85,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Tumour prediction: curves",
     "tumour",
     tables=["tumour"],
-    inputs={"curves": "results/{experiment}/tables/tumour_curves.tsv"},
+    inputs={"curves": "{experiment}/tables/tumour_curves.tsv"},
     when=["tumour_method", "tumour_labels"],
 )
 def tumour_curves(inputs: Inputs, settings: Settings) -> Drawing:

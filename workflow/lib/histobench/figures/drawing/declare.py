@@ -39,7 +39,7 @@ def figure(
     tables
         Tables of the experiment, which are inputs of their names.
     inputs
-        Path by name. A placeholder in braces stands for what the experiment has of that kind
+        Path below the results, by name. A placeholder in braces stands for what the experiment has of it
         (:data:`histobench.figures.catalogue.PLACEHOLDERS`); where it has several, the input is a list.
     optional
         Further inputs, given where the experiment has everything that their paths stand for.

@@ -116,10 +116,10 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Autoencoder: reconstructions",
     "training",
     inputs={
-        "weights": "results/{experiment}/models/{autoencoder}/{map_fold}/weights.pt",
-        "run": "results/{experiment}/models/{autoencoder}/{map_fold}/run.json",
-        "prediction": "results/{experiment}/predictions/{autoencoder}/{map_fold}",
-        "patches": "results/data/{cohort}/patches/{patches}/{map_section}.npy",
+        "weights": "{experiment}/models/{autoencoder}/{map_fold}/weights.pt",
+        "run": "{experiment}/models/{autoencoder}/{map_fold}/run.json",
+        "prediction": "{experiment}/predictions/{autoencoder}/{map_fold}",
+        "patches": "data/{cohort}/patches/{patches}/{map_section}.npy",
     },
     settings=["section"],
 )

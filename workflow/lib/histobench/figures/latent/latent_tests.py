@@ -130,7 +130,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Purity and neighbours in latent space",
     "latent space",
-    inputs={"metrics": "results/{experiment}/metrics/{latent}"},
+    inputs={"metrics": "{experiment}/metrics/{latent}"},
 )
 def latent_tests(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the metrics of the latent space and draw them."""

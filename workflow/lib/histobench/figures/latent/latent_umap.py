@@ -222,8 +222,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Latent space by patient, with patches",
     "latent space",
     inputs={
-        "predictions": "results/{experiment}/predictions/{latent}/{fold}",
-        "patches": "results/data/{cohort}/patches/{patches}/{section}.npy",
+        "predictions": "{experiment}/predictions/{latent}/{fold}",
+        "patches": "data/{cohort}/patches/{patches}/{section}.npy",
     },
     settings=["section"],
 )

@@ -129,10 +129,10 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Integrated gradients",
     "latent space",
     inputs={
-        "weights": "results/{experiment}/models/{attributed}/{map_fold}/weights.pt",
-        "run": "results/{experiment}/models/{attributed}/{map_fold}/run.json",
-        "prediction": "results/{experiment}/predictions/{attributed}/{map_fold}",
-        "patches": "results/data/{cohort}/patches/{patches}/{map_section}.npy",
+        "weights": "{experiment}/models/{attributed}/{map_fold}/weights.pt",
+        "run": "{experiment}/models/{attributed}/{map_fold}/run.json",
+        "prediction": "{experiment}/predictions/{attributed}/{map_fold}",
+        "patches": "data/{cohort}/patches/{patches}/{map_section}.npy",
     },
     settings=["section", "genes"],
 )

@@ -137,8 +137,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Domains beside the labels",
     "maps",
     inputs={
-        "spots": "results/{experiment}/spots/{map_method}",
-        "metrics": "results/{experiment}/metrics/{map_method}",
+        "spots": "{experiment}/spots/{map_method}",
+        "metrics": "{experiment}/metrics/{map_method}",
     },
     when=["labels"],
     settings=["section"],

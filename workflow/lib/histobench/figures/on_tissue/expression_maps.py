@@ -181,7 +181,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Measured and predicted expression on the tissue",
     "maps",
-    inputs={"predictions": "results/{experiment}/predictions/{map_method}/{map_fold}"},
+    inputs={"predictions": "{experiment}/predictions/{map_method}/{map_fold}"},
     optional={"image": "{map_image}"},
     when=["map_section"],
     settings=["section", "genes"],

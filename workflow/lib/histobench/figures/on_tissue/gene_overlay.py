@@ -107,7 +107,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "A predicted gene over the tissue",
     "maps",
-    inputs={"predictions": "results/{experiment}/predictions/{leader}/{map_fold}", "image": "{map_image}"},
+    inputs={"predictions": "{experiment}/predictions/{leader}/{map_fold}", "image": "{map_image}"},
     settings=["section", "genes"],
 )
 def gene_overlay(inputs: Inputs, settings: Settings) -> Drawing:

@@ -118,7 +118,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Labels, measurement and prediction",
     "maps",
-    inputs={"predictions": "results/{experiment}/predictions/{leader}/{map_fold}"},
+    inputs={"predictions": "{experiment}/predictions/{leader}/{map_fold}"},
     optional={"image": "{map_image}"},
     when=["labels"],
     settings=["section", "genes"],

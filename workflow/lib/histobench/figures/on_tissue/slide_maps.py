@@ -205,10 +205,10 @@ def picture(path: str | Path) -> Thumbnail:
     "Tumour and immune genes on slides",
     "tumour",
     inputs={
-        "tiles": "results/{experiment}/external/{slide_cohort}/tiles/{slide_method}/{slide}.parquet",
+        "tiles": "{experiment}/external/{slide_cohort}/tiles/{slide_method}/{slide}.parquet",
         "images": "{slide_image}",
-        "slides": "results/{experiment}/external/{slide_cohort}/pseudobulk/{slide_method}/colocation.tsv",
-        "tests": "results/{experiment}/external/{slide_cohort}/tables/slide_colocation.tsv",
+        "slides": "{experiment}/external/{slide_cohort}/pseudobulk/{slide_method}/colocation.tsv",
+        "tests": "{experiment}/external/{slide_cohort}/tables/slide_colocation.tsv",
     },
     settings=["slides"],
 )

@@ -114,8 +114,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Before and after stain normalisation",
     "cohort",
     inputs={
-        "records": "results/data/{cohort}/stain/{stained}.json",
-        "previews": "results/data/{cohort}/stain/{stained}.png",
+        "records": "data/{cohort}/stain/{stained}.json",
+        "previews": "data/{cohort}/stain/{stained}.png",
     },
 )
 def stain_effect(inputs: Inputs, settings: Settings) -> Drawing:

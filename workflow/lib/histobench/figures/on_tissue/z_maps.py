@@ -112,7 +112,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "One gene as every method sees it",
     "maps",
-    inputs={"predictions": "results/{experiment}/predictions/{method}/{map_fold}"},
+    inputs={"predictions": "{experiment}/predictions/{method}/{map_fold}"},
     settings=["section", "genes"],
 )
 def z_maps(inputs: Inputs, settings: Settings) -> Drawing:

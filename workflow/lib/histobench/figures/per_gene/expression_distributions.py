@@ -120,7 +120,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Expression in tumour and normal tissue",
     "tumour",
-    inputs={"predictions": "results/{experiment}/predictions/{compared}/{fold}"},
+    inputs={"predictions": "{experiment}/predictions/{compared}/{fold}"},
     when=["tumour_labels"],
     settings=["genes"],
 )

@@ -111,7 +111,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes that tell tumour from normal",
     "tumour",
-    inputs={"genes": "results/{experiment}/tables/informative_genes.tsv"},
+    inputs={"genes": "{experiment}/tables/informative_genes.tsv"},
     when=["tumour_labels"],
 )
 def informative_genes(inputs: Inputs, settings: Settings) -> Drawing:

@@ -135,7 +135,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Marker genes of labelled regions",
     "tumour",
-    inputs={"predictions": "results/{experiment}/predictions/{compared}/{fold}"},
+    inputs={"predictions": "{experiment}/predictions/{compared}/{fold}"},
     when=["labels"],
     settings=["genes"],
 )

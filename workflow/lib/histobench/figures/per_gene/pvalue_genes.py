@@ -130,8 +130,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Genes by mean −log10 p, with maps",
     "genes",
     inputs={
-        "metrics": "results/{experiment}/metrics/{compared}",
-        "predictions": "results/{experiment}/predictions/{compared}/{map_fold}",
+        "metrics": "{experiment}/metrics/{compared}",
+        "predictions": "{experiment}/predictions/{compared}/{map_fold}",
     },
     settings=["section", "genes"],
 )

@@ -88,7 +88,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Tumour against normal, measured and predicted",
     "tumour",
-    inputs={"genes": "results/{experiment}/tables/tumour_genes.tsv"},
+    inputs={"genes": "{experiment}/tables/tumour_genes.tsv"},
     when=["tumour_labels"],
 )
 def tumour_difference(inputs: Inputs, settings: Settings) -> Drawing:

@@ -66,7 +66,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Consistent genes on tumour and on normal spots",
     "tumour",
-    inputs={"summary": "results/{experiment}/tables/consistency_summary.tsv"},
+    inputs={"summary": "{experiment}/tables/consistency_summary.tsv"},
     when=["tumour_labels"],
 )
 def compartments(inputs: Inputs, settings: Settings) -> Drawing:

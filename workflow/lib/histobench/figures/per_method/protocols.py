@@ -132,8 +132,8 @@ def _contrast(inputs: Inputs, settings: Settings, question: str, differ: str) ->
     "Section-wise against patient-wise folds",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{section_wise}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{section_wise}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )
@@ -150,8 +150,8 @@ def leakage_inflation(inputs: Inputs, settings: Settings) -> Drawing:
     "Effect of the target transform",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{other_transform}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{other_transform}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )
@@ -168,8 +168,8 @@ def transform_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     "Effect of stain normalisation",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{other_stain}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{other_stain}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )
@@ -183,8 +183,8 @@ def stain_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     "Effect of window and scale",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{other_window}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{other_window}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )
@@ -198,8 +198,8 @@ def window_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     "Effect of fine-tuning",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{other_start}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{other_start}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )
@@ -213,8 +213,8 @@ def start_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     "Effect of pretraining",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{other_weights}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{other_weights}/tables/leaderboard.tsv",
     },
     settings=["also_differs"],
 )

@@ -104,8 +104,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Run time of training and prediction",
     "cost",
     inputs={
-        "runs": "results/{experiment}/models/{run}/{fold}/run.json",
-        "predictions": "results/{experiment}/predictions/{run}/{fold}",
+        "runs": "{experiment}/models/{run}/{fold}/run.json",
+        "predictions": "{experiment}/predictions/{run}/{fold}",
     },
 )
 def run_time(inputs: Inputs, settings: Settings) -> Drawing:

@@ -87,8 +87,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Transfer to other cohorts",
     "protocols",
     inputs={
-        "own": "results/{experiment}/tables/leaderboard.tsv",
-        "others": "results/{experiment}/external/{external}/tables/leaderboard.tsv",
+        "own": "{experiment}/tables/leaderboard.tsv",
+        "others": "{experiment}/external/{external}/tables/leaderboard.tsv",
     },
 )
 def transfer_matrix(inputs: Inputs, settings: Settings) -> Drawing:

@@ -97,7 +97,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Spots, depth and genes of every section",
     "cohort",
-    inputs={"sections": "results/data/{cohort}/sections.tsv"},
+    inputs={"sections": "data/{cohort}/sections.tsv"},
 )
 def cohort_overview(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the table of sections and draw it."""

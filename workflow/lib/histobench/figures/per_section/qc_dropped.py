@@ -126,7 +126,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Spots that quality control dropped",
     "cohort",
-    inputs={"summaries": "results/{experiment}/qc/summary.tsv"},
+    inputs={"summaries": "{experiment}/qc/summary.tsv"},
 )
 def qc_dropped(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the summaries and draw them; a profile is named by its folder."""

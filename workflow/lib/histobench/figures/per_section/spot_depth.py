@@ -88,9 +88,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "Reads and genes per spot", "cohort", inputs={"sections": "results/data/{cohort}/sections/{section}.h5ad"}
-)
+@figure("Reads and genes per spot", "cohort", inputs={"sections": "data/{cohort}/sections/{section}.h5ad"})
 def spot_depth(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the counts of each section and draw them."""
     import anndata
