@@ -7,6 +7,7 @@ machines where a published network would take hours.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -116,6 +117,12 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@functools.lru_cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Return the checksum of a file, computed once in a process as long as the file stays the same."""
+    return sha256(path)
+
+
 def check_weights(path: Path, declared: str | None = None) -> str:
     """Refuse a file of published weights that is not the one that it should be, and return its sha256.
 
@@ -132,7 +139,7 @@ def check_weights(path: Path, declared: str | None = None) -> str:
     UserError
         It has another checksum.
     """
-    found = sha256(path)
+    found = _digest(path, path.stat().st_size, path.stat().st_mtime_ns)
     named = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", path.name)
     sealed = path.with_name(path.name + SEAL)
     noted = sealed.read_bytes().decode("ascii", "replace").split() if sealed.is_file() else []

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.files import read_table, sha256, write_json
+from histobench.files import noted_checksum, read_table, sha256, write_json
 from histobench.software import installed_version, installed_versions
 from histobench.training.record import hardware
 
@@ -99,6 +99,7 @@ def write_provenance(
     configuration: Mapping[str, Any],
     sections: Mapping[str, str | Path],
     runs: Sequence[str | Path] = (),
+    weights: Mapping[str, Mapping[str, Any]] | None = None,
     data_lock: str | Path | None = None,
     environment_lock: str | Path | None = None,
     date: str | None = None,
@@ -118,6 +119,9 @@ def write_provenance(
     runs
         ``run.json`` files of trainings; the hardware strings in them are collected, because models may have
         been trained elsewhere than where the report is made.
+    weights
+        Published weights that the run read, by file or PACKAGE:FILE, with their ``licence`` and who uses them;
+        the checksum of each file is added.
     data_lock, environment_lock
         Checksums of raw files; the pinned packages.
     date
@@ -131,6 +135,10 @@ def write_provenance(
             "content": json.loads(json.dumps(configuration, default=str)),
         },
         "data": data_hashes(sections, data_lock),
+        "weights": {
+            place: {"sha256": noted_checksum(place) if Path(place).is_file() else "not here", **facts}
+            for place, facts in (weights or {}).items()
+        },
         "environment": {
             "python": platform.python_version(),
             "packages": {**installed_versions(), "snakemake": installed_version("snakemake")},

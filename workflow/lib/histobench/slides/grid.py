@@ -105,18 +105,28 @@ def read_run(folder: str | Path) -> TrainedRun:
         window=facts.get("window"),
         weights=facts["weights"],
         image=facts["image"],
-        encoder=_encoder(facts),
+        encoder=_encoder(facts, folder),
         facts=facts,
     )
 
 
-def _encoder(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe of the features that a model was trained on; older records name a network."""
+def _encoder(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the recipe of the features that a model was trained on; older records name a network.
+
+    The weights of the recipe are looked for where the run kept them, from here or from the model's folder
+    upwards, and must be those of the training.
+    """
     from histobench.encoders.registry import torchvision_recipe
 
     name = facts["needs"].get("features")
     if facts.get("encoder") or not name:
-        return dict(facts.get("encoder") or {})
+        recipe = dict(facts.get("encoder") or {})
+        if file := recipe.get("file"):
+            known = (facts.get("published_weights") or {}).get(file)
+            places = (base / file for base in (Path(), *folder.resolve().parents))
+            recipe["file"] = str(next((place for place in places if place.is_file()), file))
+            recipe["weights"] = {**(recipe.get("weights") or {}), **({"sha256": known} if known else {})}
+        return recipe
     return torchvision_recipe(name, pretrained=facts["weights"] == "imagenet")
 
 
