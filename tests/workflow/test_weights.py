@@ -136,7 +136,11 @@ def test_after_the_data_a_run_needs_no_network_and_no_token_is_written(fresh, tm
     recorded = {}
     for run in (results / "tiny/models").glob("*/*/run.json"):
         recorded |= json.loads(run.read_text()).get("published_weights", {})
-    assert recorded == sums
+    assert {place: told["sha256"] for place, told in recorded.items()} == sums
+    mine = "results/data/weights/raw/mine.safetensors"
+    assert recorded[mine]["licence"] == "Mine non-commercial" and not recorded[mine]["commercial"]
+    card = (results / "tiny/models/ridge_probe/P1/card.md").read_text()
+    assert sums[mine] in card and "Mine non-commercial; no commercial use" in card
     provenance = json.loads((results / "report/provenance.json").read_text())["weights"]
     assert {place: facts["sha256"] for place, facts in provenance.items()} == sums
     licences = {facts["licence"] for facts in provenance.values()}

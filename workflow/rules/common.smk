@@ -17,6 +17,7 @@ from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
 from histobench.plan import across, data, external, figures, manifest, tables, training
 from histobench.plan.model import among, constraints, make_plan
+from histobench.plan.weights import used_weights
 from histobench.runtime import begin_run, prefer_this_library
 from histobench.software import installed_versions, pinned_versions
 
@@ -51,6 +52,8 @@ except UserError as error:
 
 # Jobs find how and where they compute in `snakemake.config`, where a change runs nothing again.
 config.update({key: PLAN.bench.config[key] for key in manifest.WAYS})
+# Licences are recorded with a model; one that is corrected changes no number.
+config["weights_terms"] = used_weights(PLAN.bench)
 
 # What a job computes with: an environment of its own, or the one that Snakemake runs in.
 CONDA = "conda" in {

@@ -77,6 +77,7 @@ rule predict_tiles:
         weights=paths.FULL_WEIGHTS,
         checksum=paths.FULL_WEIGHTS_CHECKSUM,
         run=paths.FULL_RUN_RECORD,
+        encoder=of(external.tile_encoder),
         # a gate: a cohort that shares a patient with the training is refused
         audit=ancient(paths.AUDIT),
     output:

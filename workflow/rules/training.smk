@@ -17,6 +17,7 @@ rule train_method:
         history=paths.HISTORY,
         run=paths.RUN_RECORD,
         run_checksum=paths.RUN_CHECKSUM,
+        card=paths.CARD,
     log:
         paths.log("train_method/{experiment}/{method}/{fold}"),
     benchmark:

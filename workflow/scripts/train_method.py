@@ -12,6 +12,7 @@ with job_log(snakemake.log[0]):
         panel_tsv=snakemake.input.panel,
         genes_tsv=snakemake.input.genes,
         device=snakemake.config["device"],
+        terms=snakemake.config["weights_terms"],
         output_weights=snakemake.output.weights,
         output_history=snakemake.output.history,
         output_run=snakemake.output.run,

@@ -153,6 +153,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     )
     if facts["note"]:
         print(f"note: {facts['note']}")
+    if facts["weights_terms"]:
+        print(f"terms of the weights behind the model: {facts['weights_terms']}")
     print(f"wrote {output} and {output.with_suffix('.png')}")
 
 

@@ -58,6 +58,7 @@ WEIGHTS_CHECKSUM = f"{WEIGHTS}.sha256"
 HISTORY = f"{MODEL}/history.tsv"
 RUN_RECORD = f"{MODEL}/run.json"
 RUN_CHECKSUM = f"{RUN_RECORD}.sha256"
+CARD = f"{MODEL}/card.md"
 # of the training on everybody
 FULL_MODEL = f"{MODELS}/{{method}}/all"
 FULL_WEIGHTS = f"{FULL_MODEL}/weights.pt"

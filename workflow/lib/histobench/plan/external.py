@@ -12,6 +12,7 @@ from histobench import paths
 from histobench.plan import shown
 from histobench.plan.model import Experiment, Files, Model, Plan, Section
 from histobench.plan.tables import SLIDE_TABLES, TABLES
+from histobench.plan.weights import feature_file
 from histobench.splits.folds import FULL_FOLD
 
 # However many cores there are: the last digits of predictions depend on it.
@@ -205,7 +206,19 @@ def own_slide_input(plan: Plan, slide: str) -> Files:
         "weights": model.weights,
         "checksum": model.checksum,
         "run": model.record,
+        **_encoder(plan, model.experiment, model.run),
     }
+
+
+def tile_encoder(plan: Plan, experiment: str, method: str) -> list[str]:
+    """Return the weights behind the features through which a model sees tiles, if it sees them so."""
+    return list(_encoder(plan, experiment, method).values())
+
+
+def _encoder(plan: Plan, experiment: str, method: str) -> dict[str, str]:
+    described = plan.experiments[experiment]
+    file = feature_file(plan.bench, described.settings, described.runs[method].arm.settings)
+    return {"encoder": file} if file else {}
 
 
 def own_slide_settings(plan: Plan, slide: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from histobench.plan.external import branch_files, slide_branches
 from histobench.plan.figures import experiment_facts, figure_files, figures_left_out
 from histobench.plan.model import Cohort, Experiment, Files, Plan
 from histobench.plan.tables import run_records, table_files
+from histobench.plan.weights import used_files, used_weights, weights_licences
 from histobench.report.embed import LARGEST_MAPS
 
 # How and where a run computes and fetches, which is no part of its results.
@@ -56,6 +57,7 @@ def provenance_input(plan: Plan) -> Files:
     return {
         "sections": [plan.cohorts[name].table for name in plan.read],
         "runs": [record for described in plan.tested.values() for record in run_records(described)],
+        "weights": used_files(plan.bench),
     }
 
 
@@ -63,7 +65,11 @@ def provenance_settings(plan: Plan) -> dict[str, Any]:
     """Return the configuration behind results, without what only says where they are computed."""
     plain = plan.bench.plain()
     kept = {key: value for key, value in plain["config"].items() if key not in WAYS}
-    return {"cohorts": plan.read, "configuration": {**plain, "config": kept}}
+    return {
+        "cohorts": plan.read,
+        "configuration": {**plain, "config": kept},
+        "weights": used_weights(plan.bench),
+    }
 
 
 # -- the report ----------------------------------------------------------------------------------
@@ -84,6 +90,7 @@ def report_settings(plan: Plan) -> dict[str, Any]:
 def experiment_entry(plan: Plan, experiment: str) -> dict[str, Any]:
     """Return what the report shows of an experiment or branch."""
     described, figures = plan.tested[experiment], catalogue()
+    licences = weights_licences(plan.bench, experiment)
     return {
         "audit": described.audit,
         "figures": {
@@ -93,7 +100,10 @@ def experiment_entry(plan: Plan, experiment: str) -> dict[str, Any]:
         "figures_left_out": figures_left_out(plan, experiment),
         "folds": described.trained(paths.FOLDS),
         "maps": described.own(paths.MAPS),
-        "methods": {name: dict(sorted(arm.settings.items())) for name, arm in described.arms.items()},
+        "methods": {
+            name: {**dict(sorted(arm.settings.items())), "weights_licence": licences[name]}
+            for name, arm in described.arms.items()
+        },
         "runs": {
             arm: [described.model(arm, fold).record for fold in described.folds] for arm in described.runs
         },

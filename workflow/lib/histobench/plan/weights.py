@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from histobench.cohorts.lock import WEIGHTS, LockedFile, weights_path
 from histobench.encoders.registry import published_weights
 from histobench.networks.architectures import TORCHVISION
+from histobench.training.card import terms_in_words
 
 if TYPE_CHECKING:
     from histobench.config import Benchmark
@@ -51,7 +52,12 @@ def start_file(method: Mapping[str, Any], weights: str) -> str | None:
 def feature_file(bench: Benchmark, experiment: Mapping[str, Any], method: Mapping[str, Any]) -> str | None:
     """Return the file of weights behind the frozen features that a method is given."""
     name = method["needs"]["features"]
-    return bench.encoder_file(name) if name and bench.features_pretrained(experiment) else None
+    return bench.encoder_file(name) if name and _pretrained(bench, experiment, method) else None
+
+
+def _pretrained(bench: Benchmark, experiment: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
+    """Whether the features of an arm are those of pretrained weights; an arm may say so itself."""
+    return bool(method.get("pretrained", bench.features_pretrained(experiment)))
 
 
 def used_files(bench: Benchmark) -> list[str]:
@@ -78,14 +84,14 @@ def published_rows(bench: Benchmark) -> dict[tuple[str, str], LockedFile]:
 def used_weights(bench: Benchmark) -> dict[str, dict[str, Any]]:
     """Return what provenance says of the weights of a run before they are read: by file or package.
 
-    ``licence`` and whether ``commercial`` use is allowed; ``encoders`` and starts that use them; of a package
-    its declared ``sha256``.
+    Their terms (``licence``, ``commercial``, ``taints_derivatives``); ``encoders`` and starts that use them;
+    of a package its declared ``sha256``.
     """
     found: dict[str, dict[str, Any]] = {}
     for experiment in bench.experiments.values():
         for method in experiment["methods"].values():
             name = method["needs"]["features"]
-            if name and bench.features_pretrained(experiment):
+            if name and _pretrained(bench, experiment, method):
                 declared = bench.encoder(name)
                 packaged = (declared.get("weights") or {}).get("package")
                 place = bench.encoder_file(name) or f"{packaged}:{declared['weights']['file']}"
@@ -102,4 +108,21 @@ def used_weights(bench: Benchmark) -> dict[str, dict[str, Any]]:
 
 
 def _entry(terms: Mapping[str, Any]) -> dict[str, Any]:
-    return {"licence": terms["licence"], "commercial": terms["commercial"], "encoders": []}
+    kept = ("licence", "commercial", "taints_derivatives")
+    return {**{key: terms[key] for key in kept if key in terms}, "encoders": []}
+
+
+def weights_licences(bench: Benchmark, name: str) -> dict[str, str]:
+    """Return the licences of the weights that each arm starts from or sees images through."""
+    experiment = bench.described(name)
+    found = {}
+    for arm, method in experiment["methods"].items():
+        start, features = start_network(method, experiment["weights"]), method["needs"]["features"]
+        names = [start] if start else []
+        names += [features] if features and _pretrained(bench, experiment, method) else []
+        said = {
+            f"{declared['title']}: {terms_in_words(declared['terms'])}"
+            for declared in map(bench.encoder, names)
+        }
+        found[arm] = ". ".join(sorted(said))
+    return found

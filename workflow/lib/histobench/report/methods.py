@@ -9,7 +9,7 @@ from typing import Any
 from histobench.figures.drawing.settings import FAMILY_TITLES, MethodStyle, Settings
 from histobench.report.tables import known
 
-_TEXTS = ("citation", "licence")
+_TEXTS = ("citation", "licence", "weights_licence")
 _LISTS = ("deviations", "sources")
 _SETTINGS = ("params", "published", "needs", "window")
 
@@ -62,7 +62,9 @@ def _entry(name: str, stored: Mapping[str, Any], experiment: str, settings: Sett
         experiments=[experiment],
         deviations=_lines(stored.get("deviations")),
         sources=_lines(stored.get("sources")),
-        texts=[(key.capitalize(), str(stored[key])) for key in _TEXTS if known(stored.get(key))],
+        texts=[
+            (key.capitalize().replace("_", " "), str(stored[key])) for key in _TEXTS if known(stored.get(key))
+        ],
         settings={key: _pairs(stored.get(key)) for key in _SETTINGS if stored.get(key)},
     )
 

@@ -120,8 +120,8 @@ def write_provenance(
         ``run.json`` files of trainings; the hardware strings in them are collected, because models may have
         been trained elsewhere than where the report is made.
     weights
-        Published weights that the run read, by file or PACKAGE:FILE, with their ``licence`` and who uses them;
-        the checksum of each file is added.
+        Published weights that the run read, by file or PACKAGE:FILE, with their ``licence`` and who uses
+        them; the checksum of each file is added.
     data_lock, environment_lock
         Checksums of raw files; the pinned packages.
     date

@@ -32,6 +32,7 @@ from histobench.imaging.scale import (
 )
 from histobench.imaging.slides import Slide, open_slide
 from histobench.imaging.thumbnail import thumbnail
+from histobench.training.card import terms_in_words
 from histobench.training.contract import Prediction, SectionData
 from histobench.training.entry import load_method
 from histobench.training.run import check_prediction, limit_threads
@@ -122,7 +123,7 @@ def _encoder(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if facts.get("encoder") or not name:
         recipe = dict(facts.get("encoder") or {})
         if file := recipe.get("file"):
-            known = (facts.get("published_weights") or {}).get(file)
+            known = (facts.get("published_weights") or {}).get(file, {}).get("sha256")
             places = (base / file for base in (Path(), *folder.resolve().parents))
             recipe["file"] = str(next((place for place in places if place.is_file()), file))
             recipe["weights"] = {**(recipe.get("weights") or {}), **({"sha256": known} if known else {})}
@@ -365,6 +366,11 @@ def predict_slide(
         "patch_um_per_px": look["um_per_px"],
         "patch_width_px": look["width_px"],
         "stain": look["stain"],
+        "weights_terms": "; ".join(
+            f"{place}: {terms_in_words(told)}"
+            for place, told in (run.facts.get("published_weights") or {}).items()
+            if "licence" in told
+        ),
         **{
             key: str(run.facts.get(key, "")) for key in ("experiment", "method", "fold", "transform", "entry")
         },

@@ -24,7 +24,6 @@ from histobench.expression.correlation import gene_correlations
 from histobench.files import (
     atomic_folder,
     check_seal,
-    noted_checksum,
     read_json,
     seal,
     write_json,
@@ -32,6 +31,7 @@ from histobench.files import (
 )
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
+from histobench.training.card import CARD, published_weights, write_card
 from histobench.training.contract import Context, Prediction
 from histobench.training.entry import build_method, load_method
 from histobench.training.load import LoadedSection, load_sections, read_genes, read_photos
@@ -136,6 +136,7 @@ def train(
     start_weights: str | Path | None = None,
     weights_file: str | Path | None = None,
     encoder_file: str | Path | None = None,
+    terms: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Fit a method on the training sections of one fold.
 
@@ -175,6 +176,9 @@ def train(
         The published weights that a network starts from.
     encoder_file
         The published weights behind the frozen features. The checksums of both are recorded in ``run.json``.
+    terms
+        ``licence`` and whether ``commercial`` use is allowed, of weights by their place; recorded likewise,
+        and on the model's card (``card.md``, beside ``run.json``).
 
     Raises
     ------
@@ -266,10 +270,7 @@ def train(
         facts["image"] = {**image, "um_per_px": _trained_scale(parts["train"])}
     if encoder is not None:
         facts["encoder"] = dict(encoder)
-    published = {
-        str(file): noted_checksum(Path(file)) for file in (weights_file, encoder_file) if file is not None
-    }
-    if published:
+    if published := published_weights((weights_file, encoder_file), encoder, terms or {}):
         facts["published_weights"] = published
     for role, members in parts.items():
         facts[f"n_{role}_spots"] = sum(map(len, members))
@@ -277,6 +278,7 @@ def train(
         facts[f"{role}_patients"] = sorted({s.patient for s in members})
     _write_history(told.history, output_history)
     write_json(json_ready(facts), output_run)
+    write_card(facts, Path(output_run).with_name(CARD))
     model.save(output_weights.parent)
     seal(output_weights)  # also where the method wrote the file by other means than this library's
     seal(output_run)  # genes, scale and stain: what others need to predict with the model
