@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from histobench.config import Benchmark
-from histobench.files import seal, sha256
+from histobench.files import seal, sha256, write_json
 from histobench.plan.weights import used_weights, weights_licences
 from histobench.report.methods import method_entries
+from histobench.report.trainings import trainings_table
 from histobench.training.card import published_weights, terms_in_words, write_card
 
 TERMS = {"licence": "CC-BY-NC-ND-4.0", "commercial": False, "taints_derivatives": True}
@@ -74,3 +75,12 @@ def test_the_report_prints_the_licence_of_each_methods_weights(project, encoder,
     texts = {entry.name: dict(entry.texts) for entry in method_entries({"demo": {"methods": methods}})}
     assert texts["ridge_probe"]["Weights licence"] == said
     assert "Weights licence" not in texts["train_mean"]
+
+
+def test_the_row_of_a_trained_method_holds_the_terms_of_its_weights(tmp_path):
+    marked, free = tmp_path / "run.json", tmp_path / "free.json"
+    write_json(facts(published_weights={"uni.bin": {"sha256": "0" * 64, **TERMS}}), marked)
+    write_json(facts(published_weights={}), free)
+    table = trainings_table({"ridge_probe": [marked, marked], "train_mean": [free]}).set_index("method")
+    assert table.loc["ridge_probe", "weights_terms"] == terms_in_words(TERMS)
+    assert table.loc["train_mean", "weights_terms"] == ""

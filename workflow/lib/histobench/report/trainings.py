@@ -13,6 +13,7 @@ from histobench.files import read_json
 from histobench.report.embed import Downloads
 from histobench.report.experiment_tables import mark_methods
 from histobench.report.tables import Column, Loaded, View, megabytes, seconds, view, whole
+from histobench.training.card import terms_in_words
 
 COLUMNS = (
     Column("method", "Method", numeric=False),
@@ -27,6 +28,12 @@ COLUMNS = (
     Column("n_train_patients", "Training patients", numeric=False),
     Column("n_valid_patients", "Validation patients", numeric=False),
     Column("weights", "Initial weights", numeric=False),
+    Column(
+        "weights_terms",
+        "Terms of weights",
+        numeric=False,
+        hint="licence of the published weights that it starts from or sees images through",
+    ),
     Column("seconds", "Wall time", seconds, "mean over trainings"),
     Column("peak_memory_mb", "Host memory", megabytes, "largest peak of a training"),
     Column("device_peak_memory_mb", "Device memory", megabytes, "largest peak of a training"),
@@ -73,6 +80,12 @@ def trainings_table(runs: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
                 "n_train_patients": _range(len(record.get("train_patients", [])) for record in records),
                 "n_valid_patients": _range(len(record.get("valid_patients", [])) for record in records),
                 "weights": _joined(record.get("weights") for record in records),
+                "weights_terms": _joined(
+                    terms_in_words(told)
+                    for record in records
+                    for told in (record.get("published_weights") or {}).values()
+                    if "licence" in told
+                ),
                 "seconds": _numbers(records, "seconds").mean(),
                 "peak_memory_mb": _numbers(records, "peak_memory_mb").max(),
                 "device_peak_memory_mb": _numbers(records, "device_peak_memory_mb").max(),
