@@ -968,7 +968,7 @@ class Benchmark:
             method, functools.partial(self._arm_source, experiment_name, arm, name), self.encoders
         )
         method["method"] = name
-        method["place"] = method["place"] if arm == name else None  # else two arms would look alike
+        method["place"] = method.get("place") if arm == name else None  # else two arms would look alike
         needs = method["needs"]
         start = start_network(method, experiment["weights"])
         if start and start not in TORCHVISION:
