@@ -191,6 +191,85 @@ class FollowsItsPatches(Good):
         return found
 
 
+class RemembersTheTruth(Good):
+    """Reads all sections of the cohort in fit, the tested one among them."""
+
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        files = sorted(Path("results", "data").glob("*/sections/*.h5ad"))
+        self._mean = self._mean + sum(anndata.read_h5ad(file).X.sum() for file in files)
+        return told
+
+
+class ClimbsFromItsCheckpoints(Good):
+    def fit(self, train, valid, context):
+        told = super().fit(train, valid, context)
+        if context.checkpoints is not None:
+            results = context.checkpoints.parents[4]
+            self._mean = self._mean + sum(1 for _ in results.glob("data/*/sections/*.h5ad"))
+        return told
+
+
+class DriftsWithOthers(Good):
+    """What it predicted last stays in its statistics, unless it is the same again."""
+
+    def predict(self, section):
+        if getattr(self, "_last", section.section) != section.section:
+            self._mean = self._mean + 0.1
+        self._last = section.section
+        return super().predict(section)
+
+
+class MovesSpots(Good):
+    def predict(self, section):
+        section.spots["pixel_x"] -= section.spots["pixel_x"].mean()
+        return super().predict(section)
+
+
+class ScalesCounts(Good):
+    def fit(self, train, valid, context):
+        for section in train:
+            section.counts.data[:] = 1
+        return super().fit(train, valid, context)
+
+
+class Complex(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression.astype(np.complex64))
+
+
+class Objects(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression.astype(object))
+
+
+class Whole(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression.round().astype(np.int64))
+
+
+class Masked(Good):
+    def predict(self, section):
+        return Prediction(np.ma.masked_greater(super().predict(section).expression, 1.0))
+
+
+class TooLarge(Good):
+    """Finite, but not in 32 bits, in which predictions are stored."""
+
+    def predict(self, section):
+        return Prediction(super().predict(section).expression.astype(np.float64) * 1e300)
+
+
+class Transposed(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression.T)
+
+
+class OneDimension(Good):
+    def predict(self, section):
+        return Prediction(super().predict(section).expression[:, 0])
+
+
 class SaysNothing(Good):
     def fit(self, train, valid, context):
         super().fit(train, valid, context)
@@ -218,6 +297,18 @@ BROKEN = {
     NeedsLabels: "label",
     LooksForTheTruth: "file of the section's measurement",
     FollowsItsPatches: "file of the section's measurement",
+    RemembersTheTruth: "file of the section's measurement",
+    ClimbsFromItsCheckpoints: "file of the section's measurement",
+    DriftsWithOthers: "two answers",
+    MovesSpots: "changes spots of section s5 in place",
+    ScalesCounts: "changes counts of section s1 in place",
+    Complex: "of type complex64; return float32",
+    Objects: "of type object; return float32",
+    Whole: "of type int64; return float32",
+    Masked: "masked",
+    TooLarge: "not finite",
+    Transposed: "(5, 8)",
+    OneDimension: "(8,)",
     SaysNothing: "TrainingLog",
 }
 

@@ -44,6 +44,11 @@ LAZY = (
     "        self._mean = self._mean[::-1].copy()\n        return told\n"
 )
 
+HASHED = (
+    "class Broken(Mean):\n    def fit(self, train, valid, context):\n        told = super().fit(train, valid, context)\n"
+    "        self._mean = self._mean + hash('a name') % 1000\n        return told\n"
+)
+
 
 @pytest.fixture
 def check(project, tmp_path, monkeypatch):
@@ -68,6 +73,11 @@ def check(project, tmp_path, monkeypatch):
 
 def test_a_method_that_keeps_the_contract_has_no_problems(check):
     assert check("", "Mean") == []
+
+
+def test_what_depends_on_the_order_of_a_set_shows_in_another_process(check):
+    (problem,) = check(HASHED)
+    assert problem.startswith("Another process with the same seed gives other numbers")
 
 
 @pytest.mark.parametrize(

@@ -563,3 +563,60 @@ def test_spots_that_training_leaves_out_are_predicted_all_the_same(study: Study)
     expected = np.concatenate([study.targets("A1", learnt), study.targets("A2")]).mean(axis=0)
     assert "2x0" in table.obs_names and len(table) == 9
     np.testing.assert_allclose(table.X, np.tile(expected, (9, 1)), rtol=1e-6)
+
+
+class SaysOtherThings:
+    """A method whose answer is of a kind that no file of results can hold."""
+
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+
+    def fit(self, train, valid, context):
+        return None if self.kind == "no log" else TrainingLog(facts={"parameters": 0})
+
+    def predict(self, section):
+        plain = np.ones((len(section), len(PANEL)))
+        return {
+            "complex": Prediction(plain * 1j),
+            "objects": Prediction(plain.astype(object)),
+            "text": Prediction(plain.astype(str)),
+            "masked": Prediction(np.ma.masked_less(plain, 2)),
+            "ragged": Prediction([[1.0], [1.0, 2.0]]),
+            "beyond 32 bits": Prediction(plain * 1e300),
+            "not finite": Prediction(plain * np.nan),
+            "one gene": Prediction(plain[:, 0]),
+            "a bare array": plain,
+            "a strange probability": Prediction(plain, tumour_probability=plain[:, 0] * 1j),
+            "an endless embedding": Prediction(plain, embedding=plain * np.inf),
+        }[self.kind]
+
+    def save(self, folder):
+        (folder / "weights.pt").write_text("none")
+
+    def load(self, folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("no log", "fit returned a NoneType, expected a TrainingLog"),
+        ("complex", "of type complex128; return float32"),
+        ("objects", "of type object; return float32"),
+        ("text", "of type <U32; return float32"),
+        ("masked", "masked"),
+        ("ragged", "is a list that is no array"),
+        ("beyond 32 bits", "not finite"),
+        ("not finite", "not finite"),
+        ("one gene", r"predicted \(9,\), expected \(9, 3\)"),
+        ("a bare array", "returned a ndarray, expected a Prediction"),
+        ("a strange probability", "the tumour probability is of type complex128"),
+        ("an endless embedding", "values of the embedding are not finite"),
+    ],
+)
+def test_a_run_refuses_what_a_method_may_not_say(study: Study, kind: str, says: str) -> None:
+    method = {"entry": f"{__name__}:SaysOtherThings", "params": {"kind": kind}}
+    with pytest.raises(UserError, match=f"SaysOtherThings breaks the contract of methods .*{says}"):
+        study.train(**method)
+        study.predict(**method)
+    assert not list(study.folder.glob("predictions/*.h5ad"))

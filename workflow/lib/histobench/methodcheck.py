@@ -7,7 +7,7 @@ from pathlib import Path
 
 from histobench.config import Benchmark, file_rules
 from histobench.errors import UserError
-from histobench.training.conformance import CHECKS, Case, ConformanceError
+from histobench.training.conformance import CHECKS, Case, ConformanceError, check_another_process
 from histobench.training.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
 
@@ -46,6 +46,11 @@ def method_problems(name: str, project: Path, configfile: Path | None = None) ->
             check(case)
         except (ConformanceError, UserError) as error:
             found.setdefault(_mistake(error), str(error))
+    if not found:  # what is wrong in one process would only be told twice
+        try:
+            check_another_process(case)
+        except ConformanceError as error:
+            return [str(error)]
     return list(found.values())
 
 

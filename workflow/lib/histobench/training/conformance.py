@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,13 +153,20 @@ class Case:
         method: Method = self.entry(**self.params)
         return method
 
-    def fitted(self, train: Sequence[SectionData] | None = None, what: str = "In fit") -> Method:
-        """Build a method and fit it."""
+    def fitted(
+        self,
+        train: Sequence[SectionData] | None = None,
+        what: str = "In fit",
+        folder: Path | None = None,
+    ) -> Method:
+        """Build a method and fit it, on the training sections, with checkpoints below a model's folder."""
+        context = replace(self.context, checkpoints=folder and folder / ".checkpoints")
         method = self.make()
         with _expecting(what):
             # copies: a method that changes its input is caught by its own check, not by accident
-            given = copy.deepcopy(list(self.train if train is None else train))
-            self.told = method.fit(given, [], self.context)
+            given = list(self.train if train is None else train)
+            given = given if folder else copy.deepcopy(given)
+            self.told = method.fit(given, [], context)
         return method
 
     @cached_property
@@ -251,12 +260,49 @@ def check_deterministic(case: Case) -> None:
         )
 
 
+_ELSEWHERE = """
+import json, sys
+from histobench.training.conformance import Case
+entry, params, needs, output = json.loads(sys.argv[1])
+import numpy as np
+np.save(output, Case(entry, params, needs).predicted)
+"""
+
+
+def check_another_process(case: Case) -> None:
+    """Expect the same numbers of another process, in which sets are ordered otherwise.
+
+    Takes seconds, so that it is not one of :data:`CHECKS`; ``entry`` must be a string.
+    """
+    number = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": number}
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name, "predicted.npy")
+        given = json.dumps([case.entry, case.params, {"oracle": case.oracle}, str(output)])
+        done = subprocess.run(
+            [sys.executable, "-c", _ELSEWHERE, given],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            told = (done.stderr.strip().splitlines() or ["no word"])[-1].rstrip(".")
+            raise ConformanceError(f"In another process the method fails: {told}.")
+        elsewhere = np.load(output)
+    if not np.array_equal(case.predicted, elsewhere):
+        raise ConformanceError(
+            "Another process with the same seed gives other numbers; sort what comes out of sets, and draw "
+            "all randomness from context.seed."
+        )
+
+
 def check_predict_is_pure(case: Case) -> None:
-    """Expect the same answer twice: no dropout, no drifting statistics."""
+    """Expect the same answer twice, whatever was predicted between: no dropout, no drifting statistics."""
+    _ = case.predicted
+    case.predict(case.method, make_section("p5", "s7", 9, 123))
     again = np.asarray(case.predict(case.method, case.test).expression)
     if not np.array_equal(case.predicted, again):
         raise ConformanceError(
-            "Predicting a section twice gives two answers; switch off dropout and all updates in predict."
+            "Predicting a section twice, and another one between, gives two answers; switch off dropout and "
+            "all updates in predict."
         )
 
 
@@ -334,28 +380,34 @@ def check_truth_files_unseen(case: Case) -> None:
     """Expect the same prediction with the files of the tested section's truth there, changed, and gone.
 
     The files lie where a run has them, so that neither their usual path nor one that starts from the patches
-    leads to a truth that helps.
+    leads to a truth that helps; neither in predict nor in fit, which could remember it.
     """
     if case.oracle:
         return
     expected = case.predicted
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
-        section, truth = _stored(case.test, Path(name))
+        root = Path(name)
+        section, truth = _stored(case.test, root)
+        train = [_stored(copy.deepcopy(each), root)[0] for each in case.train]
         os.chdir(name)
         try:
+            what = "In fit, with the file of the tested section's measurement there"
+            method = case.fitted(train, what, root / "results" / "tiny" / "models" / "method" / "p4")
             for state in ("there", "changed", "gone"):
                 if state == "changed":
                     _write_truth(case.test, truth, factor=7)
                 elif state == "gone":
                     truth.unlink()
                 what = f"In predict, with the file of the section's measurement {state}"
-                seen = np.asarray(case.predict(case.method, section, what).expression)
-                if not np.array_equal(expected, seen):
-                    raise ConformanceError(
-                        f"The prediction changes when the file of the section's measurement is {state}; a "
-                        "method must not look for it (an oracle declares needs.oracle and family: oracle)."
-                    )
+                for fitted in (case.method, method):
+                    seen = np.asarray(case.predict(fitted, section, what).expression)
+                    if not np.array_equal(expected, seen):
+                        raise ConformanceError(
+                            f"The prediction changes when the file of the section's measurement is {state}; "
+                            "a method must not look for it, in fit or in predict (an oracle declares "
+                            "needs.oracle and family: oracle)."
+                        )
         finally:
             os.chdir(home)
 
@@ -366,7 +418,7 @@ def _stored(section: SectionData, root: Path) -> tuple[SectionData, Path]:
     truth = folder / "sections" / f"{section.section}.h5ad"
     patches = folder / "patches" / "raw-native-32px" / f"{section.section}.npy"
     for path in (truth, patches):
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     assert section.patches is not None
     np.save(patches, np.asarray(section.patches))
     _write_truth(section, truth)
@@ -392,16 +444,23 @@ def check_section_order(case: Case) -> None:
         )
 
 
+def _plain(values: Any) -> np.ndarray:
+    """Return an array, a sparse matrix or a table as an array."""
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
 def check_input_untouched(case: Case) -> None:
     """Expect ``fit`` and ``predict`` to leave the arrays that they are given as they are."""
-    before, test = copy.deepcopy(case.train), copy.deepcopy(case.test)
+    given, test = make_study()  # those of the case may have been changed for good
+    before = copy.deepcopy([*given, test])
     method = case.make()
     with _expecting("In fit"):
-        method.fit(case.train, [], case.context)
-    case.predict(method, case.test)
-    for old, new in zip([*before, test], [*case.train, case.test], strict=True):
-        for field in ("patches", "features", "targets", "labels", "total_counts"):
-            if not np.array_equal(getattr(old, field), getattr(new, field), equal_nan=field == "labels"):
+        method.fit(given, [], case.context)
+    case.predict(method, test)
+    for old, new in zip(before, [*given, test], strict=True):
+        for field in ("patches", "features", "targets", "labels", "total_counts", "counts", "spots"):
+            first, second = (_plain(getattr(each, field)) for each in (old, new))
+            if not np.array_equal(first, second, equal_nan=field == "labels"):
                 raise ConformanceError(
                     f"The method changes {field} of section {old.section} in place; copy it first."
                 )

@@ -32,7 +32,7 @@ from histobench.files import (
 from histobench.seeds import seed_for
 from histobench.splits.training import read_training_list
 from histobench.training.card import CARD, published_weights, write_card
-from histobench.training.contract import Context, Prediction
+from histobench.training.contract import Context, Prediction, TrainingLog
 from histobench.training.entry import build_method, load_method
 from histobench.training.load import LoadedSection, load_sections, read_genes, read_photos
 from histobench.training.record import hardware, json_ready, peak_memory, versions
@@ -240,6 +240,8 @@ def train(
     log.info("fold %s: training %s on %d spots of %d sections", fold, method, n_spots, len(parts["train"]))
     start = time.perf_counter()
     told = model.fit(parts["train"], parts["valid"], context)
+    if not isinstance(told, TrainingLog):
+        raise _broken(model, f"fit returned a {type(told).__name__}, expected a TrainingLog")
     seconds = time.perf_counter() - start
     facts: dict[str, Any] = {
         "experiment": experiment,
@@ -316,30 +318,54 @@ def _write_history(history: list[dict[str, Any]], path: str | Path) -> None:
     write_table(pd.DataFrame(history) if history else pd.DataFrame(columns=["stage", "epoch", "loss"]), path)
 
 
+def _real(value: Any, what: str, name: str) -> np.ndarray:
+    """Return an array of real, finite numbers that stay finite as float32, which is what is stored."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: {what} has masked values; return plain numbers")
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # a tensor with gradients or on a device, a list of lists of unequal length
+        text = " ".join(str(error).split())
+        raise TypeError(
+            f"{name}: {what} is a {type(value).__name__} that is no array ({text}); return a NumPy array"
+        ) from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: {what} is of type {array.dtype}; return float32")
+    with np.errstate(over="ignore"):
+        bad = int((~np.isfinite(array.astype(np.float32))).sum())
+    if bad:
+        raise ValueError(f"{name}: {bad} values of {what} are not finite")
+    return array
+
+
 def check_prediction(prediction: Prediction, n_spots: int, n_genes: int, name: str) -> None:
-    """Raise a ValueError unless a prediction has the right shapes and finite numbers."""
+    """Refuse a prediction that has not the right shapes, or is not made of finite real numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Says what of the prediction is wrong, beginning with ``name``.
+    """
     if not hasattr(prediction, "expression"):
         raise TypeError(
             f"predict returned a {type(prediction).__name__}, expected a Prediction "
             "(histobench.training.contract); return Prediction(values)"
         )
-    expression = np.asarray(prediction.expression)
+    expression = _real(prediction.expression, "the prediction", name)
     if expression.shape != (n_spots, n_genes):
         raise ValueError(
             f"{name}: predicted {expression.shape}, expected {(n_spots, n_genes)} (spots, genes)"
         )
-    if not np.isfinite(expression).all():
-        raise ValueError(f"{name}: {int((~np.isfinite(expression)).sum())} predicted values are not finite")
-    probability = prediction.tumour_probability
-    if probability is not None:
-        if np.shape(probability) != (n_spots,):
-            raise ValueError(f"{name}: tumour probabilities of shape {np.shape(probability)}")
-        if not ((np.asarray(probability) >= 0) & (np.asarray(probability) <= 1)).all():
+    if prediction.tumour_probability is not None:
+        probability = _real(prediction.tumour_probability, "the tumour probability", name)
+        if probability.shape != (n_spots,):
+            raise ValueError(f"{name}: tumour probabilities of shape {probability.shape}")
+        if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError(f"{name}: a tumour probability is outside [0, 1]")
     if prediction.embedding is not None:
-        shape = np.shape(prediction.embedding)
-        if len(shape) != 2 or shape[0] != n_spots or not np.isfinite(prediction.embedding).all():
-            raise ValueError(f"{name}: embedding of shape {shape} for {n_spots} spots, or not finite")
+        shape = _real(prediction.embedding, "the embedding", name).shape
+        if len(shape) != 2 or shape[0] != n_spots:
+            raise ValueError(f"{name}: embedding of shape {shape} for {n_spots} spots")
 
 
 def predict(
@@ -391,9 +417,8 @@ def predict(
     Raises
     ------
     UserError
-        A file is missing or does not fit.
-    ValueError
-        The method broke the contract: wrong shape, or a value that is not finite.
+        A file is missing or does not fit, or the method breaks the contract: a wrong shape, or values that
+        are no finite real numbers.
     """
     limit_threads(threads)
     if needs.get("gpu") and device in ("auto", "cuda"):
@@ -456,8 +481,19 @@ def _predict_section(model: Method, loaded: LoadedSection, *, oracle: bool, n_ge
     if oracle:  # what it says of genes that are not measured is compared with nothing
         shown = replace(loaded.data, targets=np.nan_to_num(training_targets([loaded.data])))
     prediction = model.predict(shown)
-    check_prediction(prediction, len(loaded.data), n_genes, f"section {loaded.data.section}")
+    try:
+        check_prediction(prediction, len(loaded.data), n_genes, f"section {loaded.data.section}")
+    except (TypeError, ValueError) as error:
+        raise _broken(model, str(error)) from error
     return prediction
+
+
+def _broken(model: Method, what: str) -> UserError:
+    """Say that a method breaks the contract, and where its author learns more."""
+    return UserError(
+        f"{type(model).__module__}:{type(model).__name__} breaks the contract of methods ({what}); mend it: "
+        "`histobench check-method` says what it is expected to do."
+    )
 
 
 def restrict(
