@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -27,7 +28,7 @@ BODY = b"section,patient\n" * 2000
 MD5 = hashlib.md5(BODY).hexdigest()
 SHA256 = hashlib.sha256(BODY).hexdigest()
 UUID = "0f5ad6c5-3e7a-4c1f-a6a1-64b2f3a9c0de"
-QUICK = Patience(connect_s=2, stall_s=2, attempts=2, backoff_s=0.01, longest_wait_s=0.05)
+QUICK = Patience(connect_s=30, stall_s=30, attempts=2, backoff_s=0.01, longest_wait_s=0.05)
 
 
 @dataclass
@@ -60,11 +61,14 @@ class Server:
                 self.send_response(found.status)
                 for name, value in found.headers.items():
                     self.send_header(name, value)
-                if found.length and "Content-Length" not in found.headers:
+                if found.length and isinstance(content, bytes) and "Content-Length" not in found.headers:
                     self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                if send:
+                if send and isinstance(content, bytes):
                     self.wfile.write(content)
+                elif send:
+                    with contextlib.suppress(OSError):
+                        self.wfile.writelines(content)
 
             def do_HEAD(self) -> None:
                 self.do_GET(send=False)
@@ -210,6 +214,12 @@ def test_addresses_of_others_are_not_asked_for(server):
         (Answer(zenodo(checksum="unknown")), "which is none that is known"),
         (Answer(zenodo(size=-1)), "no number of bytes"),
         (Answer(zenodo(size=True)), "no number of bytes"),
+        (Answer(zenodo(size="9" * 5000)), "no number of bytes"),
+        (Answer(zenodo(size=0)), "no number of bytes"),
+        (Answer(zenodo() | {"files": {"entries": ["meta.zip"]}}), "is not built as is known here"),
+        (Answer(zenodo() | {"files": "meta.zip"}), "lists no file meta.zip"),
+        (Answer(b"", 302, {"Location": "http://localhost:9/login"}), "does not answer"),
+        (Answer(b"", 429, {"Retry-After": "\u00b2"}), "status 429"),
         (Answer(zenodo(size="12 MB")), "no number of bytes"),
     ],
 )
@@ -226,6 +236,27 @@ def test_an_error_that_passes_is_asked_about_again(server, first):
     for _ in range(3):
         assert publishers.states(server.base + ZENODO).checksum == f"md5:{MD5}"
     assert len(server.asked) == 2, "what was answered is not asked again"
+
+
+def test_a_body_without_an_end_is_given_up(server):
+    """Chunks that go on for ever, each in time."""
+
+    class Endless(Answer):
+        def content(self) -> Iterator[bytes]:  # type: ignore[override]
+            return iter(lambda: b" " * 10_000, b"")
+
+    server.answers["/api/records/4751624"] = Endless(length=False)
+    with pytest.raises(Silence, match="has no end in sight"):
+        Publishers(most_bytes=1_000_000).states(server.base + ZENODO)
+
+
+def test_a_page_of_somebody_else_is_no_answer(server):
+    """A portal that asks to sign in, under another name, with headers like those of a file."""
+    portal = server.base.replace("127.0.0.1", "localhost")
+    server.answers[OBJECT] = Answer(b"", 302, {"Location": f"{portal}/login"})
+    server.answers["/login"] = Answer(BODY[:20], headers={"ETag": f'"{MD5}"'})
+    with pytest.raises(Silence, match=r"leads to .*/login, which is somebody else's"):
+        Publishers().states(server.base + OBJECT)
 
 
 def test_nobody_answers(server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 
 HEAD_BYTES = 512
@@ -20,8 +21,15 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     ".svs": _TIFF,
     ".h5": (b"\x89HDF\r\n\x1a\n",),
     ".h5ad": (b"\x89HDF\r\n\x1a\n",),
+    ".ndpi": _TIFF,
+    ".xz": (b"\xfd7zXZ\0",),
+    ".txz": (b"\xfd7zXZ\0",),
+    ".bz2": (b"BZh",),
+    ".parquet": (b"PAR1",),
+    ".npy": (b"\x93NUMPY",),
+    ".npz": (b"PK",),
 }
-_HTML = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<error")
+_MARKUP = re.compile(rb"<[!?/a-z]", re.IGNORECASE)  # no table begins with a tag
 _MARKUP_FILES = {".html", ".htm", ".xml", ".svg"}
 
 
@@ -34,14 +42,16 @@ def unexpected_content(head: bytes, name: str) -> str:
     suffix = PurePath(name).suffix.lower()
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:HEAD_BYTES]
     start = text[:60].decode("utf-8", "replace").split("\n")[0].strip()
+    if not head:
+        return "it is empty"
     if text.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the file itself"
-    if suffix not in _MARKUP_FILES and text.lower().startswith(_HTML):
+    if suffix not in _MARKUP_FILES and _MARKUP.match(text):
         return f'it is a web page, not the file (it starts with "{start}")'
     signatures = _SIGNATURES.get(suffix)
     if text[:1] in (b"{", b"[") and suffix not in (".json", ".geojson"):
         return f'it is a JSON message, not the file (it starts with "{start}")'
-    if signatures and head and not head.startswith(signatures):
+    if signatures and not head.startswith(signatures):
         return f"its content is not that of a {suffix} file"
     return ""
 

@@ -102,7 +102,8 @@ def _entry(fields: list[str], place: str) -> LockedFile:
     relative = Path(row["file"])
     if not row["source"] or not row["file"] or relative.is_absolute() or ".." in relative.parts:
         raise UserError(f"{place}: source and file must be given, and file be a path inside the source.")
-    if row["size"] != UNKNOWN and not row["size"].isdigit():
+    size = None if row["size"] == UNKNOWN else told_number(row["size"])
+    if row["size"] != UNKNOWN and size is None:
         raise UserError(f'{place}: size is "{row["size"]}", expected a number of bytes or "{UNKNOWN}".')
     urls = tuple(row["urls"].split())
     for url in urls:
@@ -116,7 +117,6 @@ def _entry(fields: list[str], place: str) -> LockedFile:
             f'{place}: checksum "{row["sha256"]}" is malformed, expected 64 hexadecimal digits (sha256), '
             f'md5: and 32, git: and 40, {PREFIX}: and at least 8, or "{UNKNOWN}".'
         ) from None
-    size = None if row["size"] == UNKNOWN else int(row["size"])
     return LockedFile(
         row["source"], row["file"], urls, size, checksum, row["licence"], row["citation"], row[STATED]
     )
@@ -193,3 +193,8 @@ def missing(entries: Iterable[LockedFile], folder: str | Path) -> Missing:
         size += entry.size or 0
         unknown += entry.size is None
     return Missing(files, size, unknown)
+
+
+def told_number(text: str) -> int | None:
+    """Return a number that a server states, or None where it is none that could be true."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None

@@ -12,11 +12,12 @@ import binascii
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from histobench.cohorts.hub import (
     HUB,
@@ -37,6 +38,7 @@ from histobench.cohorts.lock import (
     agrees,
     load_lock,
     split_checksum,
+    told_number,
 )
 from histobench.errors import UserError
 from histobench.files import atomic_path
@@ -62,6 +64,11 @@ def is_asked(url: str) -> bool:
     return is_collection(url) or any(re.match(_base(base) + pattern, url) for base, pattern, _ in _KINDS)
 
 
+def _owner(url: str) -> list[str]:
+    """Return the last two parts of a server's name: one owner has the servers below."""
+    return (urlsplit(url).hostname or "").split(".")[-2:]
+
+
 def _base(name: str) -> str:
     return BASES[name] if name == "s3" else re.escape(_hub() if name == "huggingface" else BASES[name])
 
@@ -82,6 +89,15 @@ def _collection() -> str:
 
 class Silence(Exception):
     """A publisher that should state something did not; says why."""
+
+
+@contextmanager
+def _as_expected(url: str) -> Iterator[None]:
+    """Turn an answer that is built otherwise than is known here into silence."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise Silence(f"what is stated of {url} is not built as is known here") from error
 
 
 @dataclass(frozen=True)
@@ -113,11 +129,15 @@ class Publishers:
         To connect, and between two parts of an answer.
     attempts, longest_wait_s
         How often a busy publisher is asked, and how long is waited at its request.
+    longest_answer_s, most_bytes
+        How long an answer may take, and how large it may be.
     """
 
     timeout_s: tuple[float, float] = (5.0, 30.0)
     attempts: int = 3
     longest_wait_s: float = 10.0
+    longest_answer_s: float = 300.0
+    most_bytes: int = 100_000_000
     _answers: dict[str, Any] = field(default_factory=dict, repr=False)
     _next: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -146,7 +166,8 @@ class Publishers:
         url = at_endpoint(url)
         for base, pattern, ask in _KINDS:
             if found := re.match(_base(base) + pattern, url):
-                return ask(self, found)
+                with _as_expected(url):
+                    return ask(self, found)
         return None
 
     def files(self, url: str) -> tuple[ListedFile, ...] | None:
@@ -165,7 +186,8 @@ class Publishers:
         )
         if not found:
             return None
-        return tuple(file for file, _ in _mendeley_files(self, found[1], found[2] or ""))
+        with _as_expected(url):
+            return tuple(file for file, _ in _mendeley_files(self, found[1], found[2] or ""))
 
     def json(self, address: str, lacking: Callable[[Any], bool]) -> Any:
         """Return an answer in JSON; one that is ``lacking`` something is asked for again, then refused."""
@@ -216,25 +238,38 @@ class Publishers:
         import requests
 
         try:
-            answer = requests.request(
+            with requests.request(
                 method,
                 address,
                 timeout=self.timeout_s,
                 headers={"User-Agent": "histobench", "Accept-Encoding": "identity", **(headers or {})},
                 allow_redirects=True,
                 auth=authorisation(address),
-            )
+                stream=True,
+            ) as answer:
+                self._read(answer, address)
         except (requests.RequestException, UnicodeError) as error:
             raise Silence(f"{address} does not answer ({type(error).__name__})") from error
         if answer.status_code in _RETRIED and not last:
-            asked = answer.headers.get("Retry-After", "")
-            time.sleep(min(float(asked) if asked.isdigit() else 0.5, self.longest_wait_s))
+            asked = told_number(answer.headers.get("Retry-After", ""))
+            time.sleep(min(0.5 if asked is None else float(asked), self.longest_wait_s))
             return None
         if refused := refusal(address, answer):
             raise Silence(refused[0])
         if answer.status_code != 200:
             raise Silence(f"{address} answers with status {answer.status_code}")
+        if _owner(answer.url) != _owner(address):
+            raise Silence(f"{address} leads to {answer.url[:200]}, which is somebody else's")
         return answer
+
+    def _read(self, answer: Any, address: str) -> None:
+        """Fetch a body; one that has no end is given up."""
+        body, until = bytearray(), time.monotonic() + self.longest_answer_s
+        for chunk in answer.iter_content(1 << 16):
+            body += chunk
+            if len(body) > self.most_bytes or time.monotonic() > until:
+                raise Silence(f"the answer of {address} has no end in sight")
+        answer._content = bytes(body)  # what .json() and .text read
 
 
 @dataclass
@@ -352,9 +387,10 @@ def _statement(entry: LockedFile, publishers: Publishers, found: Refreshed) -> S
 
 def _size(value: Any, who: str) -> int:
     """Return a size in bytes, which some write as text."""
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
+    size = None if isinstance(value, bool) else told_number(str(value))
+    if not size:
         raise Silence(f"{who} states the size {str(value)[:40]!r}, which is no number of bytes")
-    return int(value)
+    return size
 
 
 def _checksum(text: Any, who: str) -> str:

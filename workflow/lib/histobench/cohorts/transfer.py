@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from histobench.cohorts.archives import open_archive
 from histobench.cohorts.hub import authorisation, refusal
-from histobench.cohorts.lock import UNKNOWN, agrees, checksum_of, split_checksum
+from histobench.cohorts.lock import UNKNOWN, agrees, checksum_of, split_checksum, told_number
 from histobench.errors import UserError
 from histobench.files import SEAL
 from histobench.sniff import HEAD_BYTES, unexpected_content
@@ -280,6 +280,7 @@ def _transfer(session: requests.Session, url: str, wanted: Wanted, patience: Pat
             if refused := refusal(url, answer):
                 raise Problem(refused[0], remedy=refused[1])
             start, total = _answered_range(answer, offset, wanted)
+            _refuse_encoded(answer, wanted)
             validator = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
             wanted.part_tag.write_text(f"{url}\n{validator}\n", encoding="utf-8")
             _store(answer, wanted, start, total, patience)
@@ -337,6 +338,17 @@ def _reason(error: Exception) -> str:
     return f"the connection failed ({type(error).__name__})"
 
 
+def _refuse_encoded(answer: requests.Response, wanted: Wanted) -> None:
+    """Refuse an answer that was compressed on its way: its bytes are not those of the file.
+
+    Some servers say so of a file that is compressed itself, whose name tells.
+    """
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity") or wanted.destination.suffix.lower() in (".gz", ".tgz", ".svgz", ".bgz"):
+        return
+    raise _drop(wanted, f"the server sends it compressed ({encoding}), though that was not asked for")
+
+
 def _answered_range(answer: requests.Response, offset: int, wanted: Wanted) -> tuple[int, int | None]:
     """Check the status; return where the answer begins and the file's whole size, if told."""
     status = answer.status_code
@@ -346,18 +358,15 @@ def _answered_range(answer: requests.Response, offset: int, wanted: Wanted) -> t
         if unit != "bytes" or span.partition("-")[0] != str(offset):
             wanted.discard_part()
             raise TryAgain("the server answered with another part of the file than was asked for")
-        return offset, int(whole) if whole.isdigit() else None
+        return offset, told_number(whole)
     if status == 200:  # from the beginning, whether or not a part was asked for
-        length = answer.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
+        return 0, told_number(answer.headers.get("Content-Length", ""))
     if status == 416:  # our part is longer than the file
         wanted.discard_part()
         raise TryAgain("the server does not have the part that was asked for")
     if status in _RETRIED_STATUS:
-        asked = answer.headers.get("Retry-After", "")
-        raise TryAgain(
-            f"the server answers with status {status}", wait_s=float(asked) if asked.isdigit() else 0.0
-        )
+        asked = told_number(answer.headers.get("Retry-After", ""))
+        raise TryAgain(f"the server answers with status {status}", wait_s=float(asked or 0))
     raise Problem(f"the server answers with status {status}")
 
 
