@@ -10,11 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata
+import numpy as np
 import pandas as pd
 import pytest
 
 from histobench import files
 from histobench.errors import UserError
+from histobench.files import read_json, read_results, read_table, write_json, write_table
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -223,3 +226,36 @@ def test_no_room_for_temporary_files_is_one_sentence(tmp_path, monkeypatch):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut", "noise", "text"])
+@pytest.mark.parametrize("kind", ["table.tsv", "table.parquet", "run.json", "section.h5ad"])
+def test_a_result_that_was_damaged_is_one_sentence(tmp_path, kind, damage):
+    """Outputs that a failing disk or a synchronising tool left behind, newer than what they are made from."""
+    path, table = tmp_path / kind, pd.DataFrame({"gene": ["A", "B"] * 50, "value": np.arange(100) / 7})
+    if kind == "run.json":
+        write_json({"genes": list(table["gene"])}, path)
+    elif kind == "section.h5ad":
+        anndata.AnnData(np.ones((4, 3), np.float32)).write_h5ad(path)
+    else:
+        write_table(table, path)
+    whole = path.read_bytes()
+    changed = {
+        "emptied": b"",
+        "cut": whole[: len(whole) // 2],
+        "noise": b"\xff\x00" + whole[2:][::-1],
+        "text": b"<html>\n<body>\nmoved\t\t\there\n",
+    }[damage]
+    path.write_bytes(changed)
+    reader = {".json": read_json, ".h5ad": read_results}.get(path.suffix, read_table)
+    if kind == "table.tsv" and damage == "cut":
+        return  # a table may end anywhere; the number of rows is checked where it is known
+    with pytest.raises(UserError, match=r"is damaged or cut off .*; delete it and run again") as refused:
+        reader(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_result_that_is_missing_stays_missing(tmp_path):
+    for reader in (read_json, read_results, read_table):
+        with pytest.raises(FileNotFoundError):
+            reader(tmp_path / "none.tsv")

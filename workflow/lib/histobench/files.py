@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
+    import anndata
     import pandas as pd
 
 # What the operating system says when a result cannot be stored, and what the user can do about it.
@@ -265,16 +266,45 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
             table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
 
 
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turn whatever a reader raises about the content of a stored result into one sentence.
+
+    Libraries raise errors of many kinds for files that were cut off, emptied or changed; a file that is
+    missing keeps its own.
+
+    Raises
+    ------
+    UserError
+        The content cannot be read.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, MemoryError, UserError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: is damaged or cut off ({type(error).__name__}); delete it and run again, so that it is "
+            "made anew."
+        ) from error
+
+
 def read_table(path: str | Path, **options: Any) -> pd.DataFrame:
     """Read a table written by :func:`write_table`; ``options`` go to pandas.
 
     Only an empty field is missing: a gene, patient or section may be called "NA" or "nan".
+
+    Raises
+    ------
+    UserError
+        The table is damaged.
     """
     import pandas as pd
 
-    if Path(path).suffix == ".parquet":
-        return pd.read_parquet(path, **options)
-    return pd.read_csv(path, sep="\t", **{"keep_default_na": False, "na_values": [""], **options})
+    with reading(path):
+        if Path(path).suffix == ".parquet":
+            return pd.read_parquet(path, **options)
+        return pd.read_csv(path, sep="\t", **{"keep_default_na": False, "na_values": [""], **options})
 
 
 def write_json(value: Any, path: str | Path) -> None:
@@ -284,8 +314,17 @@ def write_json(value: Any, path: str | Path) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON document."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON document; one that is damaged is a :class:`UserError`."""
+    with reading(path):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_results(path: str | Path) -> anndata.AnnData:
+    """Read a prediction; one that is damaged is a :class:`UserError`."""
+    import anndata
+
+    with reading(path):
+        return anndata.read_h5ad(path)
 
 
 def sha256(path: str | Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from histobench.cohorts.types import UNMEASURED
 from histobench.errors import UserError
-from histobench.files import read_json, write_table
+from histobench.files import read_json, read_results, write_table
 
 if TYPE_CHECKING:
     import anndata
@@ -187,14 +187,13 @@ def load_section(path: str | Path) -> anndata.AnnData:
     UserError
         The file is missing, or its index arrays are damaged: compiled code would trust them.
     """
-    import anndata
     from scipy import sparse
 
     from histobench.cohorts.counts import row_matrix
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such section; run the pipeline up to it, or correct the path.")
-    section = anndata.read_h5ad(path)
+    section = read_results(path)
     if sparse.issparse(section.X):
         row_matrix(section.X, str(path))
     return section

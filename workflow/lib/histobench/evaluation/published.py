@@ -289,7 +289,7 @@ def section_genes(ledger: pd.DataFrame, metrics: Sequence[str | Path]) -> pd.Dat
     blocks = []
     for folder in map(Path, metrics):
         for path in sorted(folder.glob("*.parquet")):
-            table = pd.read_parquet(path, filters=[("metric", "==", "pearson"), ("gene", "in", genes)])
+            table = read_table(path, filters=[("metric", "==", "pearson"), ("gene", "in", genes)])
             table = table[table["section"] != "*"]
             blocks.append(table.assign(method=split_seed(folder.name)[0]))
     columns = ["method", "section", "gene", "value", "n_spots"]

@@ -35,7 +35,7 @@ from histobench.evaluation.spatial import spatial_metrics
 from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import transform_counts
-from histobench.files import atomic_folder, write_table
+from histobench.files import atomic_folder, read_results, write_table
 from histobench.imaging.grid import stored_grid
 from histobench.seeds import seed_for
 
@@ -89,9 +89,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
     UserError
         The file lacks a part that scoring needs.
     """
-    import anndata
-
-    data = anndata.read_h5ad(path)
+    data = read_results(path)
     for place, names, needed in (
         ("layers", data.layers, ("truth", "counts")),
         ("obs", data.obs, ("array_x", "array_y", "patient", "section", "total_counts")),

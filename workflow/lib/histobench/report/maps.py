@@ -17,7 +17,7 @@ from PIL import Image
 
 from histobench.evaluation.metrics import gene_metrics
 from histobench.figures.on_tissue.expression_maps import MARKER_GENES, choose_genes, spot_pitch
-from histobench.files import atomic_path
+from histobench.files import atomic_path, read_results
 from histobench.imaging.slides import image_size
 from histobench.imaging.thumbnail import thumbnail
 from histobench.report.embed import LARGEST_MAPS, data_uri
@@ -83,14 +83,12 @@ class _Section:
 
 def _open(name: str, entry: Mapping[str, Any]) -> _Section:
     """Read the predictions of one section; the truth is taken from the first file that can be read."""
-    import anndata
-
     found = _Section("", pd.DataFrame(), [], float("nan"), np.empty((0, 0)), {}, {})
     for method, path in entry["predictions"].items():
         if not Path(path).is_file():
             found.missing[method] = f"{path} does not exist"
             continue
-        data = anndata.read_h5ad(path)
+        data = read_results(path)
         genes = list(map(str, data.var_names))
         if not found.genes:
             found.spots = data.obs[["pixel_x", "pixel_y"]].astype(float)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.files import noted_checksum, read_table, sha256, write_json
+from histobench.files import noted_checksum, read_json, read_table, sha256, write_json
 from histobench.software import installed_version, installed_versions
 from histobench.training.record import hardware
 
@@ -156,7 +156,7 @@ def training_hardware(runs: Sequence[str | Path]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for path in runs:
         if Path(path).is_file():
-            stored = json.loads(Path(path).read_text(encoding="utf-8")).get("hardware", "not recorded")
+            stored = read_json(path).get("hardware", "not recorded")
             text = stored if isinstance(stored, str) else json.dumps(stored, sort_keys=True)
             counts[text] = counts.get(text, 0) + 1
     return dict(sorted(counts.items()))

@@ -13,7 +13,7 @@ from histobench.cohorts.table import load_section as read_section
 from histobench.cohorts.table import not_measured
 from histobench.errors import UserError
 from histobench.expression.transforms import transform_counts
-from histobench.files import read_table
+from histobench.files import read_table, reading
 from histobench.imaging.grid import stored_grid
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.training.contract import Photos, SectionData
@@ -67,7 +67,8 @@ def read_kept_spots(qc_tsv: str | Path, column: str = "keep") -> frozenset[str]:
 def read_photos(tiles_npy: str | Path, index_tsv: str | Path) -> Photos:
     """Open tiles of photographs; their index says which ones are kept for validation."""
     index = read_table(index_tsv, usecols=["role"], dtype=str)
-    tiles = np.load(tiles_npy, mmap_mode="r")
+    with reading(tiles_npy):
+        tiles = np.load(tiles_npy, mmap_mode="r")
     if len(tiles) != len(index):
         raise UserError(
             f"{tiles_npy}: {len(tiles)} tiles, but {len(index)} in {index_tsv}; remove both and run again."

@@ -13,7 +13,7 @@ import pandas as pd
 from histobench.errors import UserError
 from histobench.figures.drawing.settings import base_name
 from histobench.figures.drawing.style import NothingToDraw
-from histobench.files import read_table
+from histobench.files import read_results, read_table, reading
 from histobench.imaging.patchview import PatchView, window_pixels
 
 NO_LABEL = ("", "undetermined", "nan")
@@ -73,9 +73,8 @@ def read_predictions(
 
 
 def _read(path: Path) -> Predicted:
-    import anndata
 
-    data = anndata.read_h5ad(path)
+    data = read_results(path)
     spots = data.obs.copy()
     label = spots["label"].astype(str) if "label" in spots else pd.Series("", index=spots.index)
     spots["label"] = label.where(~label.isin(NO_LABEL), "")
@@ -124,7 +123,8 @@ def read_window(
     place = {name: row for row, name in enumerate(names)}
     if not len(spots) or not set(spots) <= set(place):
         raise NothingToDraw("the patches do not hold the spots that were predicted.")
-    stored = np.load(path, mmap_mode="r")
+    with reading(path):
+        stored = np.load(path, mmap_mode="r")
     scale = (record.get("image") or {}).get("um_per_px")
     size = window_pixels(
         record.get("window"),
@@ -146,7 +146,7 @@ def read_metrics(folders: str | Path | Iterable[str | Path], metrics: Sequence[s
     blocks = []
     for folder in as_list(folders):
         for path in sorted(folder.glob("*.parquet")):
-            table = pd.read_parquet(path, filters=[("metric", "in", list(metrics))])
+            table = read_table(path, filters=[("metric", "in", list(metrics))])
             blocks.append(table.assign(method=base_name(folder.name), fold=path.stem))
     if not blocks:
         return pd.DataFrame(columns=[*keys, "value", "n_spots"])
@@ -159,7 +159,7 @@ def read_metrics(folders: str | Path | Iterable[str | Path], metrics: Sequence[s
 def read_spots(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Read the spot folders of runs: the files' columns, method, fold; labels that say nothing are ""."""
     blocks = [
-        pd.read_parquet(path).assign(method=base_name(folder.name), fold=path.stem)
+        read_table(path).assign(method=base_name(folder.name), fold=path.stem)
         for folder in as_list(folders)
         for path in sorted(folder.glob("*.parquet"))
     ]

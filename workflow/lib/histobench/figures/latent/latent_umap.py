@@ -22,7 +22,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, as_list, read_predictions
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
-from histobench.files import read_table
+from histobench.files import read_table, reading
 from histobench.seeds import seed_for
 
 MOST_PATIENTS = 6
@@ -136,7 +136,8 @@ def role_patches(table: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, li
             continue
         index = list(read_table(path.with_suffix(".tsv"))["spot"].astype(str))
         if entry.spot in index:
-            stored = np.load(path, mmap_mode="r")
+            with reading(path):
+                stored = np.load(path, mmap_mode="r")
             found.setdefault(entry.role, []).append(np.asarray(stored[index.index(entry.spot)]))
     return found
 

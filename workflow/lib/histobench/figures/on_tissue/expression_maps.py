@@ -33,6 +33,7 @@ from histobench.figures.drawing.tissue import (
     spot_pitch,
     thumbnail,
 )
+from histobench.files import read_results
 
 MOST_GENES = 4
 TRUTH = "measured"
@@ -58,13 +59,11 @@ def tidy_maps(paths: Sequence[str | Path], settings: Settings) -> pd.DataFrame:
     UserError
         Files of different sections or spots are mixed.
     """
-    import anndata
-
     frames: list[pd.DataFrame] = []
     first: Any = None
     genes: list[str] = []
     for path in paths:
-        data = anndata.read_h5ad(path)
+        data = read_results(path)
         if first is None:
             first = data
             truth = np.asarray(data.layers["truth"], dtype=float)

@@ -19,6 +19,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import as_list
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
+from histobench.files import read_results
 
 QUANTITIES = {"reads": "UMIs per spot", "genes": "genes per spot"}
 COLUMNS = ["patient", "section", "quantity", "n_spots", "low", "first", "median", "third", "high"]
@@ -91,11 +92,9 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure("Reads and genes per spot", "cohort", inputs={"sections": "data/{cohort}/sections/{section}.h5ad"})
 def spot_depth(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the counts of each section and draw them."""
-    import anndata
-
     found = {}
     for path in as_list(inputs["sections"]):
-        data = anndata.read_h5ad(path)
+        data = read_results(path)
         patient = str(data.obs["patient"].iloc[0]) if len(data.obs) else ""
         found[(patient, path.stem)] = spot_quantities(data.X)
     table = require_rows(tidy_depth(found), "no section has a spot.")
