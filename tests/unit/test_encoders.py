@@ -267,3 +267,52 @@ def test_three_photographs_are_named_by_the_packaged_weights(project):
         pixels, encoder=recipe("efficientnet_lite0", value, True, None), precision="float32"
     )
     assert np.abs(other - logits).max() > 0.5
+
+
+def test_methods_are_crossed_with_encoders_and_fields(project):
+    encoders = ["efficientnet_lite0", {"encoder": "efficientnet_lite0", "weights": "none"}, "uni"]
+    made = bench(project, experiment={"encoders": encoders, "fields": [112, 140]})
+    experiment = made.experiments["demo"]
+    arms = {arm: value for arm, value in experiment["methods"].items() if value["head"] == "knn"}
+    assert set(arms) == {
+        f"knn__efficientnet_lite0{start}__{field}um" for start in ("", "_random") for field in (112, 140)
+    }
+    arm = arms["knn__efficientnet_lite0_random__140um"]
+    assert (arm["needs"]["features"], arm["pretrained"], arm["field_um"]) == (
+        "efficientnet_lite0",
+        False,
+        140,
+    )
+    assert arm["short"] == "k-NN, EfficientNet-Lite0, random weights, 140 µm"
+    assert arms["knn__efficientnet_lite0__112um"]["pretrained"]
+    # what uses no features takes part once, and what cannot be had is told with what brings it
+    assert experiment["methods"]["colour_ridge"]["head"] is None
+    assert list(experiment["missing_encoders"]) == ["uni"]
+    assert "huggingface.co/MahmoodLab/UNI" in experiment["missing_encoders"]["uni"]
+
+
+def test_available_encoders_are_all_that_are_declared(project):
+    experiment = bench(project, experiment={"encoders": "available"}).experiments["demo"]
+    shown = {arm.partition("__")[2] for arm, value in experiment["methods"].items() if value["head"]}
+    declared_names = {file.stem for file in (project / "config/encoders").glob("*.yaml")}
+    assert shown | set(experiment["missing_encoders"]) == declared_names
+    assert not shown & set(experiment["missing_encoders"]) and "efficientnet_lite0" in shown
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [
+        ({"encoders": ["uni", "virchow2"]}, "none of its `encoders` can be had"),
+        ({"encoders": ["unl"]}, "did you mean `uni`"),
+        ({"fields": [112]}, "`fields` is said of `encoders`"),
+        (
+            {"encoders": ["efficientnet_lite0"], "fields": [112], "patches": {"um_per_px": "native"}},
+            "of one scale",
+        ),
+        ({"methods": {"colour_ridge": {"encoder": "uni"}}}, "uses no frozen features"),
+    ],
+)
+def test_encoders_that_mean_nothing_are_refused(project, experiment, said):
+    with pytest.raises(UserError) as error:
+        bench(project, experiment=experiment)
+    assert said in str(error.value) and "\n" not in str(error.value)

@@ -73,6 +73,29 @@ rule tabulate_results:
         "../scripts/tabulate_results.py"
 
 
+rule tabulate_encoders:
+    """Say what the compared encoders are, which could not be had, and how they score in several ways."""
+    input:
+        unpack(of(tables.encoder_table_input)),
+    output:
+        encoders=expand(paths.TABLE, table="encoders", allow_missing=True),
+        scores=expand(paths.TABLE, table="encoder_scores", allow_missing=True),
+    log:
+        paths.log("tabulate_encoders/{experiment}"),
+    conda:
+        "../../envs/data.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        settings=of(tables.encoder_table_settings),
+        code=code_of("tabulate_encoders"),
+    message:
+        "Compare the encoders of {wildcards.experiment}"
+    script:
+        "../scripts/tabulate_encoders.py"
+
+
 rule compare_published:
     """Set what the papers report beside our own numbers, for an experiment that repeats a paper's protocol."""
     input:

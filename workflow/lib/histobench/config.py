@@ -31,6 +31,7 @@ from histobench.encoders.registry import (
 from histobench.encoding import read_utf8
 from histobench.errors import UserError, near
 from histobench.networks.architectures import TORCHVISION, known_encoders
+from histobench.plan.encoders import Choice, encoder_arms, encoder_choices
 from histobench.plan.weights import start_network
 from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 from histobench.training.parameters import parameter_troubles
@@ -671,9 +672,9 @@ class Benchmark:
         given = experiment["encoder_weights"]
         return bool(given == "pretrained" if given else experiment["weights"] == "imagenet")
 
-    def check_encoder(self, where: str, name: str, *, pretrained: bool = True) -> None:
-        """Refuse an encoder that could not be built or loaded here, before anything runs."""
-        declared = self.encoder(name, where)
+    def encoder_trouble(self, name: str, *, pretrained: bool = True) -> str | None:
+        """Say why an encoder could not be built or loaded here, and what to do; None if it can."""
+        declared = self.encoder(name)
         trouble = builder_trouble(name, declared)
         if trouble is None and declared["pooling"] == "tokens":
             trouble = (
@@ -688,6 +689,12 @@ class Benchmark:
                 row=row,
                 mirrors=self.config["mirrors"].get(WEIGHTS, ()),
             )
+        return trouble
+
+    def check_encoder(self, where: str, name: str, *, pretrained: bool = True) -> None:
+        """Refuse an encoder that could not be built or loaded here, before anything runs."""
+        self.encoder(name, where)
+        trouble = self.encoder_trouble(name, pretrained=pretrained)
         if trouble:
             raise UserError(f"{where} needs features that cannot be had: {trouble}.")
 
@@ -837,13 +844,48 @@ class Benchmark:
         if value["encoder"]:
             self.encoder(value["encoder"], f"{where}: `encoder`")
         value["methods"] = {
-            arm: self._arm(where, arm, change or {}, value)
-            for arm, change in value["methods"].items()
-            if (change or {}).get("enabled", True)
+            arm: self._arm(where, arm, change, value)
+            for arm, change in self._encoder_arms(where, value).items()
         }
+        # a method that was expanded is shown on its first encoder
+        first = {method["head"]: arm for arm, method in reversed(value["methods"].items())}
+        for place, key in ((value, "about"), (value["maps"], "methods"), (value, "scatter")):
+            if key in place:
+                place[key] = [first.get(arm, arm) for arm in place[key]]
         self._check_combination(where, value)
         value["folds"]["made"] = self._folds(where, value)
         return value
+
+    def _encoder_arms(self, where: str, value: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what an experiment says of each arm that takes part, expanded by its encoders.
+
+        ``missing_encoders`` of the experiment says what keeps the others from being had here, and what to do.
+        """
+        choices = self._choices(value)
+        if value["fields"] and not choices:
+            raise UserError(f"{where}: `fields` is said of `encoders`, which are missing; name some.")
+        missing: dict[str, str] = {}
+        for choice in choices:
+            self.encoder(choice.encoder, f"{where}: `encoders`")
+            trouble = self.encoder_trouble(choice.encoder, pretrained=choice.pretrained)
+            if trouble:
+                missing[choice.label] = trouble
+        had = [choice for choice in choices if choice.label not in missing]
+        if choices and not had:
+            raise UserError(f"{where}: none of its `encoders` can be had: {next(iter(missing.values()))}.")
+        value["missing_encoders"] = missing
+        said = {
+            arm: dict(change or {})
+            for arm, change in value["methods"].items()
+            if (change or {}).get("enabled", True)
+        }
+        return encoder_arms(
+            said,
+            had,
+            value["fields"],
+            lambda name: bool(self.method(name, f"{where}: `methods`")["needs"]["features"]),
+            lambda name: str(self.encoder(name)["title"]),
+        )
 
     def _check_slide(self, name: str, slide: Mapping[str, Any]) -> None:
         """Refuse the prediction of a slide by a model that the run does not have."""
@@ -960,6 +1002,10 @@ class Benchmark:
         laid_over = {key: change[key] for key in ("title", "params", "resources") if key in change}
         method = merge(method, laid_over)
         method["short"] = change.get("short", change.get("title", method.get("short", method["title"])))
+        head_title = method["short"]
+        if "described_by" in change:
+            for key in ("title", "short"):
+                method[key] = f"{method[key]}, {change['described_by']}"
         if "window" in change:
             method["window"] = change["window"]
         check(method, schema(self.project, "method"), f"{where}: methods.{arm}")
@@ -979,10 +1025,26 @@ class Benchmark:
         if needs["features"]:
             # what a configuration says of one method has the last word
             said = ((self.config["methods"].get(name) or {}).get("needs") or {}).get("features")
-            needs["features"] = said or experiment["encoder"] or needs["features"]
-            pretrained = self.features_pretrained(experiment)
+            needs["features"] = change.get("encoder") or said or experiment["encoder"] or needs["features"]
+            start = change.get("encoder_weights")
+            pretrained = start == "pretrained" if start else self.features_pretrained(experiment)
             self.check_encoder(f"{where}: `methods.{arm}`", needs["features"], pretrained=pretrained)
+            method["pretrained"] = pretrained
+        elif {"encoder", "encoder_weights"} & change.keys():
+            raise UserError(
+                f"{where}: `methods.{arm}` uses no frozen features, so that an encoder has no effect; take "
+                "`encoder` and `encoder_weights` out."
+            )
         patches = experiment["patches"]
+        method["head"], method["head_title"] = change.get("head"), head_title
+        method["field_um"] = change.get("field_um")
+        if method["field_um"]:
+            if patches is None or patches["um_per_px"] == "native":
+                raise UserError(
+                    f"{where}: `methods.{arm}` has a field of {method['field_um']:g} µm, which needs patches "
+                    "of one scale; set `patches.um_per_px` to a number."
+                )
+            method["window"] = None  # all of that field
         if patches is None and (needs["patches"] or needs["features"]):
             raise UserError(
                 f"{where}: `methods.{arm}` looks at images but `patches` is null; "
@@ -1140,6 +1202,31 @@ class Benchmark:
             except KeyError:
                 continue
         return files
+
+    def asked_encoders(self, experiment: str) -> list[dict[str, Any]]:
+        """Return what is declared of each encoder that an experiment compares, also of those missing here.
+
+        Each with its label as ``encoder``, whether it is ``pretrained``, and ``missing``: what keeps it from
+        being had and what brings it, or None.
+        """
+        value = self.experiments[experiment]
+        described = ("title", "parameters", "dimension", "terms", "pretraining", "citation")
+        found = []
+        for choice in self._choices(value):
+            declared = self.encoder(choice.encoder)
+            found.append(
+                {
+                    "encoder": choice.label,
+                    "pretrained": choice.pretrained,
+                    "missing": value["missing_encoders"].get(choice.label),
+                    **{key: declared[key] for key in described if declared.get(key) is not None},
+                }
+            )
+        return found
+
+    def _choices(self, experiment: Mapping[str, Any]) -> list[Choice]:
+        declared = [file.stem for file in (self.project / "config/encoders").glob("*.yaml")]
+        return encoder_choices(experiment["encoders"], {*declared, *self.config["encoders"]})
 
     def arms(self, experiment: str) -> dict[str, tuple[str, int]]:
         """Return the method folders of an experiment: name -> (arm, seed).

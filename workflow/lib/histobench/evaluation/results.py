@@ -109,12 +109,32 @@ class SectionScores:
         """Pearson over all spots of all sections; (genes,)."""
         return self._pooled(np.ones(len(self.sections), dtype=bool))
 
-    def _pooled(self, rows: np.ndarray) -> np.ndarray:
+    def over_spots(self, weights: np.ndarray | None = None, *, centred: bool = False) -> np.ndarray:
+        """Pearson over all spots of all sections; (genes,).
+
+        Parameters
+        ----------
+        weights
+            How often each patient of :attr:`patient_names` counts, (patients,); None for once each.
+        centred
+            Take the mean of each section away from truth and prediction first, so that differences
+            between sections count for nothing.
+        """
+        every = np.ones(len(self.sections), dtype=bool)
+        if weights is None:
+            return self._pooled(every, centred=centred)
+        number = dict(zip(self.patient_names, weights, strict=True))
+        times = np.array([number[patient] for patient in self.patients], dtype=np.float64)
+        return self._pooled(every, times, centred=centred)
+
+    def _pooled(
+        self, rows: np.ndarray, times: np.ndarray | float = 1.0, *, centred: bool = False
+    ) -> np.ndarray:
         """Pool correlations exactly from n, means, standard deviations and r (or covariance) of sections."""
         mean = {side: self[f"mean_{side}"][rows] for side in ("truth", "prediction")}
         sd = {side: self[f"sd_{side}"][rows] for side in ("truth", "prediction")}
         present = self.scored[rows] & np.isfinite(mean["truth"])
-        n = np.where(present, self.n_spots[rows][:, None], 0.0)
+        n = np.where(present, (times * self.n_spots)[rows][:, None], 0.0)
         total = n.sum(axis=0)
 
         def average(values: np.ndarray) -> np.ndarray:
@@ -122,7 +142,7 @@ class SectionScores:
             return np.divide(weighted, total, out=np.zeros(len(total)), where=total > 0)
 
         centre = {side: average(mean[side]) for side in mean}
-        offset = {side: mean[side] - centre[side] for side in mean}
+        offset = {side: 0.0 * mean[side] if centred else mean[side] - centre[side] for side in mean}
         variance = {side: average(sd[side] ** 2 + offset[side] ** 2) for side in mean}
         within = np.nan_to_num(self["pearson"][rows]) * sd["truth"] * sd["prediction"]
         within += np.nan_to_num(self[COVARIANCE][rows])  # of sections without an r of their own

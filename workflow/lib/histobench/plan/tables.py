@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from histobench import paths
 from histobench.evaluation.published import HISTORIES, SECTION_GENES, asked, read_ledger
 from histobench.plan.data import kept_counts
+from histobench.plan.encoders import Choice
 from histobench.plan.ledger import published_facts
 from histobench.plan.model import Experiment, Files, Plan
 from histobench.plan.training import tested_sections
@@ -47,10 +48,47 @@ TABLES = [
 SLIDE_TABLES = ["pseudobulk", "subtypes", "slide_colocation"]
 
 
+# Of an experiment that compares encoders.
+ENCODER_TABLES = ["encoders", "encoder_scores"]
+
+
+def compares_encoders(described: Experiment) -> bool:
+    """Whether an experiment crosses methods with encoders; its branches have the usual tables."""
+    return bool(described.settings.get("encoders")) and described.trained_by == described.name
+
+
+def encoder_table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
+    """Return what the configuration knows of compared arms and encoders."""
+    described = plan.experiments[experiment]
+    arms = {}
+    for name, arm in described.arms.items():
+        head, pretrained = arm.settings["head"], arm.settings.get("pretrained")
+        arms[name] = {
+            "head": head,
+            "encoder": Choice(arm.needs["features"], pretrained).label if head else None,
+            "start": ("pretrained" if pretrained else "none") if head else None,
+            "field_um": arm.settings["field_um"],
+        }
+    return {
+        "experiment": experiment,
+        "cohort": described.cohort.name,
+        "arms": arms,
+        "encoders": plan.bench.asked_encoders(experiment),
+        **described.settings["statistics"],
+    }
+
+
+def encoder_table_input(plan: Plan, experiment: str) -> Files:
+    """Return what the tables of encoders are computed from."""
+    files = table_input(plan, experiment)
+    return {kind: files[kind] for kind in ("metrics", "ceilings")}
+
+
 def table_files(plan: Plan, name: str) -> list[str]:
     """Return the tables of an experiment or branch; a paper's protocol has its numbers beside ours."""
     described = plan.described(name)
     tables = [*TABLES, *(["published"] if described.mode == "paper" else [])]
+    tables += ENCODER_TABLES if compares_encoders(described) else []
     return [described.own(paths.TABLE, table=table) for table in tables]
 
 

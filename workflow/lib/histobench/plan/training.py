@@ -5,6 +5,7 @@ Functions take the plan and, by name, the wildcards of the rule that asks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from histobench import paths
@@ -168,16 +169,24 @@ def audit_input(plan: Plan, experiment: str) -> Files:
 # -- training and prediction ---------------------------------------------------------------------
 def backbone(plan: Plan, described: Experiment, arm: Arm) -> str:
     """Return the folder of an arm's frozen features, ENCODER.START.VARIANT."""
-    start = "pretrained" if plan.bench.features_pretrained(described.settings) else "none"
-    variant = described.patches.variant if described.patches else ""
+    start = "pretrained" if arm.settings["pretrained"] else "none"
+    patches = arm_patches(described, arm)
+    variant = patches.variant if patches else ""
     return f"{arm.needs['features']}.{start}.{variant}"
+
+
+def arm_patches(described: Experiment, arm: Arm) -> Patches | None:
+    """Return the patches that an arm sees: those of the experiment, or as many pixels of its own field."""
+    patches, field = described.patches, arm.settings["field_um"]
+    return replace(patches, um_per_px=field / patches.width_px) if patches and field else patches
 
 
 def images(plan: Plan, described: Experiment, arm: Arm, sections: list[Section]) -> Files:
     """Return what a method sees of the images of some sections: patches, frozen features, or nothing."""
     files: Files = {}
-    if arm.needs["patches"] and described.patches:
-        variant = described.patches.variant
+    patches = arm_patches(described, arm)
+    if arm.needs["patches"] and patches:
+        variant = patches.variant
         files["patches"] = [section.patches(variant) for section in sections]
     if arm.needs["features"]:
         folder = backbone(plan, described, arm)
@@ -242,7 +251,7 @@ def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict
     """Return everything of the configuration that a trained model depends on."""
     described = plan.described(experiment)
     run, asked = described.runs[method], described.fold(fold)
-    settings = run.arm.settings
+    settings, patches = run.arm.settings, arm_patches(described, run.arm)
     return {
         **encoder_settings(plan, described, run.arm),
         "entry": settings["entry"],
@@ -252,7 +261,7 @@ def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict
         "method": method,
         "needs": dict(sorted(run.arm.needs.items())),
         "params": dict(sorted(settings["params"].items())),
-        "patch_um_per_px": described.patches.known_scale if described.patches else None,
+        "patch_um_per_px": patches.known_scale if patches else None,
         "roles": training_roles(asked),
         "seed": run.seed,
         "threads": run.arm.threads,
@@ -265,8 +274,7 @@ def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict
 def encoder_settings(plan: Plan, described: Experiment, arm: Arm) -> dict[str, Any]:
     """Return the recipe of the features that a method is given, for those who use its models later."""
     name = arm.needs["features"]
-    pretrained = plan.bench.features_pretrained(described.settings)
-    return {"encoder": plan.bench.recipe(name, pretrained)} if name else {}
+    return {"encoder": plan.bench.recipe(name, arm.settings["pretrained"])} if name else {}
 
 
 def image_settings(described: Experiment) -> dict[str, Any] | None:
