@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from histobench.figures.drawing.settings import Settings
 from histobench.report import charts, maps
 
 PITCH = 100.0
@@ -157,7 +158,7 @@ def test_charts_hold_the_numbers_of_the_leader_board():
          "pearson_high": [0.4, 0.15, float("nan")], "rmse": [0.5, 0.7, 1.0], "train_seconds": [100.0, 0.0, 1.0]}
     )  # fmt: skip
     (scores,) = charts.leaderboard_charts(
-        "x", board, {"n_patients": 4, "titles": {"stnet": "ST-Net", "knn": "k-NN"}}
+        "x", board, Settings(n_patients=4, titles={"stnet": "ST-Net", "knn": "k-NN"})
     )  # cost needs two measured times
     rows = [row for data in json.loads(scores.spec)["datasets"].values() for row in data if "method" in row]
     assert {(row["method"], row["score"], row["value"]) for row in rows} == {
@@ -165,4 +166,4 @@ def test_charts_hold_the_numbers_of_the_leader_board():
         ("ST-Net", "RMSE", 0.5), ("k-NN", "RMSE", 0.7),
     }  # fmt: skip
     assert "4 patients" in scores.caption
-    assert charts.leaderboard_charts("x", None, {}) == []
+    assert charts.leaderboard_charts("x", None, Settings()) == []

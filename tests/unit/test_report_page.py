@@ -17,7 +17,7 @@ import pytest
 from unit import result_tables
 
 from histobench.evaluation.table_texts import TEXTS
-from histobench.figures.drawing.settings import FAMILIES
+from histobench.figures.drawing.settings import FAMILIES, Settings
 from histobench.files import read_table, write_json, write_table
 from histobench.plan.tables import TABLES
 from histobench.report import embed, tables
@@ -71,6 +71,9 @@ class Page(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [values[name] for _, values in self.attributes if name in values]
+
+
+SETTINGS = Settings.of(result_tables.SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -378,10 +381,10 @@ def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
     board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
     board.loc[board["method"] == "colour_ridge", "pearson"] = 0.9
     loaded = {"leaderboard": tables.Loaded(board)}
-    which = " ".join(verdict(loaded, result_tables.SETTINGS).which)
+    which = " ".join(verdict(loaded, SETTINGS).which)
     assert "not above the best control, colour ridge" in which
     only_controls = tables.Loaded(board[board["family"].isin(["control", "oracle"])])
-    assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, {}).which)
+    assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, Settings()).which)
 
 
 @pytest.mark.parametrize(("ends", "open_"), [((-0.01, 0.2), True), ((0.05, 0.2), False)])
@@ -393,7 +396,7 @@ def test_a_lead_over_the_best_control_comes_with_its_interval(run, ends, open_):
     row = {"method_a": control, "method_b": best, "difference": -0.1}
     row |= {"difference_low": -ends[1], "difference_high": -ends[0], "p_holm": 0.5}
     loaded = {"leaderboard": tables.Loaded(board), "comparisons": tables.Loaded(pd.DataFrame([row]))}
-    which = " ".join(verdict(loaded, result_tables.SETTINGS).which)
+    which = " ".join(verdict(loaded, SETTINGS).which)
     assert f"95 % interval {tables.r3(ends[0])} to 0.200" in which
     assert ("which does not exclude zero" in which) == open_
 
@@ -409,9 +412,7 @@ def test_a_verdict_reads_the_paired_comparison_from_either_side(run):
                 values["difference_low"],
             )
         table = pd.DataFrame([{"method_a": a, "method_b": b, **values}])
-        sure = verdict(
-            {"leaderboard": board, "comparisons": tables.Loaded(table)}, result_tables.SETTINGS
-        ).sure
+        sure = verdict({"leaderboard": board, "comparisons": tables.Loaded(table)}, SETTINGS).sure
         assert any("Ahead of k-NN by 0.020 (0.010 to 0.030)" in line and "0.040" in line for line in sure)
 
 
