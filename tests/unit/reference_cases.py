@@ -24,7 +24,6 @@ from histobench.methods.hist2st import Hist2ST, Hist2STNetwork
 from histobench.methods.histogene import HisToGeneNetwork
 from histobench.methods.stnet import summed_loss
 from histobench.methods.thitogene import THItoGeneNetwork
-from histobench.methods.whole_section import Section, mean_squared
 from histobench.networks.backbones import PixelNorm, make_backbone
 from histobench.networks.graph import mean_weights, nearest_neighbours
 from histobench.networks.he2rna import he2rna_head
@@ -33,6 +32,7 @@ from histobench.networks.histospace import Autoencoder, Predictor
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import as_released
 from histobench.training.losses import labelled_bce, spatial_loss
+from histobench.training.sections import Section, mean_squared
 
 STORED = Path(__file__).parents[1] / "data" / "reference"
 MOST_OUTPUTS = 1000
@@ -271,7 +271,7 @@ def run_whole_step(network: Any, given: dict[str, Any]) -> tuple[Tensors, torch.
             given["targets"],
             {"counts": given["counts"], "size_factor": given["size_factor"]},
         )
-        loss = Hist2ST()._loss(network, given["pixels"], spots, np.random.default_rng(0))
+        loss = Hist2ST().section_loss(network, given["pixels"], spots, np.random.default_rng(0))
     finally:
         hist2st.augmented = drawn
     return {}, loss

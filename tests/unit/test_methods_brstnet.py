@@ -11,7 +11,6 @@ from torchvision.ops import StochasticDepth
 from histobench.errors import UserError
 from histobench.expression.transforms import TRANSFORMS, transform_counts
 from histobench.methods.brstnet import BACKBONES, BrSTNet, patch_statistics, released_epochs
-from histobench.methods.patchwise import gather
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
 from histobench.networks.released import NATIVE_PX, PaddedConv2d, as_released, same_padding
@@ -19,6 +18,7 @@ from histobench.training.auxiliary import auxiliary_targets
 from histobench.training.conformance import make_study
 from histobench.training.contract import Context
 from histobench.training.data import PatchSource
+from histobench.training.study import gather
 
 ENTRY = "histobench.methods.brstnet:BrSTNet"
 TINY = {"backbone": "small_cnn", "input_px": 32, "epochs": 3, "learning_rate": 0.01, "auxiliary_weight": 1.0}
@@ -237,7 +237,7 @@ def test_retraining_learns_from_all_training_patients_after_the_inner_folds() ->
     everything = np.concatenate([s.targets for s in sorted(train, key=lambda s: s.section)]).astype(
         np.float64
     )
-    np.testing.assert_allclose(method._network.target_mean, everything.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(method.fitted.target_mean, everything.mean(axis=0), rtol=1e-6)
     row = inner[0][0]
     assert row["valid_rmse"] ** 2 <= row["valid_mse"] + 1e-9  # a mean over genes of roots
     assert row["valid_mae"] ** 2 <= row["valid_mse"]
@@ -251,8 +251,7 @@ def test_retraining_ignores_the_validation_patients_of_the_experiment() -> None:
     alone.fit(train, [], CONTEXT)
     beside.fit(train, [test], CONTEXT)
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(alone._network.parameters(), beside._network.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(alone.fitted.parameters(), beside.fitted.parameters(), strict=True)
     )
 
 
@@ -263,11 +262,11 @@ def test_targets_are_standardised_by_the_spots_learnt_from_and_restored() -> Non
     study = gather(train, [], folds=5)
     learnt = study.targets[study.learn].astype(np.float64)
     assert len(study.learn) < len(study.targets)  # a patient is held out
-    np.testing.assert_allclose(method._network.target_mean, learnt.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(method._network.target_sd, learnt.std(axis=0, ddof=1), rtol=1e-6)
+    np.testing.assert_allclose(method.fitted.target_mean, learnt.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(method.fitted.target_sd, learnt.std(axis=0, ddof=1), rtol=1e-6)
     # an untrained head that says zero for every gene predicts the training mean
-    nn.init.zeros_(method._network.primary.weight)
-    nn.init.zeros_(method._network.primary.bias)
+    nn.init.zeros_(method.fitted.primary.weight)
+    nn.init.zeros_(method.fitted.primary.bias)
     expected = np.tile(learnt.mean(axis=0), (len(test), 1))
     np.testing.assert_allclose(method.predict(test).expression, expected, rtol=1e-6)
 
@@ -325,7 +324,7 @@ def test_without_further_genes_auxnet_is_left_out() -> None:
     method = BrSTNet(**TINY)
     told = method.fit(targets, [], Context(genes, genes, device="cpu", weights="none"))
     assert told.facts["n_auxiliary_genes"] == 0
-    assert method._network.auxiliary is None
+    assert method.fitted.auxiliary is None
     assert method.predict(test).expression.shape == (len(test), 8)
 
 
@@ -359,8 +358,8 @@ def test_a_killed_training_continues_to_the_same_weights(tmp_path) -> None:
         pass
 
     class Killed(BrSTNet):
-        def _loop(self, *given, **more):
-            loop = super()._loop(*given, **more)
+        def loop(self, *given, **more):
+            loop = super().loop(*given, **more)
             inner, loop.steps = loop.step, 0
 
             def step(batch, rng):

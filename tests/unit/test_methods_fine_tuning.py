@@ -49,7 +49,7 @@ def test_a_network_starts_where_another_training_ended(tmp_path, name):
     second.fit(others, [], replace(context, genes=genes, start=tmp_path / "weights.pt"))
 
     assert second.predict(test.without_truth()).expression.shape == (len(test), len(genes))
-    before, after = (dict(method._network.named_parameters()) for method in (first, second))
+    before, after = (dict(method.fitted.named_parameters()) for method in (first, second))
     rows = {"stnet": "head", "he2gene": "primary"}[name]
     for key, value in after.items():
         layer = key.split(".")[0]
@@ -60,7 +60,7 @@ def test_a_network_starts_where_another_training_ended(tmp_path, name):
     alone = build_method(settings["entry"], {**settings["params"], **SMALL[name], **STILL})
     alone.fit(others, [], replace(context, genes=genes))
     weight = f"{rows}.weight"
-    own = dict(alone._network.named_parameters())[weight]
+    own = dict(alone.fitted.named_parameters())[weight]
     assert abs(own[1:].detach() - before[weight][order.copy()].detach()).max() > 1e-3
 
 

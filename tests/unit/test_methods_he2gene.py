@@ -10,14 +10,15 @@ from unit import described
 
 from histobench.errors import UserError
 from histobench.methods.he2gene import HE2Gene
-from histobench.methods.patchwise import central_window, gather, predict_heads
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
 from histobench.training.conformance import make_study
 from histobench.training.contract import Context, SectionData
 from histobench.training.data import PatchSource
+from histobench.training.inference import central_window, predict_heads
 from histobench.training.losses import labelled_bce, spatial_loss
 from histobench.training.neighbours import neighbour_table
+from histobench.training.study import gather
 
 ENTRY = "histobench.methods.he2gene:HE2Gene"
 CONTEXT = Context(tuple("ABCDE"), tuple("ABCDEFGH"), seed=1, device="cpu", weights="none")
@@ -138,16 +139,17 @@ def test_the_penalty_of_a_step_equals_a_loop_over_sections_positions_and_labels(
     losses = {}
 
     class Watched(HE2Gene):
-        def _loop(self, study, *given):
-            self._network.eval()  # the features of an image no longer depend on the others of its batch
+        def loop(self, training):
+            study, loop = training.study, super().loop(training)
+            loop.network.eval()  # the features of an image no longer depend on the others of its batch
             batch = study.learn[::2]
             for weight in (0.0, 1e6):  # large, because an untrained network tells spots hardly apart
-                self.spatial_weight = weight
-                loop = super()._loop(study, *given)
-                losses[weight] = float(loop.step(batch, np.random.default_rng(0)).detach())
+                other = replace(self, spatial_weight=weight)
+                loss = other.batch_loss(loop.network, training, batch, np.random.default_rng(0))
+                losses[weight] = float(loss.detach())
             with torch.inference_mode():
                 pixels = torch.from_numpy(np.concatenate(study.patches())).permute(0, 3, 1, 2)
-                losses["loop"] = penalty(study.sections, self._network(pixels)[0].numpy(), batch, form)
+                losses["loop"] = penalty(study.sections, loop.network(pixels)[0].numpy(), batch, form)
             return loop
 
     Watched(**params).fit(train, [], CONTEXT)
@@ -208,8 +210,9 @@ def test_missing_neighbours_stay_out_of_the_encoder_unless_asked_for() -> None:
     seen = {}
 
     class Watched(HE2Gene):
-        def _loop(self, *given):
-            inner = self._network.features
+        def loop(self, training):
+            loop = super().loop(training)
+            inner = loop.network.features
 
             def features(pixels):
                 seen.setdefault(self.dummy_neighbours, []).append(
@@ -217,8 +220,8 @@ def test_missing_neighbours_stay_out_of_the_encoder_unless_asked_for() -> None:
                 )
                 return inner(pixels)
 
-            self._network.features = features
-            return super()._loop(*given)
+            loop.network.features = features
+            return loop
 
     for dummy in (False, True):
         params = {**TINY, "epochs": 1, "spatial": "mean", "dummy_neighbours": dummy, "batch_size": 4}
@@ -239,7 +242,7 @@ def test_predictions_average_windows_and_symmetries(mode, calls) -> None:
     train, test = make_study()
     method = HE2Gene(**{**TINY, "epochs": 1, "test_views": mode})
     method.fit(train, [], CONTEXT)
-    method._network.eval()
+    method.fitted.eval()
     pixels = torch.from_numpy(test.patches).permute(0, 3, 1, 2)
     windows = [pixels[..., 5:26, 5:26], pixels[..., 10:21, 10:21], pixels]  # 21, 11 and 32 of 32 px
     if "grid" not in mode:
@@ -251,9 +254,9 @@ def test_predictions_average_windows_and_symmetries(mode, calls) -> None:
             for turns in range(4 if "tta" in mode else 1):
                 for mirrored in (False, True) if "tta" in mode else (False,):
                     view = torch.rot90(full, turns, (-2, -1))
-                    features = method._network.features(view.flip(-1) if mirrored else view)
-                    total += method._network.expression(features).double().numpy()
-                    probability += torch.sigmoid(method._network.tumour_logit(features)).double().numpy()
+                    features = method.fitted.features(view.flip(-1) if mirrored else view)
+                    total += method.fitted.expression(features).double().numpy()
+                    probability += torch.sigmoid(method.fitted.tumour_logit(features)).double().numpy()
                     number += 1
     assert number == calls
     found = method.predict(test.without_truth())
@@ -355,14 +358,14 @@ def test_a_frozen_encoder_keeps_its_weights_and_a_random_start_asks_for_none(mon
         asked.append(weights)
         return make_backbone(architecture, weights="none", **others)
 
-    monkeypatch.setattr("histobench.methods.he2gene.make_backbone", noted)
+    monkeypatch.setattr("histobench.training.network_method.make_backbone", noted)
     networks = []
     for changes in ({"learning_rate": 1e-30}, {}, {"pretrained": False}):
         method = HE2Gene(**{**TINY, "trained_layers": "heads", **changes})
         method.fit(train, [], replace(CONTEXT, weights="imagenet"))
-        networks.append({name: value.clone() for name, value in method._network.named_parameters()})
+        networks.append({name: value.clone() for name, value in method.fitted.named_parameters()})
     moved = {name for name in networks[0] if not torch.equal(networks[0][name], networks[1][name])}
     assert moved and not any(name.startswith("backbone") for name in moved)
     assert asked == ["imagenet", "imagenet", "none"]
-    with pytest.raises(UserError, match="trained_layers 'some': choose one of all, heads"):
+    with pytest.raises(UserError, match="trained_layers must be one of all, heads"):
         HE2Gene(**TINY, trained_layers="some").fit(train, [], CONTEXT)

@@ -61,7 +61,7 @@ def test_negative_predictions_are_cut_only_where_targets_cannot_be_negative() ->
         method = HE2RNA(**{**TINY, "rectify": True, "epochs": 1})
         assert method.fit(sections, [], CONTEXT).facts["rectified"] == int(cut)
         with torch.no_grad():
-            method._network[-1].bias.fill_(-100.0)
+            method.fitted[-1].bias.fill_(-100.0)
         found = method.predict(test).expression
         assert (found == 0).all() if cut else (found < -10).all()
     plain = HE2RNA(**TINY)
@@ -84,14 +84,14 @@ def test_a_trained_encoder_learns_with_the_head_and_a_frozen_one_has_none() -> N
     told = trained.fit(train, [], CONTEXT)
     moved = [
         not torch.equal(a, b)
-        for a, b in zip(untrained._network.parameters(), trained._network.parameters(), strict=True)
+        for a, b in zip(untrained.fitted.parameters(), trained.fitted.parameters(), strict=True)
     ]
     assert all(moved)
     head = count_parameters(he2rna_head("adapted", 128, np.zeros(5), 16))
     assert told.facts["parameters"] == 97_680 + head
     assert trained.predict(test).embedding.shape == (len(test), 128)
     frozen = HE2RNA(**TINY)
-    assert frozen.fit(train, [], CONTEXT).facts["parameters"] == count_parameters(frozen._network)
+    assert frozen.fit(train, [], CONTEXT).facts["parameters"] == count_parameters(frozen.fitted)
 
 
 def test_a_trained_encoder_is_stored_and_restored(tmp_path) -> None:

@@ -10,12 +10,13 @@ import torch
 
 from histobench.errors import UserError
 from histobench.methods.hist2st import Hist2ST, Hist2STNetwork, augmented, copy_weights, mixed, size_factors
-from histobench.methods.whole_section import Section
 from histobench.networks.backbones import count_parameters
 from histobench.networks.graph import mean_weights, nearest_neighbours
 from histobench.networks.zinb import zinb_loss
 from histobench.training.conformance import ALL_GENES, GENES, make_section, make_study
 from histobench.training.contract import Context
+from histobench.training.network_method import Shape, Start
+from histobench.training.sections import Section
 
 SMALL = {
     "patch_kernel": 4, "mixer_kernel": 3, "channels": 8, "squeeze": 4, "mixer_depth": 1, "depth": 1, "graph_depth": 3,
@@ -155,7 +156,7 @@ def test_an_isolated_spot_gives_no_nan():
     method = Hist2ST(**TINY)
     told = method.fit([far, *make_study()[0][:2]], [], CONTEXT)
     assert np.isfinite([row["loss"] for row in told.history]).all()
-    assert all(torch.isfinite(weight).all() for weight in method._trained.state_dict().values())
+    assert all(torch.isfinite(weight).all() for weight in method.fitted.state_dict().values())
     assert np.isfinite(method.predict(far.without_truth()).expression).all()
 
 
@@ -180,13 +181,13 @@ def test_loss_is_the_sum_of_its_three_parts():
     method = Hist2ST(**{**TINY, "copies": 3, "dropout": 0.0, "checkpointing": False})
     pixels, grid, weights = section()
     torch.manual_seed(0)
-    network = method._network(16, 5).eval()
+    network = method.network(Shape(5, 16), Start()).eval()
     rng = np.random.default_rng(0)
     counts = torch.from_numpy(rng.poisson(2.0, (13, 5)).astype(np.float32))
     factor = torch.from_numpy(size_factors(counts.numpy()))
     targets = torch.log10(1 + counts)
     given = Section(np.arange(13), grid, weights, targets, {"counts": counts, "size_factor": factor})
-    loss = method._loss(network, pixels, given, np.random.default_rng(5))
+    loss = method.section_loss(network, pixels, given, np.random.default_rng(5))
 
     predicted, params = network.all_heads(pixels, grid, weights)
     squared = ((predicted - targets) ** 2).mean()
@@ -203,13 +204,13 @@ def test_loss_is_the_sum_of_its_three_parts():
 def test_both_sides_of_the_distillation_learn():
     method = Hist2ST(**{**TINY, "zinb_weight": 0.0, "distillation_weight": 1.0})
     pixels, grid, weights = section()
-    network = method._network(16, 5)
+    network = method.network(Shape(5, 16), Start())
     predicted, _ = network(pixels, grid, weights)
     # targets equal to the prediction: all gradient comes from the distillation
     network.eval()
     wanted = network(pixels, grid, weights)[0].detach()
     given = Section(np.arange(13), grid, weights, wanted, {})
-    method._loss(network, pixels, given, np.random.default_rng(0)).backward()
+    method.section_loss(network, pixels, given, np.random.default_rng(0)).backward()
     assert network.coefficient_head[0].weight.grad.abs().sum() > 0
     assert network.gene_head[1].weight.grad.abs().sum() > 0
     assert network.counts_head.mean.weight.grad is None
@@ -225,7 +226,7 @@ def test_recomputing_copies_changes_no_number():
         results.append(
             ([row["loss"] for row in told.history], method.predict(test.without_truth()).expression)
         )
-        state = method._trained.state_dict()
+        state = method.fitted.state_dict()
         # three epochs of four sections, each seen once and in two copies
         assert {int(v) for k, v in state.items() if k.endswith("num_batches_tracked")} == {36}
         results[-1] += tuple(v.numpy() for k, v in state.items() if "running" in k)
@@ -293,7 +294,7 @@ def test_size_factors_are_panel_counts_over_their_median():
 def test_counts_follow_the_panel_by_name():
     section = make_section("p", "s", 9, 0)
     context = replace(CONTEXT, genes=("E", "B"))
-    extra = Hist2ST()._extra(section, context)
+    extra = Hist2ST().extra(section, context)
     dense = section.counts.toarray()
     assert np.array_equal(extra["counts"].numpy(), dense[:, [4, 1]])
     assert np.allclose(extra["size_factor"].numpy(), size_factors(dense[:, [4, 1]]))
@@ -302,10 +303,11 @@ def test_counts_follow_the_panel_by_name():
 def test_standardised_counts_start_at_their_mean():
     train, _ = make_study()
     method = Hist2ST(standardise=True)
-    method._device = torch.device("cpu")
-    _, sections = method._prepare(train, CONTEXT)
+    training = method.begin(train, [], CONTEXT)
+    replace(method, standardise=False).examples(training)
+    sections = training.more["sections"]
     counts = torch.cat([section.extra["counts"] for section in sections])
-    method._standardise(sections)
+    method.standardise_targets(sections)
     factor = torch.cat([section.extra["size_factor"] for section in sections])
     assert factor.shape == counts.shape
     torch.testing.assert_close(factor.sum(dim=0), counts.sum(dim=0))

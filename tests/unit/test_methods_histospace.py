@@ -88,19 +88,21 @@ def test_a_frozen_encoder_stays_as_it_is_unless_it_may_drift(drift) -> None:
     seen = {}
 
     class Watched(HistoSPACE):
-        def _predictor_loop(self, network, *given):
-            seen["before"] = {k: v.clone() for k, v in network.encoder.state_dict().items()}
-            seen["head"] = network.head.weight.detach().clone()
-            return super()._predictor_loop(network, *given)
+        def loop(self, training, *given, **more):
+            if "stage" not in more:
+                network = more["network"]
+                seen["before"] = {k: v.clone() for k, v in network.encoder.state_dict().items()}
+                seen["head"] = network.head.weight.detach().clone()
+            return super().loop(training, *given, **more)
 
     method = Watched(**{**TINY, "drift": drift})
     method.fit(train, [], CONTEXT)
-    after = method._network.encoder.state_dict()
+    after = method.fitted.encoder.state_dict()
     for name, before in seen["before"].items():
         changed = not torch.equal(before, after[name])
         assert changed == (drift and ("running" in name or "num_batches" in name)), name
-    assert not torch.equal(seen["head"], method._network.head.weight)
-    assert not any(p.requires_grad for p in method._network.encoder.parameters())
+    assert not torch.equal(seen["head"], method.fitted.head.weight)
+    assert not any(p.requires_grad for p in method.fitted.encoder.parameters())
 
 
 def test_both_stages_train_and_the_history_tells_both_correlations() -> None:
@@ -127,9 +129,9 @@ def test_the_autoencoder_learns_from_photographs_where_there_are_any() -> None:
     seen = []
 
     class Watched(HistoSPACE):
-        def _autoencoder_loop(self, network, source, rows, *given):
-            seen.append((len(source), rows))
-            return super()._autoencoder_loop(network, source, rows, *given)
+        def _autoencoder_loop(self, training, network, source, learn, held):
+            seen.append((len(source), (learn, held)))
+            return super()._autoencoder_loop(training, network, source, learn, held)
 
     told = Watched(**TINY).fit(train, [], replace(CONTEXT, photos=Photos(tiles, valid)))
     ((n, (learn, held)),) = seen
@@ -252,8 +254,10 @@ def test_a_finished_autoencoder_is_not_trained_again(tmp_path) -> None:
         pass
 
     class Killed(HistoSPACE):
-        def _predictor_loop(self, *given):
-            raise Stop
+        def loop(self, *given, **more):
+            if "stage" not in more:
+                raise Stop
+            return super().loop(*given, **more)
 
     given = replace(CONTEXT, checkpoints=tmp_path)
     with pytest.raises(Stop):

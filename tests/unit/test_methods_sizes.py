@@ -13,6 +13,7 @@ from histobench.networks.heads import Regressor, mean_head
 from histobench.networks.histospace import Encoder, Predictor
 from histobench.networks.multihead import MultiHead
 from histobench.training.entry import build_method
+from histobench.training.network_method import Shape, Start
 
 
 def total(*modules):
@@ -44,7 +45,7 @@ def he2rna(method, genes, _):
 
 
 def whole_section(method, genes, _):
-    return total(method._network(method.input_px, genes))
+    return total(method.network(Shape(genes, method.input_px), Start()))
 
 
 SIZES = {

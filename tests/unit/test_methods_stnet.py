@@ -73,7 +73,7 @@ def test_first_step_moves_the_bias_by_the_summed_gradient() -> None:
     method.fit([section], [], CONTEXT)
     order = np.random.default_rng(seed_for(seed_for(CONTEXT.seed, "training"), "order", 1)).permutation(6)
     mean = section.targets.mean(axis=0, dtype=np.float64)
-    head = method._network.head
+    head = method.fitted.head
     # two batches of three: the first errors are known, and opposite to those that the second begins with
     first = (mean - section.targets[order[:3]]).sum(axis=0) * 2 / len(GENES) * rate
     second = (mean - section.targets[order[3:]]).sum(axis=0) * 2 / len(GENES) * rate + 0.9 * first
@@ -86,14 +86,14 @@ def test_pixel_statistics_come_from_the_training_patches() -> None:
     method = STNet(**TINY, epochs=1, selection="fixed")
     method.fit(TRAIN, [], CONTEXT)
     pixels = np.concatenate([s.patches for s in TRAIN]).reshape(-1, 3) / 255.0  # all 42 fit into 12 batches
-    norm = method._network.norm
+    norm = method.fitted.norm
     np.testing.assert_allclose(norm.mean.ravel(), pixels.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(norm.sd.ravel(), pixels.std(axis=0), rtol=1e-5)
     few = STNet(**{**TINY, "statistics_batches": 2}, epochs=1, selection="fixed")
     few.fit(TRAIN, [], CONTEXT)
     order = np.random.default_rng(seed_for(CONTEXT.seed, "statistics")).permutation(42)[:16]
     chosen = np.concatenate([s.patches for s in TRAIN])[order].reshape(-1, 3) / 255.0
-    np.testing.assert_allclose(few._network.norm.mean.ravel(), chosen.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(few.fitted.norm.mean.ravel(), chosen.mean(axis=0), rtol=1e-5)
 
 
 def test_prediction_is_the_mean_over_eight_symmetries() -> None:
@@ -102,7 +102,7 @@ def test_prediction_is_the_mean_over_eight_symmetries() -> None:
     shown = method.predict(TEST).expression
     pixels = torch.from_numpy(TEST.patches).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        views = [method._network(apply_symmetry(pixels, code))[0].numpy() for code in range(8)]
+        views = [method.fitted(apply_symmetry(pixels, code))[0].numpy() for code in range(8)]
     np.testing.assert_allclose(shown, np.mean(views, axis=0), rtol=1e-4, atol=1e-5)
     assert np.ptp(views, axis=0).max() > 1e-4  # the views do differ
     turned = replace(TEST, patches=np.rot90(TEST.patches, 1, (1, 2)).copy())
@@ -181,7 +181,7 @@ def test_a_killed_training_ends_with_the_same_weights(
 ) -> None:
     params = {**TINY, "epochs": 2, "inner_folds": 2, "checkpoint_seconds": 0.0}
     whole = STNet(**params)
-    whole.fit(TRAIN, [], CONTEXT)
+    told = whole.fit(TRAIN, [], CONTEXT)
     context = replace(CONTEXT, checkpoints=tmp_path)
 
     steps = 0
@@ -209,16 +209,16 @@ def test_a_killed_training_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", counting)
         resumed.fit(TRAIN, [], context)
-    for name, value in whole._network.state_dict().items():
-        assert torch.equal(value, resumed._network.state_dict()[name]), name
-    every_step = sum(row_steps(whole))
+    for name, value in whole.fitted.state_dict().items():
+        assert torch.equal(value, resumed.fitted.state_dict()[name]), name
+    every_step = sum(row_steps(told.facts["epochs"]))
     assert counted == every_step - die_after  # nothing was trained twice
 
 
-def row_steps(method: STNet) -> list[int]:
+def row_steps(epochs: int) -> list[int]:
     """Steps of each training: p1 and p3 against p2, and the reverse, two epochs each, then all spots."""
     inner = [2 * -(-n // 8) for n in (10, 32)]
-    return [*inner, method._epochs * -(-42 // 8)]
+    return [*inner, epochs * -(-42 // 8)]
 
 
 def test_a_checkpoint_of_other_data_is_not_continued(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def weights_before_and_after(**changes):
     for rate in (0.0, 1e-2):
         method = STNet(**{**TINY, "learning_rate": rate}, epochs=1, selection="fixed", **changes)
         method.fit(TRAIN, [], CONTEXT)
-        fitted.append(method._network)
+        fitted.append(method.fitted)
     return [{name: value.clone() for name, value in network.named_parameters()} for network in fitted]
 
 
@@ -281,7 +281,7 @@ def test_a_random_start_asks_for_no_weights_whatever_the_experiment_says(monkeyp
         asked.append(weights)
         return make_backbone(architecture, weights="none", **others)
 
-    monkeypatch.setattr("histobench.methods.stnet.make_backbone", noted)
+    monkeypatch.setattr("histobench.training.network_method.make_backbone", noted)
     for pretrained in (True, False):
         method = STNet(**TINY, epochs=1, selection="fixed", pretrained=pretrained)
         method.fit(TRAIN, [], replace(CONTEXT, weights="imagenet"))
@@ -289,5 +289,5 @@ def test_a_random_start_asks_for_no_weights_whatever_the_experiment_says(monkeyp
 
 
 def test_an_unknown_choice_of_layers_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="trained_layers 'tail': choose one of all, head"):
+    with pytest.raises(UserError, match="trained_layers must be one of all, head"):
         STNet(**TINY, trained_layers="tail").fit(TRAIN, [], CONTEXT)

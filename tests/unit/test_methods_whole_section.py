@@ -14,10 +14,11 @@ import torch
 from unit import described
 
 from histobench.errors import UserError
-from histobench.methods.whole_section import Section, grid_positions, scaled_pixels
 from histobench.training.conformance import ALL_GENES, GENES, make_section, make_study, permute
 from histobench.training.contract import Context
 from histobench.training.entry import build_method
+from histobench.training.network_method import Shape, Start
+from histobench.training.sections import Section, grid_positions, scaled_pixels
 
 METHODS = ("histogene", "hist2st", "thitogene", "thitogene/as_released")
 CONTEXT = Context(genes=GENES, all_genes=ALL_GENES, seed=7, device="cpu", weights="none", threads=1)
@@ -82,14 +83,14 @@ def test_graphs_follow_the_grid_of_the_section(name, grid):
     spots = make_section("p", "s", 25, 0)
     x = column + 0.1 * (row % 2) if grid == "irregular" else 2 * column + row % 2
     section = replace(moved(spots, array_x=x, array_y=row), grid=grid)
-    graph = method._graph(section)[12] > 0
+    graph = method.graph(section)[12] > 0
     assert int(graph.sum()) == {"hexagonal": 6, "diamond": 4, "irregular": 4}[grid]
     assert np.isfinite(predicted(method, section)).all()
 
 
 @pytest.mark.parametrize(("name", "refused"), [("hist2st", True), ("thitogene", True), ("histogene", False)])
 def test_a_section_too_large_for_the_memory_is_refused_before_training(name, refused, monkeypatch):
-    monkeypatch.setattr("histobench.methods.whole_section.memory_bytes", lambda device: 200.0)
+    monkeypatch.setattr("histobench.training.sections.memory_bytes", lambda device: 200.0)
     if not refused:  # attention holds no pairs
         fitted(name)
         return
@@ -212,7 +213,7 @@ def test_a_killed_training_continues_to_the_same_weights(name, tmp_path, monkeyp
     context = replace(CONTEXT, checkpoints=tmp_path)
     whole = predicted(fitted(name, epochs=3)[0])
     cls = type(tiny(name))
-    loss, calls = cls._loss, []
+    loss, calls = cls.section_loss, []
 
     def dies(self, *given):
         calls.append(1)
@@ -220,7 +221,7 @@ def test_a_killed_training_continues_to_the_same_weights(name, tmp_path, monkeyp
             raise Killed
         return loss(self, *given)
 
-    monkeypatch.setattr(cls, "_loss", dies)
+    monkeypatch.setattr(cls, "section_loss", dies)
     with pytest.raises(Killed):
         fitted(name, context, epochs=3, checkpoint_seconds=0.0)
     assert list(tmp_path.glob("*.pt"))
@@ -253,14 +254,14 @@ def step_bytes(name, px=112, **changes):
 
     with torch.device("meta"):
         method = build_method(settings["entry"], {**settings["params"], **changes})
-        network = method._network(px, genes).train()
+        network = method.network(Shape(genes, px), Start()).train()
         graph = torch.empty((n, n)) if "hist2st" in name else torch.empty((n, n), dtype=torch.bool)
         extra = {"counts": torch.empty(n, genes), "size_factor": torch.empty(n)}
         grid = torch.empty((n, 2), dtype=torch.long)
         section = Section(np.arange(n), grid, graph, torch.empty(n, genes), extra)
         pixels = torch.empty((n, 3, px, px), dtype=torch.uint8)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = method._loss(network, pixels, section, np.random.default_rng(0))
+            loss = method.section_loss(network, pixels, section, np.random.default_rng(0))
     assert loss.shape == ()
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     # weights, gradients and the two moments of Adam

@@ -9,12 +9,12 @@ and nothing is left to aggregate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from histobench.bounds import (
@@ -28,26 +28,21 @@ from histobench.bounds import (
     Views,
     one_of,
 )
-from histobench.errors import UserError
-from histobench.methods.patchwise import Study, gather, stepped_adam, training_loop
 from histobench.networks.architectures import Architecture
-from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
+from histobench.networks.backbones import PixelNorm, seeded
 from histobench.networks.he2rna import HEADS, he2rna_head
 from histobench.networks.heads import Regressor
 from histobench.seeds import seed_for
-from histobench.training.augment import augment
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Prediction, SectionData
 from histobench.training.correlation import mean_gene_pearson
-from histobench.training.data import PatchSource
-from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.inference import predict_patches
 from histobench.training.loop import Row
-from histobench.training.store import column_means, read_weights, require, store_weights
+from histobench.training.network_method import Facts, Shape, Start, SteppedAdam, Training
+from histobench.training.store import column_means, require
 
-Prepared = tuple[torch.nn.Module, Callable[[np.ndarray, np.random.Generator], torch.Tensor], dict[str, Any]]
 
-
-class HE2RNA:
+@dataclass(frozen=True, kw_only=True)
+class HE2RNA(SteppedAdam[nn.Module]):
     """Layers on features, mean squared error, Adam, stopped by correlation on held-out patients.
 
     Parameters
@@ -77,196 +72,107 @@ class HE2RNA:
         Least time between checkpoints.
     """
 
-    def __init__(
-        self,
-        *,
-        head: Annotated[str, one_of(HEADS)] = "adapted",
-        encoder: Architecture | None = None,
-        hidden: Count = 1024,
-        rectify: bool = False,
-        epochs: Count = 200,
-        batch_size: Count = 16,
-        learning_rate: Positive = 3e-4,
-        patience: Count = 50,
-        valid_folds: Folds = 10,
-        weight_decay: NonNegative = 0.0,
-        decay_every: Count | None = None,
-        decay_factor: PositiveShare = 0.5,
-        clip_norm: Positive | None = None,
-        input_px: Pixels = 224,
-        pixel_mean: Triple = (0.5319, 0.5080, 0.6824),
-        pixel_sd: Triple = (0.2442, 0.2063, 0.1633),
-        augmentation: bool = True,
-        views: Views = 8,
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.head = head
-        self.encoder = encoder
-        self.hidden = hidden
-        self.rectify = rectify
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.patience = patience
-        self.valid_folds = valid_folds
-        self.weight_decay = weight_decay
-        self.decay_every = decay_every
-        self.decay_factor = decay_factor
-        self.clip_norm = clip_norm
-        self.input_px = input_px
-        self.pixel_mean = pixel_mean
-        self.pixel_sd = pixel_sd
-        self.augmentation = augmentation
-        self.views = views
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    head: Annotated[str, one_of(HEADS)] = "adapted"
+    encoder: Architecture | None = None
+    hidden: Count = 1024
+    rectify: bool = False
+    epochs: Count = 200
+    batch_size: Count = 16
+    learning_rate: Positive = 3e-4
+    patience: Count = 50
+    valid_folds: Folds = 10
+    weight_decay: NonNegative = 0.0
+    decay_every: Count | None = None
+    decay_factor: PositiveShare = 0.5
+    clip_norm: Positive | None = None
+    input_px: Pixels = 224
+    pixel_mean: Triple = (0.5319, 0.5080, 0.6824)
+    pixel_sd: Triple = (0.2442, 0.2063, 0.1633)
+    augmentation: bool = True
+    views: Views = 8
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def fit(
-        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
-    ) -> TrainingLog:
-        """Train until the mean correlation per patient and gene stops rising.
+    criterion: ClassVar[str | None] = "valid_distance"
 
-        Raises
-        ------
-        UserError
-            Unknown head, or a training that diverges.
-        """
-        if self.head not in HEADS:
-            raise UserError(f"head {self.head!r}: choose one of {', '.join(HEADS)}.")
-        torch.set_num_threads(context.threads)
-        device = pick_device(context.device)
-        study = gather(train, valid, folds=self.valid_folds)
-        wanted = torch.from_numpy(study.targets).to(device)
+    def examples(self, training: Training) -> None:
+        """Open the patches of a trained encoder, or bring frozen features to the device."""
+        study = training.study
         learnt = study.targets[study.learn]
-        self._floor = 0.0 if self.rectify and learnt.min() >= 0 else -np.inf
-        self._device = device
-        network, forward, more = self._prepare(study, context)
-        self._network = network
+        self.trained.extra["floor"] = 0.0 if self.rectify and learnt.min() >= 0 else -np.inf
+        if self.encoder is not None:
+            super().examples(training)
+            return
+        features = torch.from_numpy(study.stacked("features").astype(np.float32))
+        training.more["features"] = features.to(training.device)
+        training.shape = replace(training.shape, dimension=features.shape[1])
 
-        def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-            return functional.mse_loss(forward(batch, rng).float(), wanted[on_device(batch, device)])
-
-        def score(_: int) -> Row:
-            raw = self._evaluate(study)
-            predicted, observed = np.maximum(raw, self._floor), study.targets[study.held]
-            r = mean_gene_pearson(predicted, observed, study.groups[study.held])
-            mse = float(((predicted.astype(np.float64) - observed) ** 2).mean())
-            # 1 - r, because the loop looks for the smallest
-            return {"valid_mse": mse, "valid_pearson": r, "valid_distance": 1.0 - r}
-
-        loop = training_loop(
-            __name__, self, study, context,
-            network=network,
-            step=step,
-            device=device,
-            after_epoch=score,
-            keep_best="valid_distance",
-            **more,
-        )  # fmt: skip
-        history = loop.run()
-        del self._seen
-        return TrainingLog(
-            list(history),
-            {
-                "parameters": count_parameters(network),
-                "epochs": loop.best_epoch,
-                "epochs_run": len(history),
-                "selection_unit": study.unit,
-                "rectified": int(np.isfinite(self._floor)),
-                "device": str(device),
-            },
-        )
-
-    def _prepare(self, study: Study, context: Context) -> Prepared:
-        """Return the network, what runs it on numbered spots, and what else the training loop takes."""
-        means = column_means(study.targets[study.learn])
-        seed = seed_for(context.seed, "head")
+    def network(self, shape: Shape, start: Start) -> nn.Module:
+        """Build the layers, on an encoder where one is trained with them."""
+        seed, none = seed_for(start.seed, "head"), np.zeros(shape.genes)
         if self.encoder is None:
-            features = torch.from_numpy(study.stacked("features").astype(np.float32)).to(self._device)
-            self._seen: torch.Tensor | PatchSource = features
             with seeded(seed):
-                head = he2rna_head(self.head, features.shape[1], means, self.hidden).to(self._device)
-
-            def forward(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-                out: torch.Tensor = head(features[on_device(batch, self._device)])
-                return out
-
-            return head, forward, self._optimiser(head)
-        source = PatchSource(study.patches(), input_px=self.input_px, device=self._device)
-        self._seen = source
-        backbone = make_backbone(
-            self.encoder,
-            weights=context.weights,
-            file=context.weights_file,
-            seed=context.seed,
-            input_px=self.input_px,
-        )
+                return he2rna_head(self.head, shape.dimension, none, self.hidden)
+        backbone = start.backbone(self.encoder, self.input_px)
         with seeded(seed):
-            head = he2rna_head(self.head, backbone.dimension, means, self.hidden)
-        norm = PixelNorm(list(self.pixel_mean), list(self.pixel_sd))
-        whole = Regressor(norm, backbone, head).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            head = he2rna_head(self.head, backbone.dimension, none, self.hidden)
+        return Regressor(PixelNorm(list(self.pixel_mean), list(self.pixel_sd)), backbone, head)
 
-        def forward_patches(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-            pixels = source.batch(batch)
-            out: torch.Tensor = whole(augment(pixels, rng) if self.augmentation else pixels)[0]
-            return out
+    def prepare(self, network: nn.Module, training: Training, learn: np.ndarray) -> None:
+        """Let the last bias of the original layers start as the training means."""
+        if self.head == "original":
+            means = column_means(training.study.targets[learn])
+            with torch.no_grad():
+                self._layers(network)[-1].bias.copy_(torch.as_tensor(means, dtype=torch.float32))
 
-        return whole, forward_patches, {**self._optimiser(whole), "prefetch": source.prefetch}
+    def _layers(self, network: nn.Module) -> Any:
+        return network if self.encoder is None else network.head
 
-    def _optimiser(self, network: torch.nn.Module) -> dict[str, Any]:
-        """Return Adam, and its schedule where there is one."""
-        if self.decay_every is not None:
-            return stepped_adam(self, network)
-        parameters = network.parameters()
-        adam = torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        return {"optimiser": adam}
+    def learn(self, training: Training) -> tuple[list[Row], Facts]:
+        """Train until the mean correlation per patient and gene stops rising."""
+        history, facts = super().learn(training)
+        return history, {**facts, "rectified": int(np.isfinite(self.trained.extra["floor"]))}
 
-    def _evaluate(self, study: Study) -> np.ndarray:
-        """Predict the held spots while training, from one view each."""
-        if isinstance(self._seen, PatchSource):
-            return predict_patches(self._network, self._seen, study.held)[0]
-        with torch.inference_mode():
-            out: np.ndarray = self._network(self._seen[on_device(study.held, self._device)]).cpu().numpy()
-        return out
+    def batch_loss(
+        self, network: nn.Module, training: Training, batch: np.ndarray, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Return the mean squared error."""
+        chosen = training.rows(batch)
+        if self.encoder is None:
+            predicted = network(training.more["features"][chosen])
+        else:
+            predicted = network(self.pixels(training, batch, rng))[0]
+        return functional.mse_loss(predicted.float(), training.wanted[chosen])
+
+    def scores(self, network: nn.Module, training: Training, held: np.ndarray, epoch: int) -> Row:
+        """Return error and correlation of the held-out spots, from one view each."""
+        if self.encoder is None:
+            raw = _apply(network, training.more["features"][training.rows(held)])
+        else:
+            raw = predict_patches(network, training.patches, held)[0]
+        predicted, observed = np.maximum(raw, self.trained.extra["floor"]), training.study.targets[held]
+        r = mean_gene_pearson(predicted, observed, training.study.groups[held])
+        mse = float(((predicted.astype(np.float64) - observed) ** 2).mean())
+        # 1 - r, because the loop looks for the smallest
+        return {"valid_mse": mse, "valid_pearson": r, "valid_distance": 1.0 - r}
 
     def predict(self, section: SectionData) -> Prediction:
         """Apply the layers; of a trained encoder, the embedding is what the head sees."""
-        floor = np.float32(self._floor)
+        floor = np.float32(self.trained.extra["floor"])
         if self.encoder is not None:
-            patches = [require(section, "patches")]
-            source = PatchSource(patches, input_px=self.input_px, device=self._device, resident=False)
+            source = self.opened(section)
             rows = np.arange(len(source))
-            expression, seen = predict_patches(self._network, source, rows, views=self.views)
+            expression, seen = predict_patches(self.fitted, source, rows, views=self.views)
             return Prediction(np.maximum(expression, floor), embedding=seen)
         features = torch.from_numpy(require(section, "features").astype(np.float32))
-        with torch.inference_mode():
-            raw = self._network.eval()(features.to(self._device)).float().cpu().numpy()
-        return Prediction(np.maximum(raw, floor))
+        return Prediction(np.maximum(_apply(self.fitted.eval(), features.to(self.trained.device)), floor))
 
-    def save(self, folder: Path) -> None:
-        """Write the layers."""
-        head: Any = self._network if self.encoder is None else self._network.head
-        store_weights(
-            folder,
-            {
-                "network": dict(self._network.state_dict()),
-                "dimension": head[0].in_features,
-                "n_genes": head[-1].out_features,
-                "floor": float(self._floor),
-                "device": "cpu" if self.encoder is None else str(self._device),
-            },
-        )
+    def stored_device(self) -> str:
+        """Let a head alone predict on the CPU."""
+        return "cpu" if self.encoder is None else super().stored_device()
 
-    def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; a head alone predicts on the CPU."""
-        stored = read_weights(folder)
-        self._device, self._floor = usable_device(stored["device"]), stored["floor"]
-        network: torch.nn.Module = he2rna_head(
-            self.head, stored["dimension"], np.zeros(stored["n_genes"]), self.hidden
-        )
-        if self.encoder is not None:
-            backbone = make_backbone(self.encoder, input_px=self.input_px)
-            network = Regressor(PixelNorm(), backbone, network)
-        network.load_state_dict(stored["network"])
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+@torch.inference_mode()
+def _apply(network: nn.Module, features: torch.Tensor) -> np.ndarray:
+    out: np.ndarray = network(features).float().cpu().numpy()
+    return out

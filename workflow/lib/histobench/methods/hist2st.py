@@ -12,6 +12,7 @@ of the section should equal the prediction for the section itself. Only the firs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -23,13 +24,6 @@ from torchvision.transforms import functional as images
 
 from histobench.bounds import Count, NonNegative, Pixels, Positive, PositiveShare, Rate, Whole, one_of
 from histobench.errors import UserError
-from histobench.methods.whole_section import (
-    SELECTIONS,
-    Section,
-    WholeSectionMethod,
-    mean_squared,
-    scaled_pixels,
-)
 from histobench.networks.chunks import by_chunks
 from histobench.networks.convmixer import ConvMixerBlock
 from histobench.networks.graph import NeighbourMean, mean_weights, nearest_neighbours
@@ -37,6 +31,14 @@ from histobench.networks.norms import recomputed
 from histobench.networks.transformer import GridEmbedding, transformer
 from histobench.networks.zinb import ZINB, ZINBHead, zinb_loss
 from histobench.training.contract import Context, SectionData
+from histobench.training.network_method import Shape, Start
+from histobench.training.sections import (
+    SELECTIONS,
+    Section,
+    SectionMethod,
+    mean_squared,
+    scaled_pixels,
+)
 
 # Of the released augmentation; one draw for all spots of a section, because it is turned as one batch.
 GREY_PROBABILITY = 0.1
@@ -179,7 +181,8 @@ def size_factors(counts: np.ndarray) -> np.ndarray:
     return (total / (median if median > 0 else 1.0)).astype(np.float32)
 
 
-class Hist2ST(WholeSectionMethod):
+@dataclass(frozen=True, kw_only=True)
+class Hist2ST(SectionMethod[Hist2STNetwork]):
     """Predict expression from all patches of a section, their positions and their neighbours.
 
     Parameters
@@ -231,73 +234,41 @@ class Hist2ST(WholeSectionMethod):
         Least time between checkpoints.
     """
 
-    def __init__(
-        self,
-        *,
-        input_px: Pixels | None = 112,
-        pixel_divisor: Positive = 1.0,
-        patch_kernel: Count = 7,
-        mixer_kernel: Count = 5,
-        channels: Count = 32,
-        squeeze: Count = 8,
-        mixer_depth: Count = 2,
-        depth: Count = 8,
-        graph_depth: Count = 4,
-        heads: Count = 16,
-        head_width: Count = 64,
-        dropout: Rate = 0.2,
-        positions: Count = 64,
-        position_sd: NonNegative = 1.0,
-        neighbours: Count = 4,
-        reach: Positive | None = 2.0,
-        self_loops: bool = False,
-        zinb_weight: NonNegative = 0.25,
-        copies: Whole = 5,
-        distillation_weight: NonNegative = 0.5,
-        epochs: Count = 350,
-        learning_rate: Positive = 1e-5,
-        decay: PositiveShare = 0.9,
-        decay_epochs: Count = 50,
-        standardise: bool = False,
-        selection: Annotated[str, one_of(SELECTIONS)] = "last",
-        checkpointing: bool = True,
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.input_px = input_px
-        self.pixel_divisor = pixel_divisor
-        self.patch_kernel = patch_kernel
-        self.mixer_kernel = mixer_kernel
-        self.channels = channels
-        self.squeeze = squeeze
-        self.mixer_depth = mixer_depth
-        self.depth = depth
-        self.graph_depth = graph_depth
-        self.heads = heads
-        self.head_width = head_width
-        self.dropout = dropout
-        self.positions = positions
-        self.position_sd = position_sd
-        self.neighbours = neighbours
-        self.reach = reach
-        self.self_loops = self_loops
-        self.zinb_weight = zinb_weight
-        self.copies = copies
-        self.distillation_weight = distillation_weight
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.decay = decay
-        self.decay_epochs = decay_epochs
-        self.standardise = standardise
-        self.selection = selection
-        self.checkpointing = checkpointing
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    input_px: Pixels | None = 112
+    pixel_divisor: Positive = 1.0
+    patch_kernel: Count = 7
+    mixer_kernel: Count = 5
+    channels: Count = 32
+    squeeze: Count = 8
+    mixer_depth: Count = 2
+    depth: Count = 8
+    graph_depth: Count = 4
+    heads: Count = 16
+    head_width: Count = 64
+    dropout: Rate = 0.2
+    positions: Count = 64
+    position_sd: NonNegative = 1.0
+    neighbours: Count = 4
+    reach: Positive | None = 2.0
+    self_loops: bool = False
+    zinb_weight: NonNegative = 0.25
+    copies: Whole = 5
+    distillation_weight: NonNegative = 0.5
+    epochs: Count = 350
+    learning_rate: Positive = 1e-5
+    decay: PositiveShare = 0.9
+    decay_epochs: Count = 50
+    standardise: bool = False
+    selection: Annotated[str, one_of(SELECTIONS)] = "last"
+    checkpointing: bool = True
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def _network(self, input_px: int, n_genes: int) -> Hist2STNetwork:
+    def network(self, shape: Shape, start: Start) -> Hist2STNetwork:
+        """Build the network."""
         return Hist2STNetwork(
-            input_px,
-            n_genes,
+            shape.px,
+            shape.genes,
             patch_kernel=self.patch_kernel,
             mixer_kernel=self.mixer_kernel,
             channels=self.channels,
@@ -313,10 +284,12 @@ class Hist2ST(WholeSectionMethod):
             pixel_divisor=self.pixel_divisor,
         )
 
-    def _pair_bytes(self) -> int:
+    def pair_bytes(self) -> int:
+        """Return what every pair of spots takes at least."""
         return 5  # a bool of the graph and a float32 of its weights
 
-    def _graph(self, section: SectionData) -> torch.Tensor:
+    def graph(self, section: SectionData) -> torch.Tensor:
+        """Return which spots each spot listens to."""
         graph = nearest_neighbours(
             section.spots[["array_x", "array_y"]].to_numpy(float),
             self.neighbours,
@@ -326,7 +299,7 @@ class Hist2ST(WholeSectionMethod):
         )
         return mean_weights(torch.from_numpy(graph))
 
-    def _extra(self, section: SectionData, context: Context) -> dict[str, torch.Tensor]:
+    def extra(self, section: SectionData, context: Context) -> dict[str, torch.Tensor]:
         """Return raw counts of the panel and each spot's size factor."""
         if section.counts is None:
             raise ValueError(f"section {section.section} comes without counts")
@@ -337,9 +310,9 @@ class Hist2ST(WholeSectionMethod):
             "size_factor": torch.from_numpy(size_factors(counts)),
         }
 
-    def _standardise(self, sections: Sequence[Section]) -> None:
+    def standardise_targets(self, sections: Sequence[Section]) -> None:
         """Do so for the counts, too: their predicted mean starts near one, far from the hundreds of some."""
-        super()._standardise(sections)
+        super().standardise_targets(sections)
         extras = [section.extra for section in sections if section.extra is not None]
         counts = torch.cat([extra["counts"] for extra in extras]).double().sum(dim=0)
         depth = torch.cat([extra["size_factor"] for extra in extras]).double().sum().clamp_min(1e-6)
@@ -348,11 +321,11 @@ class Hist2ST(WholeSectionMethod):
         for extra in extras:
             extra["size_factor"] = extra["size_factor"][:, None] * mean
 
-    def _loss(
-        self, network: nn.Module, pixels: torch.Tensor, section: Section, rng: np.random.Generator
+    def section_loss(
+        self, network: Hist2STNetwork, pixels: torch.Tensor, section: Section, rng: np.random.Generator
     ) -> torch.Tensor:
         """Squared errors + 0.25 x count likelihood + 0.5 x self-distillation, with the published weights."""
-        assert isinstance(network, Hist2STNetwork) and section.graph is not None
+        assert section.graph is not None
         place = (section.grid, section.graph)
         predicted, params = network.all_heads(pixels, *place)
         loss = mean_squared(predicted, section.targets)
@@ -367,7 +340,10 @@ class Hist2ST(WholeSectionMethod):
             loss = loss + self.distillation_weight * functional.mse_loss(mixture, predicted.float())
         return loss
 
-    def _optimiser(self, network: nn.Module) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.StepLR]:
+    def optimiser(
+        self, network: Hist2STNetwork
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.StepLR]:
+        """Return Adam, and steps that shrink every so many epochs."""
         optimiser = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
         return optimiser, torch.optim.lr_scheduler.StepLR(optimiser, self.decay_epochs, gamma=self.decay)
 

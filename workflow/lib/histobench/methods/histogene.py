@@ -11,14 +11,16 @@ enter as 0 to 255, as released.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from torch import nn
 
 from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, one_of
-from histobench.methods.whole_section import SELECTIONS, WholeSectionMethod, scaled_pixels
 from histobench.networks.transformer import GridEmbedding, transformer
+from histobench.training.network_method import Shape, Start
+from histobench.training.sections import SELECTIONS, SectionMethod, scaled_pixels
 
 
 class HisToGeneNetwork(nn.Module):
@@ -79,7 +81,8 @@ class HisToGeneNetwork(nn.Module):
         return self.head(features), features
 
 
-class HisToGene(WholeSectionMethod):
+@dataclass(frozen=True, kw_only=True)
+class HisToGene(SectionMethod[HisToGeneNetwork]):
     """Predict expression from all patches of a section and their grid positions.
 
     Parameters
@@ -111,47 +114,28 @@ class HisToGene(WholeSectionMethod):
         Least time between checkpoints.
     """
 
-    def __init__(
-        self,
-        *,
-        input_px: Pixels | None = 112,
-        pixel_divisor: Positive = 1.0,
-        width: Count = 1024,
-        depth: Count = 8,
-        heads: Count = 16,
-        head_width: Count = 64,
-        hidden: Count = 2048,
-        dropout: Rate = 0.1,
-        positions: Count = 64,
-        position_sd: NonNegative = 1.0,
-        epochs: Count = 100,
-        learning_rate: Positive = 1e-5,
-        standardise: bool = False,
-        selection: Annotated[str, one_of(SELECTIONS)] = "last",
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.input_px = input_px
-        self.pixel_divisor = pixel_divisor
-        self.width = width
-        self.depth = depth
-        self.heads = heads
-        self.head_width = head_width
-        self.hidden = hidden
-        self.dropout = dropout
-        self.positions = positions
-        self.position_sd = position_sd
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.standardise = standardise
-        self.selection = selection
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    input_px: Pixels | None = 112
+    pixel_divisor: Positive = 1.0
+    width: Count = 1024
+    depth: Count = 8
+    heads: Count = 16
+    head_width: Count = 64
+    hidden: Count = 2048
+    dropout: Rate = 0.1
+    positions: Count = 64
+    position_sd: NonNegative = 1.0
+    epochs: Count = 100
+    learning_rate: Positive = 1e-5
+    standardise: bool = False
+    selection: Annotated[str, one_of(SELECTIONS)] = "last"
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def _network(self, input_px: int, n_genes: int) -> nn.Module:
+    def network(self, shape: Shape, start: Start) -> HisToGeneNetwork:
+        """Build the network."""
         return HisToGeneNetwork(
-            input_px,
-            n_genes,
+            shape.px,
+            shape.genes,
             width=self.width,
             depth=self.depth,
             heads=self.heads,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -23,18 +23,16 @@ from torch.nn import functional
 
 from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, one_of
 from histobench.errors import UserError
-from histobench.methods.patchwise import Study, gather, identity
-from histobench.networks.backbones import count_parameters, seeded
+from histobench.networks.backbones import seeded
 from histobench.networks.histospace import REDUCTION, Autoencoder, Encoder, Predictor
 from histobench.seeds import seed_for
-from histobench.training.checkpoint import Checkpoint
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Prediction, SectionData
 from histobench.training.correlation import mean_gene_pearson, pearson
 from histobench.training.data import PatchSource
-from histobench.training.device import on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import log_cosh, pairwise_distance, root_mse
-from histobench.training.store import column_means, read_weights, require, store_weights
+from histobench.training.network_method import Facts, NetworkMethod, Shape, Start, Training
+from histobench.training.store import column_means
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": functional.mse_loss,
@@ -46,7 +44,8 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 RANGES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
 
 
-class HistoSPACE:
+@dataclass(frozen=True, kw_only=True)
+class HistoSPACE(NetworkMethod[Predictor]):
     """Train an autoencoder on the patches, or on photographs if given any, then a predictor on its encoder.
 
     Parameters
@@ -74,111 +73,81 @@ class HistoSPACE:
         Least time between checkpoints.
     """
 
-    def __init__(
-        self,
-        *,
-        variant: Annotated[int, one_of((1, 2, 3))] = 3,
-        pixel_range: Annotated[str, one_of(RANGES)] = "unit",
-        drift: bool = False,
-        input_px: Pixels = 128,
-        autoencoder_epochs: Count = 150,
-        autoencoder_batch_size: Count = 256,
-        autoencoder_learning_rate: Positive = 1e-5,
-        loss: Annotated[str, one_of(LOSSES)] = "mse",
-        epochs: Count = 50,
-        batch_size: Count = 32,
-        learning_rate: Positive = 1e-4,
-        valid_folds: Folds = 10,
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.variant = variant
-        self.pixel_range = pixel_range
-        self.drift = drift
-        self.input_px = input_px
-        self.autoencoder_epochs = autoencoder_epochs
-        self.autoencoder_batch_size = autoencoder_batch_size
-        self.autoencoder_learning_rate = autoencoder_learning_rate
-        self.loss = loss
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.valid_folds = valid_folds
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    variant: Annotated[int, one_of((1, 2, 3))] = 3
+    pixel_range: Annotated[str, one_of(RANGES)] = "unit"
+    drift: bool = False
+    input_px: Pixels = 128
+    autoencoder_epochs: Count = 150
+    autoencoder_batch_size: Count = 256
+    autoencoder_learning_rate: Positive = 1e-5
+    loss: Annotated[str, one_of(LOSSES)] = "mse"
+    epochs: Count = 50
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-4
+    valid_folds: Folds = 10
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def fit(
-        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
-    ) -> TrainingLog:
-        """Train the autoencoder, freeze its encoder, train the predictor.
+    criterion: ClassVar[str | None] = "valid_loss"
+    channels_last: ClassVar[bool] = False
 
-        Raises
-        ------
-        UserError
-            An unknown choice, a width that is no multiple of 16, or a training that diverges.
-        """
-        self._check()
-        torch.set_num_threads(context.threads)
-        self._device = pick_device(context.device)
-        study = gather(train, valid, folds=self.valid_folds)
-        source = PatchSource(study.patches(), input_px=self.input_px, device=self._device)
-        name = identity(__name__, self, study, context)
+    def check(self, valid: Sequence[SectionData]) -> None:
+        """Refuse a width that the encoder cannot halve often enough."""
+        if self.input_px < REDUCTION or self.input_px % REDUCTION:
+            raise UserError(f"input_px {self.input_px}: HistoSPACE needs a multiple of {REDUCTION}.")
+
+    def network(self, shape: Shape, start: Start) -> Predictor:
+        """Build the predictor on an encoder of random weights."""
+        return Predictor(Encoder(self.variant), shape.genes, self.input_px, drift=self.drift)
+
+    def learn(self, training: Training) -> tuple[list[Row], Facts]:
+        """Train the autoencoder, freeze its encoder, train the predictor."""
+        study, context, device = training.study, training.context, training.device
         with seeded(context.seed):
-            autoencoder = Autoencoder(self.variant).to(self._device)
-        if context.photos is None:
-            images, learn, held = source, study.learn, study.held
-        else:
+            autoencoder = Autoencoder(self.variant).to(device)
+        images, learn, held = training.patches, study.learn, study.held
+        if context.photos is not None:
             tiles, kept = context.photos.tiles, context.photos.valid
-            images = PatchSource([tiles], input_px=self.input_px, device=self._device)
+            images = PatchSource([tiles], input_px=self.input_px, device=device)
             learn, held = np.flatnonzero(~kept), np.flatnonzero(kept)
-            name = f"{name}-{len(learn)}-{len(held)}-photographs"
-        first = self._autoencoder_loop(autoencoder, images, (learn, held), context, name)
+        first = self._autoencoder_loop(training, autoencoder, images, learn, held)
         history = first.run()
         # An encoder that drifts is no longer the one that the decoder was trained with.
-        self._autoencoder: Autoencoder | None = copy.deepcopy(autoencoder) if self.drift else autoencoder
+        kept_one = copy.deepcopy(autoencoder) if self.drift else autoencoder
         with seeded(seed_for(context.seed, "predictor")):
             network = Predictor(
                 autoencoder.encoder, study.targets.shape[1], self.input_px, drift=self.drift
-            ).to(self._device)
-        self._network = network
-        second = self._predictor_loop(network, study, source, context, name)
+            ).to(device)
+        observed = study.targets[study.held]
+        mean = np.tile(column_means(study.targets[study.learn]), (len(study.held), 1))
+        training.more["null"] = _mean(pearson(mean, observed, 1))
+        second = self.loop(training, network=network)
         history = [*history, *second.run()]
-        return TrainingLog(
-            list(history),
-            {
-                "parameters": count_parameters(network),
-                "parameters_with_encoder": sum(p.numel() for p in network.parameters()),
-                "epochs": second.best_epoch,
-                "autoencoder_epochs": first.best_epoch,
-                "autoencoder_images": len(learn),
-                "selection_unit": study.unit,
-                "device": str(self._device),
-            },
-        )
-
-    def _check(self) -> None:
-        for name, choices in (("loss", LOSSES), ("pixel_range", RANGES), ("variant", (1, 2, 3))):
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"{name} {getattr(self, name)!r}: choose one of {', '.join(map(str, choices))}."
-                )
-        if self.input_px < REDUCTION or self.input_px % REDUCTION:
-            raise UserError(f"input_px {self.input_px}: HistoSPACE needs a multiple of {REDUCTION}.")
+        self.trained.extra["autoencoder"] = dict(kept_one.state_dict())
+        return history, {
+            **self.keep(second),
+            "parameters_with_encoder": sum(p.numel() for p in network.parameters()),
+            "autoencoder_epochs": first.best_epoch,
+            "autoencoder_images": len(learn),
+        }
 
     def _scaled(self, pixels: torch.Tensor) -> torch.Tensor:
         low, high = RANGES[self.pixel_range]
         return pixels.float() / 255.0 * (high - low) + low
 
+    def optimiser(self, network: nn.Module) -> tuple[torch.optim.Optimizer, None]:
+        """Return Adam on what is trained."""
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(trained, lr=self.learning_rate), None
+
     def _autoencoder_loop(
         self,
+        training: Training,
         network: Autoencoder,
         source: PatchSource,
-        rows: tuple[np.ndarray, np.ndarray],
-        context: Context,
-        name: str,
+        learn: np.ndarray,
+        held: np.ndarray,
     ) -> Loop:
-        learn, held = rows
-
         def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
             pixels = self._scaled(source.batch(batch))
             return functional.mse_loss(network(pixels).float(), pixels)
@@ -191,62 +160,40 @@ class HistoSPACE:
                     total += float(((network(pixels) - pixels) ** 2).mean(dim=(1, 2, 3)).double().sum())
             return {"valid_reconstruction": total / len(held)}
 
-        return Loop(
+        return self.loop(
+            training,
+            learn,
+            stage="autoencoder",
             network=network,
             optimiser=torch.optim.Adam(network.parameters(), lr=self.autoencoder_learning_rate),
             step=step,
             prefetch=source.prefetch,
-            rows=learn,
             epochs=self.autoencoder_epochs,
             batch_size=self.autoencoder_batch_size,
-            seed=seed_for(context.seed, "autoencoder"),
-            device=self._device,
+            seed=seed_for(training.context.seed, "autoencoder"),
             after_epoch=score,
             keep_best="valid_reconstruction",
-            autocast=self.autocast,
-            checkpoint=Checkpoint(context.checkpoints, "autoencoder", name, self.checkpoint_seconds),
-            stage="autoencoder",
         )
 
-    def _predictor_loop(
-        self, network: Predictor, study: Study, source: PatchSource, context: Context, name: str
-    ) -> Loop:
-        wanted = torch.from_numpy(study.targets).to(self._device)
-        measure = LOSSES[self.loss]
-        observed = study.targets[study.held]
-        mean = np.tile(column_means(study.targets[study.learn]), (len(study.held), 1))
-        null = _mean(pearson(mean, observed, 1))
+    def batch_loss(
+        self, network: Predictor, training: Training, batch: np.ndarray, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Return the chosen loss of the predictor."""
+        predicted, _ = network(self._scaled(training.patches.batch(batch)))
+        return LOSSES[self.loss](predicted.float(), training.wanted[training.rows(batch)])
 
-        def step(batch: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-            predicted, _hidden = network(self._scaled(source.batch(batch)))
-            return measure(predicted.float(), wanted[on_device(batch, self._device)])
-
-        def score(_: int) -> Row:
-            predicted, _hidden = self._run(network, source, study.held)
-            return {
-                "valid_loss": float(measure(torch.from_numpy(predicted), torch.from_numpy(observed))),
-                "valid_mse": float(((predicted.astype(np.float64) - observed) ** 2).mean()),
-                "valid_pearson": mean_gene_pearson(predicted, observed, study.groups[study.held]),
-                "valid_pearson_spot": _mean(pearson(predicted, observed, 1)),
-                "valid_pearson_spot_null": null,
-            }
-
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return Loop(
-            network=network,
-            optimiser=torch.optim.Adam(trained, lr=self.learning_rate),
-            step=step,
-            prefetch=source.prefetch,
-            rows=study.learn,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
-            device=self._device,
-            after_epoch=score,
-            keep_best="valid_loss",
-            autocast=self.autocast,
-            checkpoint=Checkpoint(context.checkpoints, "final", name, self.checkpoint_seconds),
-        )
+    def scores(self, network: Predictor, training: Training, held: np.ndarray, epoch: int) -> Row:
+        """Return loss, error and correlations of held-out spots, per gene and per spot."""
+        predicted, _ = self._run(network, training.patches, held)
+        observed = training.study.targets[held]
+        loss = LOSSES[self.loss](torch.from_numpy(predicted), torch.from_numpy(observed))
+        return {
+            "valid_loss": float(loss),
+            "valid_mse": float(((predicted.astype(np.float64) - observed) ** 2).mean()),
+            "valid_pearson": mean_gene_pearson(predicted, observed, training.study.groups[held]),
+            "valid_pearson_spot": _mean(pearson(predicted, observed, 1)),
+            "valid_pearson_spot_null": training.more["null"],
+        }
 
     @torch.inference_mode()
     def _run(
@@ -262,11 +209,17 @@ class HistoSPACE:
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict each patch; the embedding is the hidden layer."""
-        source = PatchSource(
-            [require(section, "patches")], input_px=self.input_px, device=self._device, resident=False
-        )
-        expression, hidden = self._run(self._network, source, np.arange(len(source)))
+        source = self.opened(section)
+        expression, hidden = self._run(self.fitted, source, np.arange(len(source)))
         return Prediction(expression, embedding=hidden)
+
+    def _autoencoder(self) -> Autoencoder:
+        state = self.trained.extra.get("autoencoder")
+        if not state:
+            raise UserError("the stored weights have no decoder; train the method again to reconstruct.")
+        autoencoder = Autoencoder(self.variant)
+        autoencoder.load_state_dict(state)
+        return autoencoder.to(self.trained.device)
 
     @torch.inference_mode()
     def reconstruct(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -282,17 +235,10 @@ class HistoSPACE:
         tuple
             Two float32 arrays (n, ``input_px``, ``input_px``, 3) with pixels from 0 to 1: what the encoder is
             given, and what the decoder makes of it.
-
-        Raises
-        ------
-        UserError
-            The weights were stored without their decoder.
         """
-        network = self._autoencoder
-        if network is None:
-            raise UserError("the stored weights have no decoder; train the method again to reconstruct.")
+        network = self._autoencoder()
         network.eval()
-        source = PatchSource([patches], input_px=self.input_px, device=self._device, resident=False)
+        source = PatchSource([patches], input_px=self.input_px, device=self.trained.device, resident=False)
         low, high = RANGES[self.pixel_range]
         given, made = [], []
         for first in range(0, len(source), 64):
@@ -304,32 +250,6 @@ class HistoSPACE:
             for part in (given, made)
         ]
         return both[0], both[1]
-
-    def save(self, folder: Path) -> None:
-        """Write encoder, predictor and decoder (tensors that they share are stored once)."""
-        network, autoencoder = self._network, self._autoencoder
-        store_weights(
-            folder,
-            {
-                "network": dict(network.state_dict()),
-                "autoencoder": dict(autoencoder.state_dict()) if autoencoder else None,
-                "n_genes": network.head.out_features,
-                "device": str(self._device),
-            },
-        )
-
-    def load(self, folder: Path) -> None:
-        """Build the network and restore its weights."""
-        stored = read_weights(folder)
-        self._device = usable_device(stored["device"])
-        network = Predictor(Encoder(self.variant), stored["n_genes"], self.input_px, drift=self.drift)
-        network.load_state_dict(stored["network"])
-        self._network = network.to(self._device)
-        self._autoencoder = None
-        if stored.get("autoencoder"):
-            self._autoencoder = Autoencoder(self.variant)
-            self._autoencoder.load_state_dict(stored["autoencoder"])
-            self._autoencoder.to(self._device)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,7 @@ def from_linear(name: str, values: np.ndarray) -> np.ndarray:
     return out.astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
 class NMFComposition:
     """Predict how much of each NMF factor a spot holds, with the network and training of ST-Net.
 
@@ -60,44 +62,47 @@ class NMFComposition:
         Parameters of :class:`histobench.methods.stnet.STNet`.
     """
 
-    def __init__(
-        self,
-        *,
-        factors: Count = 10,
-        iterations: Count = 200,
-        network: Annotated[Mapping[str, Any] | None, ParametersOf("histobench.methods.stnet:STNet")] = None,
-    ) -> None:
-        self.factors = factors
-        self.iterations = iterations
-        self.network = network
+    factors: Count = 10
+    iterations: Count = 200
+    network: Annotated[Mapping[str, Any] | None, ParametersOf("histobench.methods.stnet:STNet")] = None
+
+    @cached_property
+    def stnet(self) -> STNet:
+        """The network that predicts compositions."""
+        return STNet(**(self.network or {}))
+
+    @cached_property
+    def learnt(self) -> dict[str, Any]:
+        """Profiles, floor, unit and transform, by name; empty before ``fit`` or ``load``."""
+        return {}
 
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
         """Factorise the training expression, then train the network on the compositions."""
         train, valid = in_order(train), in_order(valid)
-        self._transform = context.transform
-        linear = to_linear(self._transform, training_targets(train))
-        self._unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
-        self._floor = linear.min(axis=0)
-        model, composition = self._factorise(linear / self._unit, context)
+        linear = to_linear(context.transform, training_targets(train))
+        unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
+        model, composition = self._factorise(linear / unit, context)
         # Each factor in units of its training sd: the same product, and factors that weigh alike. In units of
         # the mean, one that few spots hold would be nearly all of the loss.
         spread = composition.std(axis=0)
-        self._size = np.where(spread > 0, spread, 1.0)
-        self._profiles = model.components_ * self._size[:, None]
-        names = tuple(f"factor {number + 1}" for number in range(len(self._size)))
-        self._stnet = STNet(**(self.network or {}))
-        told = self._stnet.fit(
-            self._with_targets(train, composition / self._size),
-            [replace(section, targets=self._compose(model, section)) for section in valid],
+        size = np.where(spread > 0, spread, 1.0)
+        profiles = model.components_ * size[:, None]
+        self.learnt.update(
+            profiles=profiles, floor=linear.min(axis=0), unit=unit, transform=context.transform
+        )
+        names = tuple(f"factor {number + 1}" for number in range(len(size)))
+        told = self.stnet.fit(
+            self._with_targets(train, composition / size),
+            [replace(section, targets=self._compose(model, section, size)) for section in valid],
             replace(context, genes=names),
         )
-        rest = float(np.linalg.norm(linear / self._unit - composition @ model.components_))
-        told.facts["parameters"] = int(told.facts["parameters"]) + self._profiles.size
-        told.facts["n_factors"] = len(self._size)
+        rest = float(np.linalg.norm(linear / unit - composition @ model.components_))
+        told.facts["parameters"] = int(told.facts["parameters"]) + profiles.size
+        told.facts["n_factors"] = len(size)
         told.facts["nmf_iterations"] = int(model.n_iter_)
-        told.facts["nmf_relative_error"] = rest / max(float(np.linalg.norm(linear / self._unit)), 1e-12)
+        told.facts["nmf_relative_error"] = rest / max(float(np.linalg.norm(linear / unit)), 1e-12)
         return told
 
     def _factorise(self, linear: np.ndarray, context: Context) -> tuple[NMF, np.ndarray]:
@@ -114,12 +119,12 @@ class NMFComposition:
             warnings.simplefilter("ignore")  # the number of iterations is the published one, converged or not
             return model, model.fit_transform(linear)
 
-    def _compose(self, model: NMF, section: SectionData) -> np.ndarray:
+    def _compose(self, model: NMF, section: SectionData, size: np.ndarray) -> np.ndarray:
         """Return the composition of a section that the factorisation did not see."""
-        linear = to_linear(self._transform, require(section, "targets"))
+        linear = to_linear(self.learnt["transform"], require(section, "targets"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            composition = model.transform(linear / self._unit) / self._size
+            composition = model.transform(linear / self.learnt["unit"]) / size
         return composition.astype(np.float32)
 
     @staticmethod
@@ -130,28 +135,21 @@ class NMFComposition:
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict the composition and multiply it with the profiles; the embedding is the network's."""
-        found = self._stnet.predict(section)
-        linear = found.expression.astype(np.float64) @ self._profiles * self._unit
+        found, learnt = self.stnet.predict(section), self.learnt
+        linear = found.expression.astype(np.float64) @ learnt["profiles"] * learnt["unit"]
         # the network may go below zero; no gene is predicted lower than it was ever seen
-        expression = from_linear(self._transform, np.maximum(linear, self._floor))
+        expression = from_linear(learnt["transform"], np.maximum(linear, learnt["floor"]))
         return Prediction(expression, embedding=found.embedding)
 
     def save(self, folder: Path) -> None:
         """Write the network with the profiles beside it."""
-        self._stnet.save(folder)
-        stored = read_weights(folder)
-        stored["nmf"] = {
-            "profiles": torch.from_numpy(self._profiles),
-            "floor": torch.from_numpy(self._floor),
-            "unit": self._unit,
-            "transform": self._transform,
-        }
-        store_weights(folder, stored)
+        self.stnet.save(folder)
+        arrays = {name: torch.from_numpy(self.learnt[name]) for name in ("profiles", "floor")}
+        store_weights(folder, {**read_weights(folder), "nmf": {**self.learnt, **arrays}})
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote."""
         stored = read_weights(folder)["nmf"]
-        self._profiles, self._floor = stored["profiles"].numpy(), stored["floor"].numpy()
-        self._unit, self._transform = stored["unit"], stored["transform"]
-        self._stnet = STNet(**(self.network or {}))
-        self._stnet.load(folder)
+        arrays = {name: stored[name].numpy() for name in ("profiles", "floor")}
+        self.learnt.update({**stored, **arrays})
+        self.stnet.load(folder)

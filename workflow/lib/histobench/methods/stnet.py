@@ -14,34 +14,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
 from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, Views, Whole, one_of
-from histobench.errors import UserError
 from histobench.networks.architectures import Architecture
-from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
-from histobench.networks.heads import Regressor, mean_head
+from histobench.networks.backbones import PixelNorm
+from histobench.networks.heads import Regressor, start_as_mean
 from histobench.seeds import seed_for
-from histobench.training.augment import augment
-from histobench.training.checkpoint import Checkpoint, fingerprint, start_from
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
-from histobench.training.data import PatchSource, pixel_statistics
-from histobench.training.device import on_device, pick_device, usable_device
+from histobench.training.checkpoint import start_from
+from histobench.training.contract import Context, Prediction, SectionData
+from histobench.training.data import pixel_statistics
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.inference import predict_patches
-from histobench.training.loop import Loop, Row
-from histobench.training.store import (
-    column_means,
-    in_order,
-    read_weights,
-    require,
-    store_weights,
-    training_targets,
+from histobench.training.loop import Row
+from histobench.training.network_method import (
+    Facts,
+    NetworkMethod,
+    Shape,
+    Start,
+    Training,
+    image_rate,
+    needs_valid,
 )
+from histobench.training.store import column_means
+from histobench.training.study import Study, everything
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +48,8 @@ SELECTIONS = ("inner_folds", "valid", "fixed")
 TRAINED = ("all", "head")
 
 
-@dataclass
-class _Data:
-    """Patches and targets of several sections, numbered through them; targets on device and host."""
-
-    source: PatchSource
-    targets: torch.Tensor
-    values: np.ndarray
-
-
-class STNet:
+@dataclass(frozen=True, kw_only=True)
+class STNet(NetworkMethod[Regressor]):
     """Predict expression from single patches.
 
     Parameters
@@ -97,210 +88,98 @@ class STNet:
         Least time between checkpoints.
     """
 
-    starts_from_weights = True
+    starts_from_weights: ClassVar[bool] = True
+    summed_loss: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        architecture: Architecture = "densenet121",
-        input_px: Pixels | None = 224,
-        pretrained: bool = True,
-        trained_layers: Annotated[str, one_of(TRAINED)] = "all",
-        epochs: Count = 50,
-        selection: Annotated[str, one_of(SELECTIONS)] = "inner_folds",
-        inner_folds: Whole = 4,
-        learning_rate: Positive = 1e-6,
-        momentum: Rate = 0.9,
-        weight_decay: NonNegative = 0.0,
-        batch_size: Count = 32,
-        statistics_batches: Count = 12,
-        augmentation: bool = True,
-        views: Views = 8,
-        selection_views: Views = 8,
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.architecture = architecture
-        self.input_px = input_px
-        self.pretrained = pretrained
-        self.trained_layers = trained_layers
-        self.epochs = epochs
-        self.selection = selection
-        self.inner_folds = inner_folds
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.statistics_batches = statistics_batches
-        self.augmentation = augmentation
-        self.views = views
-        self.selection_views = selection_views
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    architecture: Architecture = "densenet121"
+    input_px: Pixels | None = 224
+    pretrained: bool = True
+    trained_layers: Annotated[str, one_of(TRAINED)] = "all"
+    epochs: Count = 50
+    selection: Annotated[str, one_of(SELECTIONS)] = "inner_folds"
+    inner_folds: Whole = 4
+    learning_rate: Positive = 1e-6
+    momentum: Rate = 0.9
+    weight_decay: NonNegative = 0.0
+    batch_size: Count = 32
+    statistics_batches: Count = 12
+    augmentation: bool = True
+    views: Views = 8
+    selection_views: Views = 8
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def fit(
-        self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
-    ) -> TrainingLog:
-        """Choose the number of epochs and train on all training sections.
+    def check(self, valid: Sequence[SectionData]) -> None:
+        """Refuse the choice of an epoch on validation patients where there are none."""
+        needs_valid(self.selection, valid)
 
-        Raises
-        ------
-        UserError
-            Unknown selection, no validation sections for "valid", ImageNet weights that cannot be had, or
-            a training that diverges.
-        """
-        if self.selection not in SELECTIONS:
-            raise UserError(f"selection {self.selection!r}: choose one of {', '.join(SELECTIONS)}.")
-        if self.trained_layers not in TRAINED:
-            raise UserError(f"trained_layers {self.trained_layers!r}: choose one of {', '.join(TRAINED)}.")
-        if self.selection == "valid" and not valid:
-            raise UserError("selection valid: the fold has no validation patients; set folds.valid_patients.")
-        torch.set_num_threads(context.threads)
-        self._device = pick_device(context.device)
-        train, valid = in_order(train), in_order(valid)
-        data = self._data(train)
-        self._input_width = data.source.input_px
-        rows = np.arange(len(data.source))
-        self._identity = self._fingerprint(train, context)
-        history: list[Row] = []
-        facts: dict[str, float | int | str] = {"selection": self.selection}
+    def gather(self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context) -> Study:
+        """All training sections teach; those of validation patients, if any, are scored."""
+        return everything(train, valid)
 
-        epochs = self.epochs
-        unit, groups = inner_groups(train)
+    def network(self, shape: Shape, start: Start) -> Regressor:
+        """Build a backbone with one linear layer."""
+        backbone = start.backbone(self.architecture, shape.px, pretrained=self.pretrained)
+        return Regressor(PixelNorm(), backbone, torch.nn.Linear(backbone.dimension, shape.genes))
+
+    def prepare(self, network: Regressor, training: Training, learn: np.ndarray) -> None:
+        """Set pixel statistics from the first batches, and let the head start as the training means."""
+        order = np.random.default_rng(seed_for(training.context.seed, "statistics")).permutation(learn)
+        size = self.batch_size
+        firsts = range(0, min(len(order), size * self.statistics_batches), size)
+        network.norm.set(*pixel_statistics([training.patches.batch(order[f : f + size]) for f in firsts]))
+        start_as_mean(network.head, column_means(training.study.targets[learn]))
+        network.backbone.requires_grad_(self.trained_layers == "all")
+        start_from(network, training.context.start, training.context.genes, head="head")
+
+    def optimiser(self, network: Regressor) -> tuple[torch.optim.Optimizer, None]:
+        """Return stochastic gradient descent on what is trained."""
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(
+            trained, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        ), None
+
+    def batch_loss(
+        self, network: Regressor, training: Training, batch: np.ndarray, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Return the published loss: see :func:`summed_loss`."""
+        predicted, _ = network(self.pixels(training, batch, rng))
+        return summed_loss(predicted, training.wanted[training.rows(batch)])
+
+    def scores(self, network: Regressor, training: Training, held: np.ndarray, epoch: int) -> Row:
+        """Return the squared error of held-out spots, per value."""
+        predicted, _ = predict_patches(network, training.patches, held, views=self.selection_views)
+        wanted = training.study.targets[held]
+        return {"valid_mse": float(((predicted - wanted).astype(np.float64) ** 2).sum()) / wanted.size}
+
+    def learn(self, training: Training) -> tuple[list[Row], Facts]:
+        """Choose the number of epochs and train on all training sections."""
+        study = training.study
+        unit, groups = inner_groups(study.sections[: study.n_train])
         folds = inner_folds(groups, self.inner_folds) if self.selection == "inner_folds" else []
+        keep_best = "valid_mse" if self.selection == "valid" else None
+        history: list[Row] = []
+        facts: Facts = {"selection": self.selection, "inner_folds": len(folds)}
+        epochs = self.epochs
         if folds:
-            epochs, inner = self._choose_epochs(data, folds, context)
-            history += inner
+            epochs, history = self._choose_epochs(training, folds)
             facts["selection_unit"] = unit
         elif self.selection == "inner_folds":
             facts["selection"] = "fixed"  # nothing to fold, or inner_folds of 0 or 1
-        facts["inner_folds"] = len(folds)
-
-        loop = self._loop(data, rows, epochs, context, "final", valid=self._data(valid) if valid else None)
-        final = loop.run()
-        history += final
-        self._network = loop.network
-        self._epochs = facts["epochs"] = loop.best_epoch
-        facts["parameters"] = count_parameters(self._network)
-        facts["images_per_second"] = _rate(history, len(rows))
-        facts["device"] = str(self._device)
-        return TrainingLog(list(history), facts)
-
-    def _data(self, sections: Sequence[SectionData]) -> _Data:
-        source = PatchSource(
-            [require(section, "patches") for section in sections],
-            input_px=self.input_px,
-            device=self._device,
-        )
-        targets = training_targets(sections)
-        return _Data(source, torch.from_numpy(targets).to(self._device), targets)
-
-    def _fingerprint(self, train: Sequence[SectionData], context: Context) -> str:
-        """Identify this training, so that a checkpoint of another one is not continued."""
-        from histobench.codehash import code_hash
-
-        params = sorted((k, v) for k, v in vars(self).items() if not k.startswith("_"))
-        named = [(s.cohort, s.patient, s.section, len(s)) for s in train]
-        pixels = [np.asarray(require(s, "patches")[[0, len(s) - 1]]) for s in train]
-        return fingerprint(
-            code_hash(__name__),
-            params,
-            named,
-            context.genes,
-            context.seed,
-            context.weights,
-            str(context.start),
-            training_targets(train),
-            *pixels,
-        )
-
-    def _build(self, data: _Data, rows: np.ndarray, context: Context) -> Regressor:
-        """Build the network as it is before the first step of a training on ``rows``."""
-        order = np.random.default_rng(seed_for(context.seed, "statistics")).permutation(rows)
-        size = self.batch_size
-        firsts = range(0, min(len(order), size * self.statistics_batches), size)
-        mean, sd = pixel_statistics([data.source.batch(order[first : first + size]) for first in firsts])
-        backbone = make_backbone(
-            self.architecture,
-            weights=context.weights if self.pretrained else "none",
-            file=context.weights_file,
-            seed=context.seed,
-            input_px=data.source.input_px,
-        )
-        backbone.module.requires_grad_(self.trained_layers == "all")
-        head = mean_head(backbone.dimension, column_means(data.values[rows]))
-        network = Regressor(PixelNorm(mean, sd), backbone, head)
-        start_from(network, context.start, context.genes, head="head")
-        return network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _loop(
-        self,
-        data: _Data,
-        rows: np.ndarray,
-        epochs: int,
-        context: Context,
-        stage: str,
-        *,
-        held: np.ndarray | None = None,
-        valid: _Data | None = None,
-    ) -> Loop:
-        """Prepare a training on ``rows``; ``held`` rows or ``valid`` sections are scored after each epoch."""
-        network = self._build(data, rows, context)
-
-        def step(batch: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-            pixels = data.source.batch(batch)
-            if self.augmentation:
-                pixels = augment(pixels, rng)
-            predicted, _ = network(pixels)
-            wanted = data.targets[on_device(batch, self._device)]
-            return summed_loss(predicted, wanted)
-
-        def score(_: int) -> Row:
-            if held is not None:
-                return {"squared_error": self._squared_error(network, data, held)}
-            if valid is None:
-                return {}
-            everything = np.arange(len(valid.source))
-            return {"valid_mse": self._squared_error(network, valid, everything) / valid.values.size}
-
-        return Loop(
-            network=network,
-            optimiser=torch.optim.SGD(
-                [parameter for parameter in network.parameters() if parameter.requires_grad],
-                lr=self.learning_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-            ),
-            step=step,
-            prefetch=data.source.prefetch,
-            rows=rows,
-            epochs=epochs,
-            batch_size=self.batch_size,
-            seed=seed_for(context.seed, "training"),
-            device=self._device,
-            summed_loss=True,
-            after_epoch=score,
-            keep_best="valid_mse" if self.selection == "valid" and held is None else None,
-            autocast=self.autocast,
-            checkpoint=Checkpoint(context.checkpoints, stage, self._identity, self.checkpoint_seconds),
-            stage=stage,
-        )
-
-    def _squared_error(self, network: torch.nn.Module, data: _Data, rows: np.ndarray) -> float:
-        predicted, _ = predict_patches(network, data.source, rows, views=self.selection_views)
-        return float(((predicted - data.values[rows]).astype(np.float64) ** 2).sum())
+        loop = self.loop(training, epochs=epochs, keep_best=keep_best)
+        history = [*history, *loop.run()]
+        rate = image_rate(history, len(study.learn))
+        return history, {**facts, **self.keep(loop), "images_per_second": rate}
 
     def _choose_epochs(
-        self, data: _Data, folds: list[tuple[np.ndarray, np.ndarray]], context: Context
+        self, training: Training, folds: list[tuple[np.ndarray, np.ndarray]]
     ) -> tuple[int, list[Row]]:
         """Return the epoch with the least squared error summed over all held-out spots, and the history."""
         history: list[Row] = []
         errors = np.zeros(self.epochs)
         for number, (learn, held) in enumerate(folds):
-            rows = self._loop(data, learn, self.epochs, context, f"inner{number}", held=held).run()
-            errors += [float(row["squared_error"]) for row in rows]
-            for row in rows:  # per value, so that folds of different size compare
-                row["valid_mse"] = float(row.pop("squared_error")) / (len(held) * data.values.shape[1])
+            rows = self.loop(training, learn, held, stage=f"inner{number}", keep_best=None).run()
+            errors += [float(row["valid_mse"]) * len(held) for row in rows]
             history += rows
         epochs = int(np.argmin(errors)) + 1
         log.info("inner folds: least error after %d of %d epochs", epochs, self.epochs)
@@ -308,43 +187,13 @@ class STNet:
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict each patch, averaged over its symmetries; the embedding is that of the plain patch."""
-        source = PatchSource(
-            [require(section, "patches")], input_px=self._input_width, device=self._device, resident=False
-        )
+        source = self.opened(section)
         expression, features = predict_patches(
-            self._network, source, np.arange(len(source)), views=self.views, batch_size=self.batch_size
+            self.fitted, source, np.arange(len(source)), views=self.views, batch_size=self.batch_size
         )
         return Prediction(expression, embedding=features)
-
-    def save(self, folder: Path) -> None:
-        """Write weights, pixel statistics and what is needed to build the network again."""
-        head: torch.nn.Linear = self._network.head  # type: ignore[assignment]
-        stored = {
-            "network": self._network.state_dict(),
-            "n_genes": head.out_features,
-            "input_px": self._input_width,
-            "device": str(self._device),
-        }
-        store_weights(folder, stored)
-
-    def load(self, folder: Path) -> None:
-        """Build the network and restore its weights."""
-        stored = read_weights(folder)
-        self._device = usable_device(stored["device"])
-        self._input_width = stored["input_px"]
-        backbone = make_backbone(self.architecture, input_px=stored["input_px"])
-        head = torch.nn.Linear(backbone.dimension, stored["n_genes"])
-        network = Regressor(PixelNorm(), backbone, head)
-        network.load_state_dict(stored["network"])
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def summed_loss(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Sum over spots of the mean over genes of squared errors (He et al. 2020)."""
     return ((predicted.float() - wanted) ** 2).mean(dim=1).sum()
-
-
-def _rate(history: Sequence[Row], n: int) -> float:
-    """Images per second of the last training, without evaluation."""
-    final = [row for row in history if row["stage"] == "final"]
-    return round(len(final) * n / max(sum(float(row["seconds"]) for row in final), 1e-9), 2)

@@ -12,6 +12,7 @@ weights of the dynamic convolution are a softmax, and neighbours alone are aggre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -20,13 +21,14 @@ from torch.nn import functional
 
 from histobench.bounds import Count, Counts, NonNegative, Pixels, Positive, Rate, Whole, one_of
 from histobench.errors import UserError
-from histobench.methods.whole_section import SELECTIONS, WholeSectionMethod, scaled_pixels
 from histobench.networks.capsule import AttentionRouting, PrimaryCapsules, map_width
 from histobench.networks.chunks import by_chunks
 from histobench.networks.dynamic_conv import DynamicConv2d
 from histobench.networks.graph import GraphAttention, nearest_neighbours
 from histobench.networks.transformer import GridEmbedding, transformer
 from histobench.training.contract import SectionData
+from histobench.training.network_method import Shape, Start
+from histobench.training.sections import SELECTIONS, SectionMethod, scaled_pixels
 
 CAPSULES = ("routing", "pooled", "flattened")
 GRAPH_ATTENTION = {"neighbours": "neighbours", "as_released": "receivers", "none": None}
@@ -222,7 +224,8 @@ def _capsule_part(
     ]
 
 
-class THItoGene(WholeSectionMethod):
+@dataclass(frozen=True, kw_only=True)
+class THItoGene(SectionMethod[THItoGeneNetwork]):
     """Predict expression from all patches of a section, their positions and their neighbours.
 
     Parameters
@@ -272,77 +275,43 @@ class THItoGene(WholeSectionMethod):
         Least time between checkpoints.
     """
 
-    def __init__(
-        self,
-        *,
-        input_px: Pixels | None = 112,
-        pixel_divisor: Positive = 1.0,
-        dynamic_conv: bool = True,
-        kernels: Count = 4,
-        stem_channels: Count = 16,
-        capsules: Annotated[str, one_of(CAPSULES)] = "routing",
-        capsule_channels: Counts = (32, 64, 64, 128),
-        primary_width: Count = 8,
-        n_capsules: Count = 20,
-        capsule_width: Count = 64,
-        depth: Whole = 4,
-        heads: Count = 16,
-        head_width: Count = 64,
-        hidden: Count = 2048,
-        graph_attention: Annotated[str, one_of(GRAPH_ATTENTION)] = "neighbours",
-        graph_heads: Count = 8,
-        graph_width: Count = 1024,
-        graph_out: Count = 512,
-        neighbours: Count = 4,
-        self_loops: bool = False,
-        concatenate: bool = False,
-        head_hidden: Count = 1024,
-        dropout: Rate = 0.2,
-        positions: Count = 64,
-        position_sd: NonNegative = 1.0,
-        epochs: Count = 300,
-        learning_rate: Positive = 1e-5,
-        standardise: bool = False,
-        selection: Annotated[str, one_of(SELECTIONS)] = "last",
-        autocast: bool = False,
-        checkpoint_seconds: NonNegative = 60.0,
-    ) -> None:
-        self.input_px = input_px
-        self.pixel_divisor = pixel_divisor
-        self.dynamic_conv = dynamic_conv
-        self.kernels = kernels
-        self.stem_channels = stem_channels
-        self.capsules = capsules
-        self.capsule_channels = capsule_channels
-        self.primary_width = primary_width
-        self.n_capsules = n_capsules
-        self.capsule_width = capsule_width
-        self.depth = depth
-        self.heads = heads
-        self.head_width = head_width
-        self.hidden = hidden
-        self.graph_attention = graph_attention
-        self.graph_heads = graph_heads
-        self.graph_width = graph_width
-        self.graph_out = graph_out
-        self.neighbours = neighbours
-        self.self_loops = self_loops
-        self.concatenate = concatenate
-        self.head_hidden = head_hidden
-        self.dropout = dropout
-        self.positions = positions
-        self.position_sd = position_sd
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.standardise = standardise
-        self.selection = selection
-        self.autocast = autocast
-        self.checkpoint_seconds = checkpoint_seconds
+    input_px: Pixels | None = 112
+    pixel_divisor: Positive = 1.0
+    dynamic_conv: bool = True
+    kernels: Count = 4
+    stem_channels: Count = 16
+    capsules: Annotated[str, one_of(CAPSULES)] = "routing"
+    capsule_channels: Counts = (32, 64, 64, 128)
+    primary_width: Count = 8
+    n_capsules: Count = 20
+    capsule_width: Count = 64
+    depth: Whole = 4
+    heads: Count = 16
+    head_width: Count = 64
+    hidden: Count = 2048
+    graph_attention: Annotated[str, one_of(GRAPH_ATTENTION)] = "neighbours"
+    graph_heads: Count = 8
+    graph_width: Count = 1024
+    graph_out: Count = 512
+    neighbours: Count = 4
+    self_loops: bool = False
+    concatenate: bool = False
+    head_hidden: Count = 1024
+    dropout: Rate = 0.2
+    positions: Count = 64
+    position_sd: NonNegative = 1.0
+    epochs: Count = 300
+    learning_rate: Positive = 1e-5
+    standardise: bool = False
+    selection: Annotated[str, one_of(SELECTIONS)] = "last"
+    autocast: bool = False
+    checkpoint_seconds: NonNegative = 60.0
 
-    def _network(self, input_px: int, n_genes: int) -> THItoGeneNetwork:
+    def network(self, shape: Shape, start: Start) -> THItoGeneNetwork:
+        """Build the network."""
         return THItoGeneNetwork(
-            input_px,
-            n_genes,
+            shape.px,
+            shape.genes,
             dynamic_conv=self.dynamic_conv,
             kernels=self.kernels,
             stem_channels=self.stem_channels,
@@ -367,11 +336,13 @@ class THItoGene(WholeSectionMethod):
             pixel_divisor=self.pixel_divisor,
         )
 
-    def _pair_bytes(self) -> int:
+    def pair_bytes(self) -> int:
+        """Return what every pair of spots takes at least."""
         # the graph, and of every head in training: scores, masked scores, their softmax
         return 1 if GRAPH_ATTENTION[self.graph_attention] is None else 1 + 12 * self.graph_heads
 
-    def _graph(self, section: SectionData) -> torch.Tensor:
+    def graph(self, section: SectionData) -> torch.Tensor:
+        """Return which spots each spot listens to."""
         graph = nearest_neighbours(
             section.spots[["array_x", "array_y"]].to_numpy(float),
             self.neighbours,

@@ -277,6 +277,11 @@ class PixelNorm(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
         self.register_buffer("sd", torch.as_tensor(sd, dtype=torch.float32).reshape(1, 3, 1, 1))
 
+    def set(self, mean: Any, sd: Any) -> None:
+        """Take other statistics."""
+        self.mean.copy_(torch.as_tensor(mean, dtype=torch.float32).reshape(1, 3, 1, 1))
+        self.sd.copy_(torch.as_tensor(sd, dtype=torch.float32).reshape(1, 3, 1, 1))
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return float32 of the shape of ``pixels``."""
         return (pixels.float() / 255.0 - self.mean) / self.sd

@@ -15,12 +15,40 @@ def mean_head(dimension: int, means: Any) -> nn.Linear:
 
     He et al. 2020 (ST-Net): the untrained network predicts the training mean of every gene exactly.
     """
-    values = torch.as_tensor(means, dtype=torch.float32)
-    head = nn.Linear(dimension, len(values))
+    head = nn.Linear(dimension, len(means))
+    start_as_mean(head, means)
+    return head
+
+
+def start_as_mean(head: nn.Module, means: Any) -> None:
+    """Let a linear layer start as the mean predictor, as :func:`mean_head` does."""
+    if not isinstance(head, nn.Linear):
+        raise TypeError("only a linear layer can start as the mean")
     with torch.no_grad():
         head.weight.zero_()
-        head.bias.copy_(values)
-    return head
+        head.bias.copy_(torch.as_tensor(means, dtype=torch.float32))
+
+
+class ScaledLinear(nn.Module):
+    """One linear layer on features that are scaled first; mean 0 and sd 1 change nothing.
+
+    Mean and sd are float64 buffers, so that they are stored with the weights.
+    """
+
+    mean: torch.Tensor
+    sd: torch.Tensor
+
+    def __init__(self, dimension: int, genes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dimension, dtype=torch.float64))
+        self.register_buffer("sd", torch.ones(dimension, dtype=torch.float64))
+        self.layer = nn.Linear(dimension, genes)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return float32 (batch, genes)."""
+        scaled: torch.Tensor = ((features - self.mean) / self.sd).float()
+        out: torch.Tensor = self.layer(scaled)
+        return out
 
 
 class Regressor(nn.Module):

@@ -17,8 +17,10 @@ from histobench.expression.transforms import transform_counts
 from histobench.training.store import require
 
 if TYPE_CHECKING:
+    import torch
     from scipy import sparse
 
+    from histobench.networks.multihead import MultiHead
     from histobench.training.contract import Context, SectionData
 
 
@@ -45,6 +47,19 @@ class AuxiliaryTargets:
         dense = self.above[rows].toarray()
         dense += self.base[rows, None]
         return dense
+
+    def error(
+        self, network: MultiHead, features: torch.Tensor, rows: np.ndarray, device: torch.device
+    ) -> torch.Tensor:
+        """Return the mean squared error of the auxiliary head on some spots; 0 without any such gene."""
+        from torch.nn import functional
+
+        from histobench.training.device import on_device
+
+        if network.auxiliary is None:
+            return features.new_zeros(())
+        predicted = network.auxiliary(features).float()
+        return functional.mse_loss(predicted, on_device(self.batch(rows), device))
 
 
 def auxiliary_targets(

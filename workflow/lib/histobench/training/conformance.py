@@ -526,15 +526,16 @@ def check_abilities(case: Case) -> None:
 
 
 def _check_traceable(case: Case) -> None:
-    """Expect ``_network`` to turn float pixels into expression first, with gradients back to the pixels."""
+    """Expect the trained network to turn float pixels into expression, with gradients back to them."""
     import torch
 
-    network: Any = getattr(case.method, "_network", None)
+    trained: Any = getattr(case.method, "trained", None)
+    network = getattr(trained, "network", None)
     if network is None:
         raise ConformanceError(
-            "`gives.attributions: true` is declared, but the fitted method has no `_network`."
+            "`gives.attributions: true` is declared, but the fitted method has no `trained.network`."
         )
-    width = getattr(case.method, "_input_width", None) or PATCH_PX
+    width = trained.shape.px or PATCH_PX
     pixels = torch.full((2, 3, width, width), 128.0, requires_grad=True)
     with _expecting("When a prediction is traced to pixels"):
         network.eval()
@@ -542,7 +543,7 @@ def _check_traceable(case: Case) -> None:
         expression.sum().backward()
     if tuple(expression.shape) != (2, len(case.context.genes)) or pixels.grad is None:
         raise ConformanceError(
-            "`gives.attributions: true` is declared, but `_network` does not lead from pixels to genes."
+            "`gives.attributions: true` is declared, but `trained.network` leads from no pixel to genes."
         )
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+from pydantic import AfterValidator
 
+from histobench.errors import UserError
+from histobench.training.parameters import value_troubles
 from histobench.training.store import load_arrays, save_arrays
 
 
@@ -45,3 +48,22 @@ class ArrayMethod:
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote."""
         self.keep(**load_arrays(folder))
+
+
+def check_choices(method: object) -> None:
+    """Refuse an unknown choice, in the sentence that planning a run says.
+
+    Numbers are not judged: whoever builds a method from Python may leave its published range.
+
+    Raises
+    ------
+    UserError
+        The first parameter that is none of its choices.
+    """
+    hints = get_type_hints(type(method), include_extras=True)
+    for name, value in parameters_of_method(method):
+        hint = hints.get(name)
+        if not any(isinstance(each, AfterValidator) for each in getattr(hint, "__metadata__", ())):
+            continue
+        for trouble in value_troubles(name, value, hint):
+            raise UserError(f"{type(method).__name__}: {trouble.name} {trouble.text}")

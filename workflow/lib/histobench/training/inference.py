@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
+from histobench.networks.multihead import MultiHead
 from histobench.training.augment import apply_symmetry
-from histobench.training.data import PatchSource
+from histobench.training.data import PatchSource, resize
 
 
 @torch.inference_mode()
@@ -44,3 +48,70 @@ def predict_patches(
         expression.append((total / views).float().cpu().numpy())
         features.append(vectors.float().cpu().numpy())
     return np.concatenate(expression), np.concatenate(features)
+
+
+def central_window(pixels: torch.Tensor, share: float, width: int) -> torch.Tensor:
+    """Return the middle ``share`` of uint8 patches (batch, 3, px, px), resized to ``width`` pixels."""
+    full = pixels.shape[-1]
+    size = min(full, max(1, round(share * full)))
+    first = (full - size) // 2
+    return resize(pixels[..., first : first + size, first : first + size], width)
+
+
+@torch.inference_mode()
+def predict_heads(
+    network: MultiHead,
+    source: PatchSource,
+    rows: np.ndarray,
+    *,
+    width: int,
+    shares: Sequence[float] = (1.0,),
+    views: int = 1,
+    batch_size: int = 64,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    """Run the heads over patches, averaged over windows and symmetries.
+
+    Parameters
+    ----------
+    network
+        Put into evaluation mode here.
+    source, rows
+        Which patches.
+    width
+        Width that the network takes.
+    shares
+        Central windows as shares of the patch; the first one gives the embedding.
+    views
+        How many of the eight symmetries, 1 to 8.
+
+    Returns
+    -------
+    expression, tumour probability, embedding
+        float32 (rows, genes), (rows,) and (rows, dimension); None for a head that there is not.
+    """
+    network.eval()
+    expression, tumour, embedding = [], [], []
+    for first in range(0, len(rows), batch_size):
+        pixels = source.batch(rows[first : first + batch_size])
+        # float64: the mean of equal numbers must be that number
+        totals: list[Any] = [0.0, 0.0]
+        for number, share in enumerate(shares):
+            window = central_window(pixels, share, width)
+            for code in range(views):
+                features = network.features(apply_symmetry(window, code))
+                if number == code == 0:
+                    embedding.append(features.float().cpu().numpy())
+                if network.primary is not None:
+                    totals[0] = totals[0] + network.expression(features).double()
+                if network.tumour is not None:
+                    totals[1] = totals[1] + torch.sigmoid(network.tumour_logit(features).double())
+        n = len(shares) * views
+        if network.primary is not None:
+            expression.append((totals[0] / n).float().cpu().numpy())
+        if network.tumour is not None:
+            tumour.append((totals[1] / n).float().cpu().numpy())
+    return (
+        np.concatenate(expression) if expression else None,
+        np.concatenate(tumour) if tumour else None,
+        np.concatenate(embedding),
+    )

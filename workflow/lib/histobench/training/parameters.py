@@ -76,7 +76,7 @@ def parameter_troubles(entry: str, params: Mapping[str, Any]) -> list[Trouble]:
     for name, value in params.items():
         if name in made_of.names:
             annotation = made_of.names[name][0]
-            found += _troubles(name, value, annotation)
+            found += value_troubles(name, value, annotation)
             inner = parameters_of(annotation)
             if inner and isinstance(value, Mapping):
                 other = inner.entry if ":" in inner.entry else str(params.get(inner.entry, ""))
@@ -120,7 +120,7 @@ _WORDS = {
 }
 
 
-def _troubles(name: str, value: Any, annotation: Any) -> list[Trouble]:
+def value_troubles(name: str, value: Any, annotation: Any) -> list[Trouble]:
     """Judge one value; strictly, as JSON is: ``true`` is no number, and text is none either."""
     adapter = _adapter(annotation)
     if adapter is None:

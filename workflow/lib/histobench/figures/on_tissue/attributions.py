@@ -146,9 +146,10 @@ def attributions(inputs: Inputs, settings: Settings) -> Drawing:
     torch.set_num_threads(1)
     record = read_json(inputs["run"])
     method: Any = load_method(record["entry"], record["params"], Path(inputs["weights"]).parent)
-    network = getattr(method, "_network", None)
+    trained = getattr(method, "trained", None)
+    network = getattr(trained, "network", None)
     sections = read_predictions(inputs["prediction"], [settings.section])
-    if network is None or not sections:
+    if trained is None or network is None or not sections:
         raise NothingToDraw("the network, or a spot that it predicts, is not there.")
     predicted = sections[0]
     gene = choose_gene(predicted, settings.genes)
@@ -156,7 +157,7 @@ def attributions(inputs: Inputs, settings: Settings) -> Drawing:
     chosen = [(role, spot) for role, spots in choose_spots(values).items() for spot in spots]
     names = [str(predicted.spots.index[spot]) for _, spot in chosen]
     patches = read_window(inputs["patches"], names, record, predicted.um_per_px)
-    width = getattr(method, "_input_width", None) or patches.shape[1]
+    width = trained.shape.px or patches.shape[1]
     small = resize(torch.from_numpy(patches.transpose(0, 3, 1, 2).copy()), width)
     shown = small.numpy().transpose(0, 2, 3, 1)
     attribution, outputs = integrated_gradients(network.float().cpu(), shown, predicted.column(gene))
