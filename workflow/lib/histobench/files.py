@@ -266,6 +266,10 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
             table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
 
 
+class DamagedError(UserError, ValueError):
+    """A stored result cannot be read; a ValueError too, for readers that know a better remedy."""
+
+
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Turn whatever a reader raises about the content of a stored result into one sentence.
@@ -275,7 +279,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
     Raises
     ------
-    UserError
+    DamagedError
         The content cannot be read.
     """
     try:
@@ -283,7 +287,7 @@ def reading(path: str | Path) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, MemoryError, UserError):
         raise
     except Exception as error:
-        raise UserError(
+        raise DamagedError(
             f"{path}: is damaged or cut off ({type(error).__name__}); delete it and run again, so that it is "
             "made anew."
         ) from error
