@@ -49,7 +49,7 @@ lock: setup  ## pin the newest allowed versions in requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 
-docs: setup  ## regenerate config/README.md and docs/methods.md
+docs: setup  ## regenerate config/README.md, docs/methods.md, docs/results.md
 	$(BIN)/histobench document-config
 
 clean:  ## remove results (not the packages)

@@ -9,18 +9,16 @@ Not part of any tier: it is for those who change the tests.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from project_copy import copy_project
+
 from mutation.mutants import MUTANTS, Mutant
 
 PROJECT = Path(__file__).resolve().parents[2]
-_LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "results", ".snakemake", "__pycache__", ".*_cache", "*.egg-info"
-)
 
 
 def survives(mutant: Mutant, checkout: Path) -> bool:
@@ -60,7 +58,7 @@ def main(words: list[str]) -> int:
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
     with tempfile.TemporaryDirectory() as name:
         checkout = Path(name) / "checkout"
-        shutil.copytree(PROJECT, checkout, ignore=_LEFT_OUT)
+        copy_project(PROJECT, checkout)
         alive = [mutant.name for mutant in chosen if survives(mutant, checkout)]
     print(f"{len(chosen) - len(alive)} of {len(chosen)} killed")
     return 1 if alive else 0

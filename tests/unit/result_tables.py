@@ -139,6 +139,7 @@ def write_tables_of(folder: Path) -> None:
         runs={method: sorted((folder / "models" / method).glob("*/run.json")) for method in FAMILIES},
         ceilings=sorted((folder / "ceiling").glob("*.parquet")),
         families=FAMILIES,
+        mean="train_mean",
         output_folder=folder / "tables",
         truth=folder / "truth.tsv",
         folds=sorted(path.stem for path in (folder / "ceiling").glob("*.parquet")),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
+from project_copy import copy_project
 
 from histobench import codehash
 from histobench.config import Benchmark, merge, read_yaml
@@ -26,8 +26,7 @@ def page(project):
 def checkout(project, page, tmp_path_factory):
     """A copy in which the page's files lie where it says."""
     folder = tmp_path_factory.mktemp("adding") / "checkout"
-    ignored = shutil.ignore_patterns("__pycache__", "results", ".venv", ".git", ".snakemake", ".*_cache")
-    shutil.copytree(project, folder, ignore=ignored)
+    copy_project(project, folder)
     for name, code in page[1].items():
         assert not (folder / name).exists()
         (folder / name).write_text(code)

@@ -20,6 +20,7 @@ LAYERS = [
         "paths",
         "sniff",
     },
+    {"results"},
     {"cohorts", "imaging", "expression", "splits", "codehash"},
     {"networks", "training", "encoders"},
     {"methods"},
@@ -92,7 +93,11 @@ def test_a_rooms_door_has_a_docstring_and_imports_nothing(project):
     for file in rooms:
         tree = ast.parse(file.read_text())
         assert ast.get_docstring(tree), file
-        assert not any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)), file
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        if file.parent.name == "histobench":  # finds what people call when they ask for it
+            assert [ast.unparse(node) for node in imports] == ["from importlib import import_module"]
+        else:
+            assert not imports, file
 
 
 def test_scripts_are_thin(project):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from project_copy import copy_project
 
 # A run of seconds: every stage, the cheapest methods, one deep one.
 TINY = """\
@@ -38,10 +38,7 @@ class Checkout:
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
-        ignored = shutil.ignore_patterns(
-            ".git", ".venv", "results", ".snakemake", "__pycache__", ".*_cache", "*.egg-info"
-        )
-        shutil.copytree(source, folder, ignore=ignored)
+        copy_project(source, folder)
         (folder / "tiny.yaml").write_text(TINY)
 
     def snakemake(

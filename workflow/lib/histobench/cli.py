@@ -17,8 +17,14 @@ PROJECT = Path(__file__).resolve().parents[3]
 def _document_config(arguments: argparse.Namespace) -> None:
     from histobench import configdoc, methodsdoc
     from histobench.files import atomic_path
+    from histobench.results import document as resultsdoc
 
-    pages = {"config/README.md": configdoc.document, "docs/methods.md": methodsdoc.document}
+    pages = {
+        "config/README.md": configdoc.document,
+        "docs/methods.md": methodsdoc.document,
+        "docs/results.md": resultsdoc.document,
+        "README.md": resultsdoc.readme,
+    }
     for name, document in pages.items():
         path, text = PROJECT / name, document(PROJECT)
         if arguments.check:
@@ -175,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(
         "document-config",
-        help="write config/README.md from the schemas, and docs/methods.md from config/methods",
+        help="write the pages made from declarations: config/README.md, docs/ and the README's table",
     )
     document.add_argument("--check", action="store_true", help="only say whether the pages are up to date")
     document.set_defaults(run=_document_config)

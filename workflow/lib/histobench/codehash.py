@@ -22,8 +22,9 @@ _PACKAGE = "histobench"
 _NOT_DATA = {".py", ".pyc", ".nbi", ".nbc"}
 _ROOT = Path(__file__).resolve().parent.parent
 
-#: Around every job, part of no result: a better message must not train anything again.
-_FRAME = frozenset({"histobench.runtime"})
+#: Around every job, part of no result: a better message, or a new name that people may call, must not train
+#: anything again.
+_FRAME = frozenset({"histobench.runtime", "histobench"})
 
 _SCRIPTS = "scripts/"
 
@@ -111,7 +112,8 @@ def closure(module: str) -> frozenset[str]:
         seen.add(name)
         parts = [] if name.startswith(_SCRIPTS) else name.split(".")
         parents = [".".join(parts[:depth]) for depth in range(1, len(parts))]
-        todo += [parent for parent in parents if _exists(parent)]  # a user's folder needs no __init__.py
+        # a user's folder needs no __init__.py
+        todo += [parent for parent in parents if parent not in _FRAME and _exists(parent)]
         todo += _direct_imports(name)
     return frozenset(seen)
 

@@ -26,7 +26,9 @@ from histobench.evaluation.statistics import (
     smallest_p,
     wilcoxon_p,
 )
-from histobench.files import read_table, write_table
+from histobench.files import read_table
+from histobench.results.catalogue import catalogue, columns_of
+from histobench.results.tables import write
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -61,15 +63,8 @@ QUESTIONS = {
         "Initial weights", "The same methods with pretrained networks and from a random start."
     ),
 }
-CONTRAST_COLUMNS = (
-    "question", "base", "other", "base_value", "other_value", "method", "family", "n_patients", "n_genes",
-    "pearson_base", "pearson_other", "change", "change_low", "change_high", "p_wilcoxon", "p_holm",
-    "smallest_p", "also_differs", "note",
-)  # fmt: skip
-TRANSFER_COLUMNS = (
-    "method", "family", "trained_on", "tested_on", "arm", "experiment", "pearson", "pearson_low",
-    "pearson_high", "ceiling_fraction", "n_genes", "n_patients",
-)  # fmt: skip
+CONTRAST_COLUMNS = columns_of("contrasts")
+TRANSFER_COLUMNS = columns_of("transfer")
 
 
 def paired_change(
@@ -201,5 +196,5 @@ def write_comparisons(
     transfer_tsv: str | Path,
 ) -> None:
     """Write both tables of the module docstring; arguments as for the functions that make them."""
-    write_table(contrast_table(pairs, metrics), contrasts_tsv)
-    write_table(transfer_table(tested, boards), transfer_tsv)
+    write(contrast_table(pairs, metrics), contrasts_tsv, catalogue()["contrasts"])
+    write(transfer_table(tested, boards), transfer_tsv, catalogue()["transfer"])

@@ -11,20 +11,15 @@ from histobench.evaluation.domains import determined
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means, mean_score, wilcoxon_p
 from histobench.evaluation.tumour_tables import OBSERVED, read_spots
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DOMAIN_COLUMNS = (
-    "method", "values", "patient", "section", "n_spots", "n_domains", "ari", "nmi", "purity",
-    "purity_majority",
-)  # fmt: skip
-CONFUSION_COLUMNS = ("method", "values", "section", "kind", "cluster", "label", "n_spots")
-NEIGHBOUR_COLUMNS = (
-    "method", "n_patients", "nearest", "farthest", "difference", "difference_low", "difference_high",
-    "p_wilcoxon", "p_holm",
-)  # fmt: skip
-SPOT_KEYS = ("patient", "section", "spot", "array_x", "array_y", "label", "tumour")
+DOMAIN_COLUMNS = columns_of("domains")
+CONFUSION_COLUMNS = columns_of("confusion")
+NEIGHBOUR_COLUMNS = columns_of("latent_neighbours")
+SPOT_KEYS = columns_of("spots")
 _SIDES = {"truth": OBSERVED, "prediction": "predicted", "embedding": "latent"}
 
 

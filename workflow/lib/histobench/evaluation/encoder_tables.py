@@ -19,20 +19,15 @@ import numpy as np
 from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.results import SectionScores, average_seeds, read_scores, split_seed
 from histobench.evaluation.statistics import ALPHA, bootstrap_interval, mean_score
-from histobench.files import write_table
+from histobench.results.catalogue import catalogue, columns_of
+from histobench.results.tables import write
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ENCODER_COLUMNS = (
-    "encoder", "title", "status", "what_to_do", "parameters", "dimension", "licence", "gated", "commercial",
-    "taints_derivatives", "trained_on", "saw_cohort", "citation",
-)  # fmt: skip
-SCORE_COLUMNS = (
-    "method", "head", "encoder", "start", "field_um", "scoring", "value", "low", "high", "rank",
-    "n_encoders", "n_patients", "n_genes",
-)  # fmt: skip
+ENCODER_COLUMNS = columns_of("encoders")
+SCORE_COLUMNS = columns_of("encoder_scores")
 #: Ways of scoring -> in words.
 SCORINGS: Mapping[str, str] = {
     "within": "within sections, averaged over sections, patients and genes",
@@ -194,5 +189,5 @@ def write_encoder_tables(
     found = [path for path in ceilings if Path(path).is_file()]
     ceiling = read_scores(found, least_spots=least_spots) if found else None
     table = score_table(scores, arms, ceiling, seed_for(experiment, "encoders"))
-    write_table(encoder_table(encoders, cohort), output_encoders)
-    write_table(table, output_scores)
+    write(encoder_table(encoders, cohort), output_encoders, catalogue()["encoders"])
+    write(table, output_scores, catalogue()["encoder_scores"])

@@ -34,28 +34,16 @@ from histobench.evaluation.statistics import (
     power_statement,
     smallest_p,
 )
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CURVE_COLUMNS = (
-    "method", "k", "n_genes", "n_expected", "envelope_low", "envelope_high", "p_sign_flip", "n_patients",
-    "n_expected_shared", "shared_training",
-)  # fmt: skip
-CONSISTENCY_COLUMNS = (
-    "method", "spots", "gene", "n_patients", "n_positive", "median_pearson", "p_binomial", "p_holm", "q_bh",
-    "p_shared", "p_shared_holm", "q_shared_bh",
-)  # fmt: skip
-SUMMARY_COLUMNS = (
-    "method", "spots", "n_genes", "n_patients", "n_positive_median", "n_consistent_holm", "largest_p_holm",
-    "n_consistent_bh", "n_shared_holm", "n_shared_bh", "smallest_p", "smallest_p_shared", "can_reject_holm",
-    "shared_training", "note",
-)  # fmt: skip
-POWER_COLUMNS = (
-    "test", "n_patients", "n_tests", "smallest_p", "smallest_p_holm", "patients_needed_holm",
-    "can_reject_holm", "genes_needed_bh", "statement",
-)  # fmt: skip
-FAILURE_COLUMNS = ("method", "seed", "fold", "reason")
+CURVE_COLUMNS = columns_of("consistency_curve")
+CONSISTENCY_COLUMNS = columns_of("consistency")
+SUMMARY_COLUMNS = columns_of("consistency_summary")
+POWER_COLUMNS = columns_of("power")
+FAILURE_COLUMNS = columns_of("failures")
 
 
 def comparison_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -> pd.DataFrame:

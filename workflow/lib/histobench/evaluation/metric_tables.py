@@ -19,18 +19,14 @@ from histobench.evaluation.score_tables import ceiling_like
 from histobench.evaluation.statistics import bootstrap_interval, gene_means, mean_score
 from histobench.evaluation.tumour_tables import tumour_differences
 from histobench.evaluation.variance import nested_components
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRIC_COLUMNS = (
-    "method", "family", "metric", "better", "value", "value_low", "value_high", "n_patients", "n_genes",
-)  # fmt: skip
-RANK_COLUMNS = (
-    "metric", "method", "mean_rank", "n_patients", "n_methods", "friedman_chi2", "p_friedman",
-    "critical_difference", "groups",
-)  # fmt: skip
-VARIANCE_COLUMNS = ("method", "component", "variance", "sd", "share", "n_levels", "note")
+METRIC_COLUMNS = columns_of("metrics")
+RANK_COLUMNS = columns_of("ranks")
+VARIANCE_COLUMNS = columns_of("variance")
 # What is better: "higher", "lower", "one" (nearest to 1), or "" for what is to be read beside a control.
 GENE_METRICS: Mapping[str, str] = {
     "pearson": "higher",

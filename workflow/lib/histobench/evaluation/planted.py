@@ -17,18 +17,13 @@ import numpy as np
 from histobench.evaluation.dependence import gene_test
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.statistics import ALPHA, adjust, gene_means, wilson_interval
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLANTED_COLUMNS = (
-    "method", "metric", "kind", "criterion", "n_genes", "n_found", "rate", "rate_low", "rate_high",
-    "mean_score", "shared_training",
-)  # fmt: skip
-PLANTED_GENE_COLUMNS = (
-    "method", "metric", "gene", "kind", "programme", "strength", "mean_score", "n_patients", "p", "q_bh",
-    "found_p", "found_q",
-)  # fmt: skip
+PLANTED_COLUMNS = columns_of("planted")
+PLANTED_GENE_COLUMNS = columns_of("planted_genes")
 SCORES = ("pearson", "pearson_partial_depth")
 CRITERIA = {"found_p": f"p <= {ALPHA:g}", "found_q": f"q <= {ALPHA:g}"}
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from histobench.errors import UserError
 from histobench.evaluation.results import split_seed
-from histobench.files import read_table, write_table
+from histobench.files import read_table
+from histobench.results.catalogue import catalogue, columns_of
+from histobench.results.tables import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +27,7 @@ LEDGER_COLUMNS = (
     "paper", "source", "item", "method", "quantity", "statistic", "gene", "section", "argument", "value",
     "unit", "cohort", "folds", "transform", "n_patients", "averaging", "comparable", "reason", "citation",
 )  # fmt: skip
-PUBLISHED_COLUMNS = (
-    "paper", "source", "item", "method", "quantity", "gene", "section", "published", "ours", "difference",
-    "unit", "comparison", "reason", "averaging", "published_protocol", "citation",
-)  # fmt: skip
+PUBLISHED_COLUMNS = columns_of("published")
 # Tables of an experiment that statistics are read from.
 TABLES = (
     "leaderboard", "metrics", "genes", "patients", "sections", "consistency", "consistency_curve",
@@ -401,4 +400,4 @@ def write_published(
     loaded = {Path(path).stem: read_table(path) for path in tables}
     loaded[SECTION_GENES] = section_genes(ledger, metrics)
     loaded[HISTORIES] = learning_histories(histories)
-    write_table(compare(ledger, loaded, facts), output)
+    write(compare(ledger, loaded, facts), output, catalogue()["published"])

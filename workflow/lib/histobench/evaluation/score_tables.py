@@ -11,29 +11,16 @@ from histobench.evaluation.dependence import shared_binomial_p
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.results import SectionScores, aligned
 from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, gene_medians, mean_score
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEADERBOARD_COLUMNS = (
-    "method", "family", "pearson", "pearson_low", "pearson_high", "pearson_pooled", "ceiling_fraction",
-    "spearman", "rmse", "mae", "n_genes", "n_positive", "n_consistent_holm", "n_consistent_bh",
-    "n_undefined", "train_seconds", "peak_memory_mb", "parameters", "n_folds", "seeds",
-)  # fmt: skip
-GENE_COLUMNS = (
-    "method", "gene", "median_pearson", "mean_pearson", "n_patients", "n_positive", "p_binomial", "p_holm",
-    "q_bh", "p_shared", "neg_log10_p", "ceiling", "pearson_pooled", "spearman", "pearson_smoothed",
-    "pearson_partial_depth", "rmse", "mae", "auroc_quartiles", "n_undefined",
-)  # fmt: skip
+LEADERBOARD_COLUMNS = columns_of("leaderboard")
+GENE_COLUMNS = columns_of("genes")
 _DETAILS = ("spearman", "pearson_smoothed", "pearson_partial_depth", "rmse", "mae", "auroc_quartiles")
-PATIENT_COLUMNS = (
-    "method", "patient", "pearson", "pearson_pooled", "ceiling", *_DETAILS, "n_sections", "n_spots",
-    "n_genes",
-)  # fmt: skip
-SECTION_COLUMNS = (
-    "method", "patient", "section", "pearson", "ceiling", *_DETAILS, "n_spots", "n_genes", "n_too_few_spots",
-    "n_constant_truth", "n_constant_prediction",
-)  # fmt: skip
+PATIENT_COLUMNS = columns_of("patients")
+SECTION_COLUMNS = columns_of("sections")
 
 
 def ceiling_like(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:

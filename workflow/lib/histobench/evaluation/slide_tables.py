@@ -16,22 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histobench.evaluation.pseudobulk import SUBTYPE_COLUMNS
 from histobench.evaluation.statistics import ALPHA, N_BOOTSTRAP, adjust, paired_test
-from histobench.files import read_table, write_table
+from histobench.files import read_table
+from histobench.results.catalogue import catalogue, columns_of
+from histobench.results.tables import write
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PSEUDOBULK_COLUMNS = (
-    "method", "n_patients", "n_genes", "n_not_measured", "n_constant", "pearson_median", "spearman_median",
-    "n_positive", "n_significant_holm", "n_significant_bh",
-)  # fmt: skip
-COLOCATION_COLUMNS = (
-    "method", "n_patients", "n_slides", "within", "between", "difference", "difference_low",
-    "difference_high", "t", "p", "p_holm",
-)  # fmt: skip
+PSEUDOBULK_COLUMNS = columns_of("pseudobulk")
+COLOCATION_COLUMNS = columns_of("slide_colocation")
 
 
 def pseudobulk_table(genes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -130,18 +125,24 @@ def write_slide_tables(
     """
     import pandas as pd
 
+    seed = seed_for(name, "colocation") % 2**32
     told = [read_table(path).assign(method=method) for method, path in subtypes.items()]
     told = [table for table in told if len(table)]
-    columns = ["method", *SUBTYPE_COLUMNS]
-    for table, path in (
-        (pseudobulk_table({method: read_table(file) for method, file in genes.items()}), output_pseudobulk),
-        (pd.concat(told)[columns] if told else pd.DataFrame(columns=columns), output_subtypes),
+    columns = list(columns_of("subtypes"))
+    for entry, table, path in (
         (
+            "pseudobulk",
+            pseudobulk_table({method: read_table(file) for method, file in genes.items()}),
+            output_pseudobulk,
+        ),
+        ("subtypes", pd.concat(told)[columns] if told else pd.DataFrame(columns=columns), output_subtypes),
+        (
+            "slide_colocation",
             slide_colocation_table(
                 {method: read_table(file) for method, file in colocation.items()},
-                seed=seed_for(name, "colocation") % 2**32,
+                seed=seed,
             ),
             output_colocation,
         ),
     ):
-        write_table(table, path)
+        write(table, path, catalogue()[entry])

@@ -1,85 +1,138 @@
 """All result tables of an experiment, from metric tables, run records and noise ceilings.
 
-Every score is averaged over sections, then patients, then genes, and over seeds before that. Tables:
-
-leaderboard
-    One row per method, best first.
-metrics
-    Every metric of every method with an interval over patients.
-ranks
-    Mean ranks of methods over patients per metric, Friedman's test, critical difference.
-variance
-    Share of patient, fold and seed in each method's score.
-genes, patients, sections
-    Scores per method and gene, patient, section.
-comparisons
-    Every pair of methods, paired over patients.
-consistency, consistency_summary
-    Consistency test per gene over all, tumour and normal spots, and the number of genes found.
-consistency_curve
-    Genes with r > 0 in at least k patients, beside chance and the sign-flip envelope.
-power
-    What the tests can show with so many patients.
-tumour, tumour_curves
-    Tumour probabilities per patient and over all, and their curves.
-tumour_genes, informative_genes
-    Genes that differ between tumour and normal spots, and genes that tell them apart, observed and predicted.
-colocation
-    Whether tumour and immune genes keep apart, observed and predicted.
-domains, confusion
-    k-means on observed, predicted and latent values against labels.
-latent_neighbours
-    Whether the nearest neighbour in latent space is the better predictor.
-planted, planted_genes
-    Simulated cohorts: rate of found genes by kind with Wilson intervals, and the genes themselves.
-failures
-    Methods and folds whose results are missing.
-
-``spots.parquet`` has one row per spot with its clusters under every method, for maps.
+Every score is averaged over sections, then patients, then genes, and over seeds before that. What the tables
+are, :mod:`histobench.results.catalogue` declares; its entries name the functions that compute them. Beside
+them, ``spots.parquet`` has one row per spot with its clusters under every method, for maps.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histobench.evaluation.domain_tables import confusion_table, domain_table, neighbour_table, spot_table
-from histobench.evaluation.gather import gather
-from histobench.evaluation.inference_tables import (
-    CURVE_COLUMNS,
-    comparison_table,
-    consistency_tables,
-    curve_table,
-    failure_table,
-    power_table,
-)
-from histobench.evaluation.metric_tables import metric_table, patient_scores, rank_table, variance_table
+import numpy as np
+
+from histobench.evaluation import domain_tables, inference_tables, metric_tables, score_tables, tumour_tables
+from histobench.evaluation.gather import Gathered, ScoredMethod, gather
 from histobench.evaluation.metrics import LEAST_SPOTS
-from histobench.evaluation.planted import PLANTED_COLUMNS, PLANTED_GENE_COLUMNS, planted_tables
-from histobench.evaluation.results import read_scores
-from histobench.evaluation.score_tables import (
-    GENE_COLUMNS,
-    PATIENT_COLUMNS,
-    SECTION_COLUMNS,
-    gene_table,
-    leaderboard,
-    patient_table,
-    section_table,
-)
+from histobench.evaluation.planted import planted_tables
+from histobench.evaluation.results import SectionScores, read_scores
 from histobench.evaluation.statistics import N_BOOTSTRAP
-from histobench.evaluation.tumour_tables import (
-    colocation_table,
-    informative_table,
-    tumour_curve_table,
-    tumour_gene_table,
-    tumour_table,
-)
-from histobench.files import read_table, write_table
+from histobench.files import read_table
+from histobench.results.catalogue import EXPERIMENT, Entry, catalogue
+from histobench.results.tables import write
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MODULES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (domain_tables, inference_tables, metric_tables, score_tables, tumour_tables)
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What tables are computed from; functions are given by name what they ask for.
+
+    Attributes
+    ----------
+    gathered
+        Methods with their results, and what failed.
+    ceiling
+        Noise ceilings.
+    mean
+        Method that predicts the training mean, "" for none.
+    truth
+        Planted truth of a simulated cohort, None for a real one.
+    transform
+        Target transform.
+    n_bootstrap, seed
+        Of resampling.
+    """
+
+    gathered: Gathered
+    ceiling: SectionScores
+    mean: str
+    truth: pd.DataFrame | None
+    transform: str
+    n_bootstrap: int
+    seed: int
+
+    @property
+    def methods(self) -> Sequence[ScoredMethod]:
+        """Methods with results, in the order of comparison."""
+        return self.gathered.methods
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, np.ndarray]]:
+        """Method -> metric -> (patients, genes)."""
+        reference = next((method for method in self.methods if method.name == self.mean), None)
+        return {
+            method.name: metric_tables.patient_scores(method, self.ceiling, reference)
+            for method in self.methods
+        }
+
+    @cached_property
+    def _consistency(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return inference_tables.consistency_tables(self.methods)
+
+    @property
+    def consistency(self) -> pd.DataFrame:
+        """Consistency test per gene."""
+        return self._consistency[0]
+
+    @property
+    def consistency_summary(self) -> pd.DataFrame:
+        """Number of genes that are consistent."""
+        return self._consistency[1]
+
+    @cached_property
+    def _planted(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return planted_tables(self.methods, self.truth)
+
+    @property
+    def planted(self) -> pd.DataFrame:
+        """Rates of found genes by kind."""
+        return self._planted[0]
+
+    @property
+    def planted_genes(self) -> pd.DataFrame:
+        """Planted and other genes one by one."""
+        return self._planted[1]
+
+
+def compute(entry: Entry, study: Study) -> pd.DataFrame:
+    """Compute a table of the catalogue.
+
+    ``entry.make`` is ``study:NAME``, an attribute of the study, or ``MODULE:FUNCTION``. A function is given
+    the attributes of the study that its arguments are called after; one that asks for ``method`` is called
+    for each, and its tables are stacked.
+    """
+    import pandas as pd
+
+    module, _, name = entry.make.partition(":")
+    if module == "study":
+        tables: list[pd.DataFrame] = [getattr(study, name)]
+    else:
+        function = getattr(_MODULES[module], name)
+        asked = inspect.signature(function).parameters
+        given = {argument: getattr(study, argument) for argument in asked if argument != "method"}
+        if "method" not in asked:
+            made: pd.DataFrame = function(**given)
+            return made
+        tables = [function(method=method, **given) for method in study.methods]
+    filled = [table for table in tables if len(table)]
+    if not filled:
+        return pd.DataFrame(columns=list(entry.column_names))
+    stacked = pd.concat(filled, ignore_index=True)
+    first = [column for column in entry.column_names if column in stacked]
+    return stacked[[*first, *(column for column in stacked if column not in first)]]
 
 
 def write_tables(
@@ -91,13 +144,14 @@ def write_tables(
     families: Mapping[str, str],
     output_folder: str | Path,
     truth: str | Path | None = None,
+    mean: str = "",
     folds: Sequence[str] | None = None,
     spots: Mapping[str, Sequence[str | Path]] | None = None,
     transform: str = "",
     least_spots: int = LEAST_SPOTS,
     n_bootstrap: int = N_BOOTSTRAP,
 ) -> None:
-    """Write every table of the module docstring as ``{output_folder}/{name}.tsv``.
+    """Write every table that the catalogue declares for an experiment as ``{output_folder}/{name}.tsv``.
 
     Parameters
     ----------
@@ -112,6 +166,9 @@ def write_tables(
         Configured methods -> family, in the order of comparison.
     truth
         Truth table of a simulated cohort: gene, kind, programme, strength.
+    mean
+        Method that predicts the training mean (``gives.training_mean``), whose squared errors are the
+        reference of all others; "" for none.
     folds
         Names of all folds; what lacks one is listed in the failures.
     spots
@@ -126,52 +183,19 @@ def write_tables(
     Raises
     ------
     UserError
-        A file cannot be read.
+        A file cannot be read, or a table is not as the catalogue declares it.
     """
     gathered = gather(metrics, runs, families, folds, spots, least_spots)
-    methods = gathered.methods
-    ceiling = read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots)
-    seed = seed_for(experiment, "tables")
-    baseline = next((method for method in methods if method.name == "train_mean"), None)
-    values = {method.name: patient_scores(method, ceiling, baseline) for method in methods}
-    consistent, summary = consistency_tables(methods)
-    planted, planted_genes = planted_tables(methods, None if truth is None else read_table(truth))
-    tables = {
-        "leaderboard": leaderboard(methods, ceiling, n_bootstrap, seed),
-        "metrics": metric_table(methods, values, transform, n_bootstrap, seed),
-        "ranks": rank_table(methods, values, seed),
-        "variance": variance_table(methods),
-        "genes": _stacked([gene_table(method, ceiling) for method in methods], GENE_COLUMNS),
-        "patients": _stacked([patient_table(method, ceiling) for method in methods], PATIENT_COLUMNS),
-        "sections": _stacked([section_table(method, ceiling) for method in methods], SECTION_COLUMNS),
-        "comparisons": comparison_table(methods, n_bootstrap, seed),
-        "consistency": consistent,
-        "consistency_summary": summary,
-        "consistency_curve": _stacked(
-            [curve_table(method, n_bootstrap, seed) for method in methods], CURVE_COLUMNS
-        ),
-        "power": power_table(methods),
-        "tumour": tumour_table(methods, n_bootstrap, seed),
-        "tumour_curves": tumour_curve_table(methods),
-        "tumour_genes": tumour_gene_table(methods),
-        "informative_genes": informative_table(methods),
-        "colocation": colocation_table(methods, n_bootstrap, seed),
-        "domains": domain_table(methods),
-        "confusion": confusion_table(methods),
-        "latent_neighbours": neighbour_table(methods, n_bootstrap, seed),
-        "planted": _stacked([planted], PLANTED_COLUMNS),
-        "planted_genes": _stacked([planted_genes], PLANTED_GENE_COLUMNS),
-        "failures": failure_table(gathered),
-    }
-    for name, table in tables.items():
-        write_table(table, Path(output_folder) / f"{name}.tsv")
-    write_table(spot_table(methods), Path(output_folder) / "spots.parquet")
-
-
-def _stacked(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    filled = [table for table in tables if len(table)]
-    if not filled:
-        return pd.DataFrame(columns=list(columns))
-    return pd.concat(filled, ignore_index=True)[list(columns)]
+    study = Study(
+        gathered,
+        read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots),
+        mean,
+        None if truth is None else read_table(truth),
+        transform,
+        n_bootstrap,
+        seed_for(experiment, "tables"),
+    )
+    for entry in EXPERIMENT:
+        write(compute(entry, study), Path(output_folder) / f"{entry.name}.tsv", entry)
+    spots_entry = catalogue()["spots"]
+    write(domain_tables.spot_table(study.methods), Path(output_folder) / "spots.parquet", spots_entry)

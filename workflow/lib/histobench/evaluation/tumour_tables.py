@@ -14,27 +14,16 @@ from histobench.evaluation.score import POOLED
 from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means, paired_test
 from histobench.evaluation.tumour import curves
 from histobench.files import read_table
+from histobench.results.catalogue import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TUMOUR_COLUMNS = (
-    "method", "patient", "n_labelled", "prevalence", "accuracy", "auroc", "auroc_low", "auroc_high", "auprc",
-    "auprc_low", "auprc_high", "brier",
-)  # fmt: skip
-CURVE_COLUMNS = ("method", "curve", "x", "y", "threshold", "n_spots")
-TUMOUR_GENE_COLUMNS = (
-    "method", "gene", "n_patients", "difference_truth", "difference_prediction", "p_truth", "q_truth",
-    "p_prediction", "q_prediction",
-)  # fmt: skip
-INFORMATIVE_COLUMNS = (
-    "method", "gene", "n_patients", "importance_truth", "importance_prediction", "rank_truth",
-    "rank_prediction", "in_truth", "in_prediction",
-)  # fmt: skip
-COLOCATION_COLUMNS = (
-    "method", "n_patients", "within", "between", "difference", "difference_low", "difference_high", "t", "p",
-    "p_holm",
-)  # fmt: skip
+TUMOUR_COLUMNS = columns_of("tumour")
+CURVE_COLUMNS = columns_of("tumour_curves")
+TUMOUR_GENE_COLUMNS = columns_of("tumour_genes")
+INFORMATIVE_COLUMNS = columns_of("informative_genes")
+COLOCATION_COLUMNS = columns_of("colocation")
 # Share of the panel that counts as informative.
 INFORMATIVE_SHARE = 0.1
 OBSERVED = "observed"

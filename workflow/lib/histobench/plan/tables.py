@@ -15,41 +15,14 @@ from histobench.plan.encoders import Choice
 from histobench.plan.ledger import published_facts
 from histobench.plan.model import Experiment, Files, Plan
 from histobench.plan.training import tested_sections
+from histobench.results.catalogue import ENCODERS, EXPERIMENT, PAPER, SLIDES, names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = [
-    "leaderboard",
-    "metrics",
-    "ranks",
-    "variance",
-    "genes",
-    "patients",
-    "sections",
-    "comparisons",
-    "consistency",
-    "consistency_summary",
-    "consistency_curve",
-    "power",
-    "tumour",
-    "tumour_curves",
-    "tumour_genes",
-    "informative_genes",
-    "colocation",
-    "domains",
-    "confusion",
-    "latent_neighbours",
-    "planted",
-    "planted_genes",
-    "failures",
-]
-# Of a cohort of slides; its branches have none of the others.
-SLIDE_TABLES = ["pseudobulk", "subtypes", "slide_colocation"]
-
-
-# Of an experiment that compares encoders.
-ENCODER_TABLES = ["encoders", "encoder_scores"]
+TABLES = names(EXPERIMENT)
+SLIDE_TABLES = names(SLIDES)
+ENCODER_TABLES = names(ENCODERS)
 
 
 def compares_encoders(described: Experiment) -> bool:
@@ -87,7 +60,7 @@ def encoder_table_input(plan: Plan, experiment: str) -> Files:
 def table_files(plan: Plan, name: str) -> list[str]:
     """Return the tables of an experiment or branch; a paper's protocol has its numbers beside ours."""
     described = plan.described(name)
-    tables = [*TABLES, *(["published"] if described.mode == "paper" else [])]
+    tables = [*TABLES, *(names(PAPER) if described.mode == "paper" else [])]
     tables += ENCODER_TABLES if compares_encoders(described) else []
     return [described.own(paths.TABLE, table=table) for table in tables]
 
@@ -146,6 +119,9 @@ def table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     return {
         "experiment": experiment,
         "families": {name: arm.family for name, arm in described.arms.items()},
+        "mean": next(
+            (name for name, arm in described.arms.items() if arm.settings["gives"]["training_mean"]), ""
+        ),
         "folds": list(described.folds),
         "transform": described.transform,
         **described.settings["statistics"],

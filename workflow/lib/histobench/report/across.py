@@ -12,49 +12,18 @@ from histobench.evaluation.across import QUESTIONS
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.text import count, signed
 from histobench.report.embed import Downloads
-from histobench.report.experiment_tables import interval, mark_methods
-from histobench.report.tables import Column, Loaded, View, load, percent, probability, r3, view, whole
+from histobench.report.experiment_tables import mark_methods
+from histobench.report.tables import Column, Loaded, View, declared_columns, load, r3, view
 from histobench.report.verdict import COMPETITORS
+from histobench.results.catalogue import catalogue
 
 
 def _change(value: Any) -> str:
     return ("+" if float(f"{value:.3f}") > 0 else "") + r3(value)
 
 
-CONTRASTS = (
-    Column("method", "Method", numeric=False),
-    Column("base", "Base", choose=True, numeric=False),
-    Column("other", "Other", choose=True, numeric=False),
-    Column("pearson_base", "r, base", r3, "over the patients and genes that both experiments score"),
-    Column("pearson_other", "r, other", r3, "over the patients and genes that both experiments score"),
-    Column("change", "Change", _change, "other minus base, paired over patients"),
-    *interval("change"),
-    Column("p_wilcoxon", "p", probability, "two-sided Wilcoxon signed-rank test over patients"),
-    Column("p_holm", "p Holm", probability, "Holm over the methods of this pair of experiments"),
-    Column("smallest_p", "smallest p", probability, "the smallest p that so many patients can give"),
-    Column("n_patients", "Patients", whole),
-    Column("n_genes", "Genes", whole),
-    Column("also_differs", "Also differs", numeric=False),
-    Column("note", "Note", numeric=False),
-)
-TRANSFER = (
-    Column("method", "Method", choose=True, numeric=False),
-    Column("trained_on", "Trained on", choose=True, numeric=False),
-    Column("tested_on", "Tested on", choose=True, numeric=False),
-    Column("arm", "Tested are", choose=True, numeric=False),
-    Column("pearson", "r", r3),
-    *interval("pearson"),
-    Column("ceiling_fraction", "of ceiling", percent, "score as a fraction of the noise ceiling"),
-    Column("n_genes", "Genes", whole),
-    Column("n_patients", "Patients", whole),
-    Column("experiment", "Experiment", numeric=False),
-)
-TRANSFER_TEXT = (
-    "Every way in which models reach a cohort that some experiment tests without training on it: patients "
-    "of the training cohort held out in turn, and other cohorts predicted by models of all its patients, "
-    "with or without further training. Genes that a cohort does not measure are left out there, so that rows "
-    "can be means over different genes. Intervals over patients; no test."
-)
+CONTRASTS = declared_columns(catalogue()["contrasts"], choose=["base", "other"], show={"change": _change})
+TRANSFER = declared_columns(catalogue()["transfer"], choose=["method", "trained_on", "tested_on", "arm"])
 _FIGURES = {
     "folds": "leakage_inflation", "transform": "transform_ablation", "stain": "stain_ablation",
     "window": "window_ablation", "weights": "weights_ablation", "start": "start_ablation",
@@ -119,8 +88,8 @@ def across_view(
     offered = downloads.add(entry["transfer"], "across experiments") if entry.get("transfer") else None
     if transfer.table is not None and transfer.table.empty:
         transfer = Loaded(None, _UNASKED["transfer"])
-    table = view("across-transfer", "Transfer to other cohorts", transfer, TRANSFER, download=offered,
-                 note=TRANSFER_TEXT, search=True)  # fmt: skip
+    table = view("across-transfer", catalogue()["transfer"].title, transfer, TRANSFER, download=offered,
+                 note=catalogue()["transfer"].caption, search=True)  # fmt: skip
     mark_methods(table, looks)
     best = [] if transfer.table is None else _best(transfer.table, looks)
     sections.append(Section(table.title, best, table, _links("transfer", experiments)))

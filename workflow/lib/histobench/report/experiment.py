@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histobench.evaluation.table_texts import text_order
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.style import NOT_DRAWN
 from histobench.figures.drawing.text import count, scores_note, transform_text
@@ -25,6 +24,7 @@ from histobench.report.maps import MapsView, maps_view, script_json
 from histobench.report.tables import Loaded, View, known, load
 from histobench.report.trainings import trainings_view
 from histobench.report.verdict import Verdict, verdict
+from histobench.results.catalogue import SLIDES, names, place
 
 
 @dataclass
@@ -87,7 +87,7 @@ def experiment_view(
     shown = {*tables, "folds"}
     others = [
         any_view(name, key, table, offered.get(key), facts)
-        for key, table in sorted(loaded.items(), key=lambda item: text_order(item[0]))
+        for key, table in sorted(loaded.items(), key=lambda item: place(item[0]))
         if key not in shown and table
     ]
     others += _slide_views(name, entry.get("slides") or {}, facts, downloads)
@@ -129,8 +129,6 @@ def experiment_view(
 
 # So many sections are named in a warning.
 _NAMED = 8
-# Tables of a cohort of slides, in the order of the page.
-SLIDE_TABLES = ("pseudobulk", "subtypes", "slide_colocation")
 _PLACED = ("leaderboard", "genes", "power", "planted", "failures")
 
 
@@ -140,8 +138,8 @@ def _table_files(folder: Path | None) -> dict[str, Path]:
 
 
 def _load_tables(folder: Path | None) -> dict[str, Loaded]:
-    names = dict.fromkeys([*_PLACED, *_table_files(folder)])
-    return {name: load(folder / f"{name}.tsv" if folder else None, f"table {name}") for name in names}
+    wanted = dict.fromkeys([*_PLACED, *_table_files(folder)])
+    return {name: load(folder / f"{name}.tsv" if folder else None, f"table {name}") for name in wanted}
 
 
 def _statements(power: Loaded) -> list[str]:
@@ -155,7 +153,7 @@ def _slide_views(name: str, slides: Mapping[str, str], facts: Settings, download
     """Return the tables of cohorts of slides that the experiment's models predict."""
     views = []
     for cohort, folder in slides.items():
-        for key in SLIDE_TABLES:
+        for key in names(SLIDES):
             path = Path(folder) / f"{key}.tsv"
             loaded = load(path, f"table {key} of {cohort}")
             if loaded.table is not None and loaded.table.empty:

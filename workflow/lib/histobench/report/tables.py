@@ -13,6 +13,8 @@ import pandas as pd
 from histobench.figures.drawing.settings import MethodStyle
 from histobench.files import read_table
 from histobench.report.embed import Download
+from histobench.results.catalogue import Entry
+from histobench.results.columns import Column as Declared
 
 MISSING = "–"
 LARGEST_TABLE = 5000
@@ -121,6 +123,51 @@ class Column:
     hint: str = ""
     choose: bool = False
     numeric: bool = True
+
+
+# How values of a unit are printed.
+_SHOW: dict[str, Callable[[Any], str]] = {
+    "r": r3,
+    "target": r3,
+    "share of ceiling": percent,
+    "p": probability,
+    "s": seconds,
+    "MB": megabytes,
+}
+
+
+def declared_columns(
+    entry: Entry, *, choose: Sequence[str] = (), show: Mapping[str, Callable[[Any], str]] | None = None
+) -> tuple[Column, ...]:
+    """Return the columns of a table that the page shows, as the catalogue declares them.
+
+    Parameters
+    ----------
+    entry
+        The table.
+    choose
+        Columns whose values can be chosen from.
+    show
+        How values of a column are printed, where the unit does not say it.
+    """
+    show = show or {}
+    return tuple(
+        Column(
+            column.name,
+            column.title or column_title(column.name),
+            show.get(column.name) or shown_as(column),
+            column.meaning,
+            column.name in choose,
+            column.type in ("number", "integer"),
+        )
+        for column in (entry.column(name) for name in entry.shown or entry.column_names)
+        if column is not None
+    )
+
+
+def shown_as(column: Declared) -> Callable[[Any], str]:
+    """Return how values of a declared column are printed."""
+    return _SHOW.get(column.unit) or (whole if column.type == "integer" else plain)
 
 
 # Words of column names that are not written in small letters.

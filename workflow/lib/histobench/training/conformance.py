@@ -517,10 +517,13 @@ def check_abilities(case: Case) -> None:
             raise ConformanceError(
                 f"`gives.{name}: {str(declared).lower()}` is declared, but the method {state}; correct it."
             )
-    if not case.gives.get("expression", True) and np.ptp(case.predicted, axis=0).any():
-        raise ConformanceError(
-            "`gives.expression: false` is declared, but predictions differ between spots; correct it."
-        )
+    for name, constant in (("expression", False), ("training_mean", True)):
+        declared = bool(case.gives.get(name, name == "expression"))
+        if declared == constant and np.ptp(case.predicted, axis=0).any():
+            raise ConformanceError(
+                f"`gives.{name}: {str(declared).lower()}` is declared, but predictions differ between spots; "
+                "correct it."
+            )
     if case.gives.get("attributions"):
         _check_traceable(case)
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from histobench.errors import UserError
 from histobench.files import read_json, read_table, write_json, write_table
+from histobench.results.catalogue import catalogue
+from histobench.results.tables import write
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +113,6 @@ def write_external_summary(
 ) -> None:
     """Write down in one row under which conditions another cohort is predicted.
 
-    Columns: trained_by, cohort, n_patients, n_sections, n_genes, n_not_measured, not_measured (names), stain,
-    um_per_px_patches, um_per_px_min and um_per_px_max of the sections, and resampled_by, the same two as
-    factors by which the image is enlarged.
-
     Parameters
     ----------
     panel_tsv, dropped_tsv
@@ -151,4 +149,4 @@ def write_external_summary(
         "um_per_px_max": highest,
         "resampled_by": f"{lowest / target:.3g} to {highest / target:.3g}" if stain else "",
     }
-    write_table(pd.DataFrame([row]), output_tsv)
+    write(pd.DataFrame([row]), output_tsv, catalogue()["external"])
