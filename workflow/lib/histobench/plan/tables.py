@@ -35,7 +35,7 @@ def encoder_table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     described = plan.experiments[experiment]
     arms = {}
     for name, arm in described.arms.items():
-        head, pretrained = arm.settings["head"], arm.settings.get("pretrained")
+        head, pretrained = arm.settings["head"], bool(arm.settings.get("pretrained"))
         arms[name] = {
             "head": head,
             "encoder": Choice(arm.needs["features"], pretrained).label if head else None,

@@ -36,7 +36,9 @@ def published_weights(
     terms
         ``licence`` and ``commercial`` of weights by place.
     """
-    found = {str(file): {"sha256": noted_checksum(file)} for file in files if file is not None}
+    found: dict[str, dict[str, Any]] = {
+        str(file): {"sha256": noted_checksum(file)} for file in files if file is not None
+    }
     weights = (encoder or {}).get("weights") or {}
     if encoder and encoder.get("pretrained") and weights.get("package"):
         found[f"{weights['package']}:{weights['file']}"] = {"sha256": weights.get("sha256")}
