@@ -334,7 +334,7 @@ def test_trainings_say_what_they_were_selected_on(page):
 def test_the_statistics_say_what_they_ignore(page):
     text = " ".join(" ".join(page.text).split())
     assert "correlate by −1/(n − 1), which both ignore" in text
-    assert "The oracle neighbour_mean finds null genes, and rightly" in text
+    assert "An oracle that averages a spot's neighbours finds null genes, and rightly" in text
 
 
 def test_figures_left_out_or_not_drawn_are_said(run, tmp_path):
