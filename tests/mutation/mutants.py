@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "truth is shown to everybody",
         f"{LIB}/training/run.py",
-        "shown = loaded.data if oracle else loaded.data.without_truth()",
-        "shown = loaded.data",
+        "shown = loaded.data.without_truth()\n    if oracle",
+        "shown = loaded.data\n    if oracle",
         _unit("methods_run"),
     ),
     Mutant(
