@@ -77,6 +77,11 @@ def test_repeated_row(tmp_path: Path) -> None:
 def test_missing_and_headless_lock(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
         load_lock(tmp_path / "lock.tsv")
+    with pytest.raises(UserError, match="name the file itself"):
+        load_lock(tmp_path)
+    (tmp_path / "lock.tsv").write_bytes(b"source\tf\xfcr\n")
+    with pytest.raises(UserError, match="line 1"):
+        load_lock(tmp_path / "lock.tsv")
     (tmp_path / "lock.tsv").write_text("\t".join(ROW))
     with pytest.raises(UserError, match="line 1"):
         load_lock(tmp_path / "lock.tsv")

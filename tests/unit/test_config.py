@@ -153,6 +153,10 @@ def test_a_section_lacks_files_whose_keys_it_does_not_have(project):
 
 
 WRONG = {
+    "limits between which nothing lies": (
+        "run: [demo]\ncohorts: {simulated: {geometry: {min_um_per_px: 3, max_um_per_px: 2}}}",
+        r"`min_um_per_px` 3 is not below `max_um_per_px` 2, so that no section could pass",
+    ),
     "photographs of a cohort with spots": (
         "run: [demo]\nmethods: {knn: {needs: {photos: simulated}}}",
         r"`methods\.knn`: `needs\.photos` names the cohort `simulated`, which is none of photographs",

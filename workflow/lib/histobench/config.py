@@ -739,6 +739,10 @@ class Benchmark:
             for kind, file in value["resources"].items():
                 check_path(file, f"resources.{kind}", where)
             self._check_options(value, self._cohort_says(name, "options"))
+            if value["geometry"]:
+                from histobench.cohorts.geometry import limits_from
+
+                limits_from(value["geometry"], self._cohort_says(name, "geometry"))
             if value["origin"] == "slides" and "groups" in value["options"]:
                 from histobench.evaluation.colocation import check_groups
 

@@ -88,10 +88,22 @@ class Limits:
     mirrored: bool = False
 
 
-def limits_from(settings: Mapping[str, Any] | None) -> Limits:
-    """Take the limits that the cohort's file changes."""
+def limits_from(settings: Mapping[str, Any] | None, where: str = "`geometry`") -> Limits:
+    """Take the limits that the cohort's file changes; ``where`` they stand is for messages.
+
+    Raises
+    ------
+    UserError
+        No scale lies between the least and the largest.
+    """
     known = {field.name for field in fields(Limits)}
-    return Limits(**{key: value for key, value in (settings or {}).items() if key in known})
+    limits = Limits(**{key: value for key, value in (settings or {}).items() if key in known})
+    if limits.min_um_per_px >= limits.max_um_per_px:
+        raise UserError(
+            f"{where}: `min_um_per_px` {limits.min_um_per_px:g} is not below `max_um_per_px` "
+            f"{limits.max_um_per_px:g}, so that no section could pass; mend one of them."
+        )
+    return limits
 
 
 @dataclass(frozen=True)

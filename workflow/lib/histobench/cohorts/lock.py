@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from histobench.encoding import read_utf8
 from histobench.errors import UserError
 
 COLUMNS = ("source", "file", "urls", "size", "sha256", "licence", "citation")
@@ -72,10 +73,14 @@ def load_lock(path: str | Path) -> dict[tuple[str, str], LockedFile]:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+        lines = read_utf8(path).splitlines()
     except FileNotFoundError:
         raise UserError(f"{path}: the data lock is missing; restore it from the repository.") from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read as the data lock ({error.strerror}); name the file itself."
+        ) from error
+    rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or tuple(rows[0]) not in (COLUMNS, (*COLUMNS, STATED)):
         raise UserError(f"{path}: line 1 must hold the columns {', '.join(COLUMNS)}, separated by tabs.")
     lock: dict[tuple[str, str], LockedFile] = {}
