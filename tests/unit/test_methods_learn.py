@@ -42,6 +42,8 @@ ARMS: dict[str, tuple[dict[str, Any], str]] = {
     "random_forest": ({"trees": 20, "min_samples_leaf": 3}, "small"),
     "linear_probe": ({"learning_rate": 3e-3, "batch_size": 32}, "small"),
     "ridge_probe": ({}, "small"),
+    "hest_probe": ({"components": 16}, "small"),
+    "cgl_linear": ({}, "small"),
     "stnet": (ST_NET, "small"),
     "brstnet": (BRST_NET, "small"),
     "brstnet/b0": (BRST_NET, "small"),

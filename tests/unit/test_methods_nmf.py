@@ -53,12 +53,14 @@ def test_untrained_it_predicts_the_mean_composition_times_the_profiles(transform
     method = NMFComposition(factors=4, network={**NETWORK, "learning_rate": 0.0, "epochs": 1})
     method.fit(train, [], context)
     linear = to_linear(transform, np.concatenate([s.targets for s in train]))
-    model, composition = method._factorise(linear / method._unit, context)
+    model, composition = method._factorise(linear / method.learnt["unit"], context)
     # factors that weigh alike in the loss, whose profiles make up for it
-    np.testing.assert_allclose(method._profiles, model.components_ * composition.std(axis=0)[:, None])
+    np.testing.assert_allclose(
+        method.learnt["profiles"], model.components_ * composition.std(axis=0)[:, None]
+    )
     expected = from_linear(
         transform,
-        np.maximum(composition.mean(axis=0) @ model.components_ * method._unit, linear.min(axis=0)),
+        np.maximum(composition.mean(axis=0) @ model.components_ * method.learnt["unit"], linear.min(axis=0)),
     )
     found = method.predict(test).expression
     np.testing.assert_allclose(found, np.tile(expected, (len(test), 1)), rtol=1e-4)
@@ -82,7 +84,7 @@ def test_validation_patients_are_composed_not_factorised() -> None:
     loud = replace(test, targets=np.asarray(test.targets) + 3)
     alone.fit(train, [test], context)
     told = with_valid.fit(train, [loud], context)
-    np.testing.assert_array_equal(alone._profiles, with_valid._profiles)
+    np.testing.assert_array_equal(alone.learnt["profiles"], with_valid.learnt["profiles"])
     assert all(row["valid_mse"] > 0 for row in told.history)
 
 

@@ -59,12 +59,12 @@ def test_every_published_file_of_weights_has_a_row_with_its_licence(project):
 
 
 def test_a_method_that_starts_from_weights_says_so(project):
-    """A class that asks the context for the file has a parameter that names the network, and nobody else has."""
+    """A class that builds a published backbone has a parameter that names the network, and nobody else has."""
     for file in (project / "config/methods").glob("*.yaml"):
         declared = yaml.safe_load(file.read_text())
         modules = [entry.split(":")[0] for entry in (declared["entry"], *declared.get("uses", ()))]
         asks = any(
-            "context.weights_file" in Path(importlib.util.find_spec(module).origin).read_text()
+            "start.backbone(" in Path(importlib.util.find_spec(module).origin).read_text()
             for module in modules
         )
         assert asks == bool(declared.get("needs", {}).get("pretrained")), file.name
