@@ -64,7 +64,7 @@ def test_each_way_has_files_of_its_own_and_other_pixels(checkout):
 
 @pytest.mark.parametrize("stain", ["stain: macenko", "stain: vahadane, fit: staintools"])
 def test_a_whole_experiment_is_planned_on_the_asked_stain(checkout, stain):
-    shown = run(checkout, stain, "all", "-n")
+    shown = run(checkout, stain, "all", "--dry-run")
     name = WAYS[stain][0]
     assert f"patches/{name}-4.8um-32px/P1_1.npy" in shown
     assert "patches/vahadane-4.8um" not in shown
