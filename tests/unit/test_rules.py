@@ -107,3 +107,9 @@ def test_no_method_is_named_by_the_planner_the_rules_or_the_scripts(project):
         if quoted:
             named[file.name] = quoted
     assert not named
+
+
+def test_a_named_output_is_a_path_and_not_a_list_of_one(project) -> None:
+    """Scripts go by the names of outputs; `expand` over one value would hand them a list."""
+    for file in (project / "workflow/rules").glob("*.smk"):
+        assert not re.findall(r'\w+=expand\([^()]*?\w+="[^()]*\)', file.read_text()), file.name

@@ -78,8 +78,8 @@ rule tabulate_encoders:
     input:
         unpack(of(tables.encoder_table_input)),
     output:
-        encoders=expand(paths.TABLE, table="encoders", allow_missing=True),
-        scores=expand(paths.TABLE, table="encoder_scores", allow_missing=True),
+        encoders=paths.fixed(paths.TABLE, table="encoders"),
+        scores=paths.fixed(paths.TABLE, table="encoder_scores"),
     log:
         paths.log("tabulate_encoders/{experiment}"),
     conda:
@@ -103,7 +103,7 @@ rule compare_published:
         ledger=PLAN.shipped("resources/published.tsv"),
         tables=expand(paths.TABLE, table=PUBLISHED_TABLES, allow_missing=True),
     output:
-        expand(paths.TABLE, table="published", allow_missing=True),
+        paths.fixed(paths.TABLE, table="published"),
     log:
         paths.log("compare_published/{experiment}"),
     localrule: True

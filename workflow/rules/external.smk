@@ -53,7 +53,7 @@ rule describe_external:
     input:
         unpack(of(external.external_summary_input)),
     output:
-        expand(paths.TABLE, table="external", allow_missing=True),
+        paths.fixed(paths.TABLE, table="external"),
     log:
         paths.log("describe_external/{experiment}"),
     wildcard_constraints:
@@ -106,12 +106,10 @@ rule compare_pseudobulk:
     input:
         unpack(of(external.pseudobulk_input)),
     output:
-        genes=expand(paths.BRANCH_PSEUDOBULK, table="genes", allow_missing=True),
-        patients=expand(paths.BRANCH_PSEUDOBULK, table="patients", allow_missing=True),
-        subtypes=expand(paths.BRANCH_PSEUDOBULK, table="subtypes", allow_missing=True),
-        colocation=expand(
-            paths.BRANCH_PSEUDOBULK, table="colocation", allow_missing=True
-        ),
+        genes=paths.fixed(paths.BRANCH_PSEUDOBULK, table="genes"),
+        patients=paths.fixed(paths.BRANCH_PSEUDOBULK, table="patients"),
+        subtypes=paths.fixed(paths.BRANCH_PSEUDOBULK, table="subtypes"),
+        colocation=paths.fixed(paths.BRANCH_PSEUDOBULK, table="colocation"),
     log:
         paths.log("compare_pseudobulk/{experiment}/{cohort}/{method}"),
     wildcard_constraints:
@@ -132,9 +130,9 @@ rule tabulate_slides:
     input:
         unpack(of(external.slide_table_input)),
     output:
-        pseudobulk=expand(paths.TABLE, table="pseudobulk", allow_missing=True),
-        subtypes=expand(paths.TABLE, table="subtypes", allow_missing=True),
-        colocation=expand(paths.TABLE, table="slide_colocation", allow_missing=True),
+        pseudobulk=paths.fixed(paths.TABLE, table="pseudobulk"),
+        subtypes=paths.fixed(paths.TABLE, table="subtypes"),
+        colocation=paths.fixed(paths.TABLE, table="slide_colocation"),
     log:
         paths.log("tabulate_slides/{experiment}"),
     wildcard_constraints:

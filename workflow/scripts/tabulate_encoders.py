@@ -8,7 +8,7 @@ with job_log(snakemake.log[0]):
     write_encoder_tables(
         metrics=files_in(snakemake.input.metrics),
         ceilings=snakemake.input.ceilings,
-        output_encoders=snakemake.output.encoders[0],
-        output_scores=snakemake.output.scores[0],
+        output_encoders=snakemake.output.encoders,
+        output_scores=snakemake.output.scores,
         **snakemake.params.settings,
     )

@@ -102,6 +102,17 @@ def at(path: str, **values: str) -> str:
     return path.format(**values)
 
 
+def fixed(path: str, **values: str) -> str:
+    """Return a path with some of its wildcards filled in; the others stay, for a rule to match.
+
+    Not Snakemake's ``expand``, which makes a list of one: a script that goes by the name of an output
+    would be handed that list.
+    """
+    for name, value in values.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path
+
+
 def each(path: str, values: dict[str, list[str]], **fixed: str) -> list[str]:
     """Return a path for every combination of values, the last name running fastest."""
     paths = [fixed]
