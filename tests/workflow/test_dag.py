@@ -146,17 +146,6 @@ def plan(fresh, project, name):
     return jobs, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-# What planning does most: a million small objects. 0.7 s where 60 s were set as the bound; on a machine whose memory
-# is slow the same work takes several times as long, which says nothing about the plan.
-OBJECTS = "import time; kept = {str(i): (i, [i]) for i in range(1_000_000)}; print(time.process_time())"
-
-
-def slowness() -> float:
-    """How many times longer this machine takes now than the one of the bound; at least 1."""
-    done = subprocess.run([sys.executable, "-c", OBJECTS], capture_output=True, text=True, check=True)
-    return max(1.0, float(done.stdout) / 0.7)
-
-
 @pytest.mark.parametrize(
     "name", ["demo", "demo_protocols", "her2st_mini", pytest.param("config", marks=pytest.mark.slow)]
 )
@@ -200,7 +189,7 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
             "weights_ablation",
         }
     # of computing time, which does not depend on what else the machine does
-    assert seconds < 60 * slowness(), f"{len(jobs)} jobs in {seconds:.0f} s"
+    assert seconds < 60, f"{len(jobs)} jobs in {seconds:.0f} s"
     if name == "config":
         assert len(jobs) > 3000
         for cohort, settings in bench.cohorts.items():
