@@ -37,8 +37,9 @@ def test_positions_of_all_barcodes(breast: Path) -> None:
     found = read_spatial(breast / "spatial")
     assert len(found) == 4992 and int(found["selected"].sum()) == 3798
     first = found.loc["ACGCCTGACACGCGCT-1"]  # the file's first line: 0,0,0,4034,3524
-    columns = ["array_x", "array_y", "pixel_x", "pixel_y", "selected"]
-    assert first[columns].tolist() == [0.0, 0.0, 3524.0, 4034.0, False]
+    assert first.to_dict() == {
+        "array_x": 0.0, "array_y": 0.0, "pixel_x": 3524.0, "pixel_y": 4034.0, "selected": False, "unsaid": False,
+    }  # fmt: skip
 
 
 def test_scale_follows_from_the_pitch_not_from_the_spot_diameter(breast: Path) -> None:
