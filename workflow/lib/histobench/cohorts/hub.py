@@ -14,6 +14,8 @@ from urllib.parse import unquote
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
 HUB = "https://huggingface.co"
@@ -58,7 +60,7 @@ def has_token() -> bool:
     return bool(os.environ.get("HF_TOKEN", "").strip())
 
 
-def authorisation(url: str) -> Any:
+def authorisation(url: str) -> Callable[[Any], Any] | None:
     """Return what adds the token to a request to the hub; None for other addresses, or without a token.
 
     Raises
@@ -66,8 +68,6 @@ def authorisation(url: str) -> Any:
     UserError
         The variable holds what no token can be; the sentence does not repeat it.
     """
-    from requests.auth import AuthBase
-
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token or not is_hub(url):
         return None
@@ -77,12 +77,11 @@ def authorisation(url: str) -> Any:
             "it."
         )
 
-    class Bearer(AuthBase):
-        def __call__(self, request: Any) -> Any:
-            request.headers["Authorization"] = f"Bearer {token}"
-            return request
+    def add_token(request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
 
-    return Bearer()
+    return add_token
 
 
 def without_token(text: str) -> str:
