@@ -95,6 +95,21 @@ def test_the_method_of_the_page_keeps_the_contract(checkout, page) -> None:
 
 
 @pytest.mark.slow
+def test_the_lines_of_the_page_run_and_do_what_their_comments_say(checkout, page) -> None:
+    blocks = re.findall(r"(?<!`:\n\n)```python\n(.*?)^```", page[0], re.M | re.S)
+    assert len(blocks) == 1 and "histobench.create(" in blocks[0]
+    told = (
+        "\nassert histobench.methods('*probe*') == ['convnext_probe', 'hest_probe', 'linear_probe', 'ridge_probe']"
+        "\nassert (method.hidden, method.epochs, method.patience) == (1024, 2, 10)"
+        "\nassert [row['epoch'] for row in told.history] == [1, 2] and 'valid_mse' in told.history[0]"
+        "\nassert method.predict(test.without_truth()).expression.shape == (len(test), len(GENES))"
+    )
+    (checkout / "first_look.py").write_text(blocks[0] + told)
+    done = run(checkout, "first_look")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_a_method_may_live_outside_the_checkout(checkout, page) -> None:
     lab = checkout.parent / "elsewhere" / "my_lab"
     lab.mkdir(parents=True)

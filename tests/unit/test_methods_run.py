@@ -348,7 +348,7 @@ def test_the_lines_of_the_readme_fit_and_predict(project: Path, study: Study, mo
     blocks = re.findall(
         r"^```python\n(.*?)^```", (project / "README.md").read_text(encoding="utf-8"), re.M | re.S
     )
-    (code,) = [block for block in blocks if "STNet" in block]
+    (code,) = [block for block in blocks if "histobench.create(" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     data = study.folder / "results/data/simulated"
     panels = study.folder / "results/demo/panels"

@@ -613,11 +613,21 @@ class Benchmark:
                 check_parameters(value, lambda key: f"{self.origin}: `methods.{name}.{key}`", self.encoders)
             _check_oracle(value, f"methods.{name}")
             return value
-        known = {file.stem for file in (self.project / "config/methods").glob("*.yaml")}
-        known |= {each for each, change in self.config["methods"].items() if "entry" in (change or {})}
-        for each in sorted(known):
-            known |= {f"{each}_{arm}" for arm in self._definition("method", each, asked_by)["arms"]}
+        known = {*self.method_names}
+        for each in self.method_names:
+            known |= {f"{each}_{arm}" for arm in self.arms_of(each)}
         raise UserError(f"{asked_by} names the method `{name}`, which does not exist; {near(name, known)}")
+
+    @property
+    def method_names(self) -> list[str]:
+        """Methods that have a file or are defined from scratch in the configuration, sorted."""
+        files = (self.project / "config/methods").glob("*.yaml")
+        own = {each for each, change in self.config["methods"].items() if "entry" in (change or {})}
+        return sorted({file.stem for file in files} | own)
+
+    def arms_of(self, method: str) -> list[str]:
+        """Return the names of the arms of a method."""
+        return sorted(self._definition("method", method, "the configuration")["arms"])
 
     def _is_method(self, name: str) -> bool:
         """Whether a name has a file, or is defined from scratch in the configuration."""
