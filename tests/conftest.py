@@ -15,6 +15,19 @@ settings.load_profile("histobench")
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests one process runs, where several share a tier (`tests/run.sh`): those that share something dear.
+
+    That is a fixture of their module or of the session, or what functions of their file keep; a test that runs the
+    workflow in a folder of its own shares nothing.
+    """
+    for item in items:
+        scopes = {name: found[-1].scope for name, found in item._fixtureinfo.name2fixturedefs.items()}
+        if "fresh" not in scopes or "finished" in scopes or "module" in scopes.values():
+            group = "finished" if "finished" in scopes else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """Root of the checkout."""

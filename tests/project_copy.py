@@ -6,7 +6,7 @@ import fnmatch
 import shutil
 from pathlib import Path
 
-_LEFT = (".git", ".venv", ".snakemake", "__pycache__", ".*_cache", "*.egg-info")
+_LEFT = (".git", ".venv", ".snakemake", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
 
 
 def copy_project(source: Path, folder: Path) -> None:

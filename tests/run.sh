@@ -9,6 +9,15 @@ export MPLBACKEND=Agg
 
 step() { printf '\n== %s\n' "$1"; }
 
+# The tests of a tier in as many processes as there are cores, each of one thread; then those that measure time, alone.
+tests() {
+  local cores rest=("${@:2}")
+  cores=$(nproc)
+  OMP_NUM_THREADS=1 pytest -m "$1 and not alone and not gpu and not slurm" -n "$((cores > 1 ? cores : 0))" \
+    --dist loadgroup "${rest[@]}"
+  pytest -m "$1 and alone and not gpu and not slurm" "${rest[@]}"
+}
+
 step "ruff"
 ruff check .
 ruff format --check --quiet .
@@ -21,11 +30,11 @@ snakemake --lint --configfile config/demo.yaml > /dev/null
 [ "$tier" = lint ] && exit 0
 
 step "fast tests"
-pytest -m "not slow and not gpu and not slurm"
+tests "not slow" --durations=20
 [ "$tier" = fast ] && exit 0
 
 step "slow tests"
-pytest -m "slow and not gpu and not slurm" --durations=10
+tests slow --durations=20
 
 step "cluster"
 tests/slurm/run.sh

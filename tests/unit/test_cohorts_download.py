@@ -220,6 +220,7 @@ def test_status_500_then_200(server: Server, tmp_path: Path) -> None:
     assert_only_whole(tmp_path / NAME)
 
 
+@pytest.mark.alone
 def test_retry_after_is_obeyed_up_to_the_longest_wait(server: Server, tmp_path: Path) -> None:
     server.answers = [status(429, **{"Retry-After": "3600"}), honest]
     began = time.monotonic()
@@ -579,6 +580,7 @@ def endless(handler: BaseHTTPRequestHandler) -> None:
 SLOW = replace(QUICK, slow_s=0.15, slowest_bytes_s=5000)
 
 
+@pytest.mark.alone
 def test_a_server_that_sends_next_to_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
     """It makes progress in every attempt, which must not count as hope."""
     server.answers = [dripping]
@@ -631,6 +633,7 @@ def test_an_absurd_length_leads_to_the_next_address(server: Server, other: Serve
         download(tmp_path / "x.gz", urls=[server.url], patience=QUICK)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "address",
     [

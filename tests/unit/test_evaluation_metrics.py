@@ -253,6 +253,7 @@ def test_moments_pool_to_the_exact_correlation():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_speed_goals_beside_a_plain_scipy_loop_of_the_same_run():
     """All metrics of 30,000 spots of 23 patients: 250 genes under 2 s, 20,000 under a minute on two cores.
 
