@@ -1,15 +1,17 @@
 """Where this workflow and Snakemake part. No rules here.
 
-Two parts of Snakemake that are slow with thousands of jobs are replaced by something with the same result; without them
+Parts of Snakemake that are slow with thousands of jobs are replaced by something with the same result; without them
 plans are the same, only later. One of its reasons to run a job again is left out, and all reasons are told in short.
 """
 
+import functools
 import gc
 import graphlib
 import re
 from collections import defaultdict
 
-from snakemake.dag import DAG
+from snakemake import common, jobs, rules
+from snakemake.dag import DAG, ScriptProcessor
 from snakemake.jobs import Reason
 from snakemake.output_index import OutputIndex
 from snakemake.settings.enums import RerunTrigger
@@ -64,8 +66,20 @@ def short_reason(reason, told=Reason.__str__):
     return "; ".join(map(": ".join, parts))
 
 
+def find_script(processor, job, search=ScriptProcessor.process_job):
+    """Look whether there is a script: the same for every job of a rule, as no path of a script holds a wildcard."""
+    known = vars(processor).setdefault("known", set())
+    if job.rule not in known:
+        search(processor, job)
+        known.add(job.rule)
+
+
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
+ScriptProcessor.process_job = find_script
+# what a function wants to be given, which is looked up for every job, input, parameter and resource
+for place in (common, jobs, rules):
+    place.get_function_params = functools.cache(common.get_function_params)
 Reason.__str__ = short_reason
 
 

@@ -13,7 +13,7 @@ import ast
 import functools
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from histobench.software import COMPUTING, installed_versions
@@ -27,6 +27,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 _FRAME = frozenset({"histobench.runtime", "histobench"})
 
 _SCRIPTS = "scripts/"
+
+#: Where a node of a syntax tree holds statements, or what holds them.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def module_file(module: str) -> Path:
@@ -67,12 +70,20 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement of a tree, at any depth, and no expression: most of a tree is these, none imports."""
+    for field in _BLOCKS:
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from _statements(inner)
+
+
 @functools.cache
 def _imported(module: str) -> frozenset[str]:
     """Every dotted name that ``module`` imports anywhere, also inside functions; none is relative."""
     package = module if module_file(module).name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
-    for node in ast.walk(_tree(module)):
+    for node in _statements(_tree(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -140,9 +151,13 @@ def _meaning(node: object, words: list[str]) -> None:
         words.append(type(node).__name__)
         for field in node._fields:
             value = getattr(node, field, None)
-            if value is not None and value != []:
-                words.append(field)
+            if value is None or value == []:
+                continue
+            words.append(field)
+            if isinstance(value, (ast.AST, list)):
                 _meaning(value, words)
+            else:
+                words.append(repr(value))
     elif isinstance(node, list):
         words.append("[")
         for entry in node:
