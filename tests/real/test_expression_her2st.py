@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from unit.qc_limits import limits
 from unit.section_files import write_section
 
 from histobench.cohorts.legacy_st import read_counts
+from histobench.cohorts.table import load_section
 from histobench.evaluation.ceiling import noise_ceiling, read_panel_counts
 from histobench.evaluation.results import read_scores
 from histobench.evaluation.score import ScoredSection, score_sections
 from histobench.evaluation.statistics import mean_score
 from histobench.expression.panels import gene_statistics, read_gene_file, select_panel
-from histobench.expression.qc import apply_qc
+from histobench.expression.qc import check_spots, keep_genes, summarise_spots
 from histobench.expression.transforms import log_depth, transform_counts
 from histobench.files import write_table
 
@@ -53,6 +56,15 @@ def counts(sections, panel):
 def test_spots_and_genes_of_the_published_files(statistics):
     assert statistics.n_spots == 13_620
     assert len(statistics.genes) == UNION
+
+
+def apply_qc(profile, sections):
+    """Spots, genes and summary of a profile over a cohort."""
+    tables = [check_spots(limits(profile), load_section(path)) for path in sections]
+    kept = {table["section"].iloc[0]: frozenset(table.loc[table["keep"] == 1, "spot"]) for table in tables}
+    found = gene_statistics(sections, kept)
+    genes = keep_genes(limits(profile), found.genes, found.n_detected, found.n_spots)
+    return pd.concat(tables, ignore_index=True), genes, summarise_spots(tables)
 
 
 def test_qc_profiles_drop_the_known_numbers_of_spots(sections):

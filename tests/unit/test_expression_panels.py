@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from unit.qc_limits import limits
 from unit.section_files import write_section
 
 from histobench.errors import UserError
@@ -55,11 +56,11 @@ def test_composite_features_can_be_left_out_and_are_counted(sections):
 
 
 def test_profile_filters_genes_before_the_ranking(sections):
-    panel, dropped = select_panel(gene_statistics(sections), size=2, qc="he2gene")
+    panel, dropped = select_panel(gene_statistics(sections), size=2, limits=limits("he2gene"))
     assert list(panel["gene"]) == ["A", "B"], "E is high but in one spot only"
     assert set(dropped["gene"]) == {"C", "D", "E", "__ambiguous[X+Y]"}
     assert set(dropped["reason"]) == {"few_spots"}
-    everything, _ = select_panel(gene_statistics(sections), rule="all", qc="he2gene")
+    everything, _ = select_panel(gene_statistics(sections), rule="all", limits=limits("he2gene"))
     assert list(everything["gene"]) == ["A", "B"]
 
 

@@ -177,6 +177,7 @@ rule check_spots:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        limits=of(data.spot_limits),
         code=code_of("check_spots"),
     message:
         "Filter the spots of section {wildcards.section} of {wildcards.cohort}, profile {wildcards.profile}"

@@ -37,7 +37,7 @@ from histobench.splits.folds import FULL_FOLD, Fold, make_folds
 from histobench.training.parameters import parameter_troubles
 from histobench.yamlfiles import read_yaml
 
-KINDS = ("experiment", "cohort", "method", "encoder")
+KINDS = ("experiment", "cohort", "method", "encoder", "qc_profile")
 # Origins of cohorts that no experiment can be about.
 WITHOUT_SPOTS = ("photos", "slides")
 # Approved gene symbols, which every cohort of a user's own is checked against.
@@ -508,9 +508,9 @@ class Benchmark:
                 if (kind == "method" and self._split(name)) or (kind == "cohort" and "table" in change):
                     continue
                 raise UserError(
-                    f"{self._changed_by(key, name)}: `{key}.{name}` changes the {kind} `{name}`, which has "
-                    f"no file in config/{key}; {near(name, shipped)} A new one needs "
-                    f"{', '.join(f'`{each}`' for each in lacking)}."
+                    f"{self._changed_by(key, name)}: `{key}.{name}` changes the "
+                    f"{kind.replace('qc_', 'QC ')} `{name}`, which has no file in config/{key}; "
+                    f"{near(name, shipped)} A new one needs {', '.join(f'`{each}`' for each in lacking)}."
                 )
 
     def _changed_by(self, key: str, name: str) -> str:
@@ -532,7 +532,8 @@ class Benchmark:
         changes = self.config[f"{kind}s"].get(name)
         if not path.exists() and changes is None:
             raise UserError(
-                f"{asked_by} names the {kind} `{name}`, which does not exist; {near(name, self._names(kind))}"
+                f"{asked_by} names the {kind.replace('qc_', 'QC ')} `{name}`, which does not exist; "
+                f"{near(name, self._names(kind))}"
             )
         rules = schema(self.project, kind)
         base = read_yaml(path, rules) if path.exists() else {}
@@ -588,6 +589,17 @@ class Benchmark:
             if path.exists() and _holds(read_yaml(path), [*inside, *key.split(".")[:2]]):
                 return f"{path}: `{'.'.join([*inside, key])}`"
         return self._source(*(self._split(method) or (method, "")), key)
+
+    def qc_profile(self, name: str, asked_by: str = "") -> dict[str, Any]:
+        """Return what a QC profile keeps, complete."""
+        value = self._definition("qc_profile", name, asked_by)
+        low, high = value["min_umi"], value["max_umi"]
+        if low is not None and high is not None and low > high:
+            raise UserError(
+                f"qc_profiles.{name}: `min_umi` is {low} but `max_umi` {high}, which no spot can meet; "
+                "correct one of them."
+            )
+        return value
 
     def _split(self, name: str) -> tuple[str, str] | None:
         """Divide a name METHOD_ARM into method and arm ("" for a plain method); None if there is none."""
@@ -848,6 +860,7 @@ class Benchmark:
                     f"{where}: `sections` names `{section}`, which cohort `{value['cohort']}` does not have; "
                     f"{near(section, known)}"
                 )
+        self.qc_profile(value["qc"], f"{where}: `qc`")
         for other in value["external"]:
             self._external(where, other, value)
         # a method that is switched off is no longer what the experiment is about

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histobench.cohorts.table import load_section, not_measured, refuse_ambiguous_genes
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
-from histobench.expression.qc import detected_genes, keep_genes, read_spots
+from histobench.expression.qc import QcLimits, detected_genes, keep_genes, read_spots
 from histobench.files import write_table
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def select_panel(
     rule: str = "top_mean",
     size: int = 250,
     genes: Sequence[str] | None = None,
-    qc: str = "none",
+    limits: QcLimits | None = None,
     drop_ambiguous: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose the predicted genes.
@@ -139,8 +139,8 @@ def select_panel(
         ``top_mean``: the ``size`` genes with the highest mean raw count, ties by name (He et al. 2020 and
         its successors); ``file``: the published list ``genes``, in its order; ``all``: every gene that
         passes the gene filter, sorted by name.
-    qc
-        QC profile whose gene filter applies to ``top_mean`` and ``all``; a published list is taken as it is.
+    limits
+        Limits of a QC profile, whose gene filter applies to every rule but a published list.
     drop_ambiguous
         Leave out composite features written ``__ambiguous[...]``.
 
@@ -170,7 +170,9 @@ def select_panel(
         }
         chosen = [gene for gene in genes if gene not in dropped]
     else:
-        filtered = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
+        filtered = keep_genes(
+            limits or QcLimits(), statistics.genes, statistics.n_detected, statistics.n_spots
+        )
         rejected = filtered[filtered["keep"] == 0]
         dropped = dict(zip(rejected["gene"], rejected["reason"], strict=True))
         dropped.update(dict.fromkeys(sorted(statistics.unmeasured), "not_measured"))
@@ -214,7 +216,7 @@ def write_panel(
     scope: str = "train",
     file: str | Path | None = None,
     drop_ambiguous: bool = False,
-    qc: str = "none",
+    limits: Mapping[str, Any] | None = None,
     output_universe: str | Path | None = None,
     output_dropped: str | Path | None = None,
     output_sections: str | Path | None = None,
@@ -227,8 +229,10 @@ def write_panel(
         Sections that decide: those of training, or all where ``scope`` is "all".
     qc_tables
         Spot tables of the profile that cover these sections; None keeps all spots.
-    rule, size, drop_ambiguous, qc
+    rule, size, drop_ambiguous
         See :func:`select_panel`.
+    limits
+        What the QC profile asks of genes, by name of the limit.
     scope
         "train", or "all" for paper mode; it only decides what the log says.
     file
@@ -252,6 +256,7 @@ def write_panel(
         raise UserError("panel: there is no training section to choose genes on; check the folds.")
     if scope not in ("train", "all"):
         raise UserError(f"panel.scope: {scope!r} is unknown; choose train or all.")
+    asked = QcLimits(**limits or {})
     statistics = gene_statistics(h5ads, None if qc_tables is None else kept_spots(qc_tables))
     if statistics.n_spots == 0:
         raise UserError(
@@ -262,7 +267,7 @@ def write_panel(
         rule=rule,
         size=size,
         genes=read_gene_file(file) if rule == "file" and file else None,
-        qc=qc,
+        limits=asked,
         drop_ambiguous=drop_ambiguous,
     )
     leak = "; scope all: test sections had a say" if scope == "all" else ""
@@ -275,7 +280,7 @@ def write_panel(
     if output_dropped is not None:
         write_table(dropped, output_dropped)
     if output_universe is not None:
-        write_table(_universe(statistics, qc), output_universe)
+        write_table(_universe(statistics, asked), output_universe)
     if output_sections is not None:
         write_table(_deciding_sections(h5ads), output_sections)
 
@@ -293,9 +298,9 @@ def _deciding_sections(h5ads: Sequence[str | Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _universe(statistics: GeneStatistics, qc: str) -> pd.DataFrame:
+def _universe(statistics: GeneStatistics, limits: QcLimits) -> pd.DataFrame:
     """All genes that every section measures, and which of them the profile's gene filter keeps."""
-    table = keep_genes(qc, statistics.genes, statistics.n_detected, statistics.n_spots)
+    table = keep_genes(limits, statistics.genes, statistics.n_detected, statistics.n_spots)
     table.insert(1, "n_spots", statistics.n_detected)
     table.insert(2, "total_counts", statistics.total.astype(np.int64))
     return table[~table["gene"].isin(statistics.unmeasured)]

@@ -1,7 +1,8 @@
 """Quality control: the spot and gene filters of the published methods, with what each one dropped and why.
 
-A profile is named after the paper whose rules it follows. Spot filters look at one section at a time;
-gene filters count spots over several sections (the training sections, where a panel is chosen).
+A profile is a file in config/qc_profiles, named after the paper whose rules it follows. Spot filters look at
+one section at a time; gene filters count spots over several sections (the training sections, where a panel is
+chosen).
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histobench.cohorts.table import load_section
-from histobench.errors import UserError
 from histobench.files import read_table, write_table
 
 if TYPE_CHECKING:
@@ -30,14 +29,16 @@ log = logging.getLogger(__name__)
 MITOCHONDRIAL_PREFIX = "MT-"
 
 
-@dataclass(frozen=True)
-class QcProfile:
-    """Limits of one profile; None means that the profile has no such rule.
+# What a profile asks of genes; all else it asks of spots.
+GENE_LIMITS = ("min_gene_spots", "min_gene_share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QcLimits:
+    """The limits of a profile, as its file in config/qc_profiles sets them; None for no such rule.
 
     Attributes
     ----------
-    source
-        Where the rules come from.
     window_px
         A square of this side around the rounded spot centre must lie inside the image. Not applied to
         sections without an image.
@@ -57,7 +58,6 @@ class QcProfile:
         A gene must be detected in this share of the spots.
     """
 
-    source: str
     window_px: int | None = None
     labelled: bool = False
     min_umi: int | None = None
@@ -69,57 +69,15 @@ class QcProfile:
     min_gene_share: float | None = None
 
 
-PROFILES: Mapping[str, QcProfile] = MappingProxyType(
-    {
-        "none": QcProfile("no filter"),
-        "stnet": QcProfile(
-            "He et al. 2020 (ST-Net), Methods and released preparation script: whole 224-px window and an "
-            "annotation; no filter on counts",
-            window_px=224,
-            labelled=True,
-        ),
-        "brstnet": QcProfile(
-            "Rahaman et al. 2023 (BrST-Net), Methods and released scripts: at least 1,000 reads, whole "
-            "224-px window, genes detected in 10 % of spots, training patches less than half white",
-            window_px=224,
-            min_umi=1000,
-            max_white=0.5,
-            min_gene_share=0.1,
-        ),
-        "he2gene": QcProfile(
-            "Chen et al. 2024 (HE2Gene), sect. 2.1: 200 to 20,000 UMIs, 200 genes, at most 5 % "
-            "mitochondrial, not beyond the slide border (150-px window), genes in 3 spots",
-            window_px=150,
-            min_umi=200,
-            max_umi=20_000,
-            min_genes=200,
-            max_mitochondrial=0.05,
-            min_gene_spots=3,
-        ),
-        "histogene": QcProfile(
-            "Pang et al. 2021 (HisToGene), Zeng et al. 2022 (Hist2ST), Jia et al. 2023 (THItoGene): released "
-            "loaders keep every spot that has counts and a position"
-        ),
-    }
-)
-
-
-def profile_named(name: str) -> QcProfile:
-    """Return a profile; a UserError names the known ones otherwise."""
-    if name not in PROFILES:
-        raise UserError(f"qc: {name!r} is not a QC profile; choose one of {', '.join(PROFILES)}.")
-    return PROFILES[name]
-
-
 def check_spots(
-    profile: str, section: anndata.AnnData, patch_index: pd.DataFrame | None = None
+    rules: QcLimits, section: anndata.AnnData, patch_index: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """Apply a profile's spot filters to one section.
 
     Parameters
     ----------
-    profile
-        One of :data:`PROFILES`.
+    rules
+        The limits of the profile.
     section
         A stored section: raw counts in ``X``, pixel positions and labels in ``obs``, image size in ``uns``.
     patch_index
@@ -134,7 +92,6 @@ def check_spots(
     """
     import pandas as pd
 
-    rules = profile_named(profile)
     reason = np.full(section.n_obs, "", dtype=object)
     train_only = np.zeros(section.n_obs, dtype=bool)
     for name, failed in _failures(rules, section):
@@ -156,7 +113,7 @@ def check_spots(
     )
 
 
-def _failures(rules: QcProfile, section: anndata.AnnData) -> list[tuple[str, np.ndarray]]:
+def _failures(rules: QcLimits, section: anndata.AnnData) -> list[tuple[str, np.ndarray]]:
     """Spots that break each rule of the profile, in the order in which reasons are given."""
     counts: Any = section.X
     total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
@@ -188,12 +145,14 @@ def _inside(obs: pd.DataFrame, window_px: int, width: int, height: int) -> np.nd
 
 
 def keep_genes(
-    profile: str, genes: Sequence[str], n_spots_detected: np.ndarray, n_spots: int
+    rules: QcLimits, genes: Sequence[str], n_spots_detected: np.ndarray, n_spots: int
 ) -> pd.DataFrame:
     """Apply a profile's gene filter.
 
     Parameters
     ----------
+    rules
+        The limits of the profile.
     genes, n_spots_detected
         Names, and for each the number of spots in which it was detected.
     n_spots
@@ -206,7 +165,6 @@ def keep_genes(
     """
     import pandas as pd
 
-    rules = profile_named(profile)
     detected = np.asarray(n_spots_detected)
     reason = np.full(len(genes), "", dtype=object)
     if rules.min_gene_spots is not None:
@@ -257,67 +215,16 @@ def detected_genes(section: anndata.AnnData, keep: np.ndarray | None = None) -> 
     )
 
 
-def apply_qc(
-    profile: str,
-    section_h5ads: Sequence[str | Path],
-    patch_indices: Sequence[str | Path] | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Apply a profile to the sections of a cohort, one section in memory at a time.
-
-    Parameters
-    ----------
-    profile
-        One of :data:`PROFILES`.
-    section_h5ads
-        Stored sections.
-    patch_indices
-        The patches' ``.tsv`` files, in the same order; None where there are no patches.
-
-    Returns
-    -------
-    tuple of pandas.DataFrame
-        spots (see :func:`check_spots`), genes (gene, keep, reason over the kept spots of all sections)
-        and summary (see :func:`summarise_spots`).
-    """
-    import pandas as pd
-
-    profile_named(profile)
-    tables: list[pd.DataFrame] = []
-    tally: dict[str, int] = {}
-    n_spots = 0
-    for position, path in enumerate(section_h5ads):
-        section = load_section(path)
-        index = read_table(patch_indices[position], dtype={"spot": str}) if patch_indices else None
-        table = check_spots(profile, section, index)
-        tables.append(table)
-        kept = table["keep"].to_numpy() == 1
-        n_spots += int(kept.sum())
-        detected, _ = detected_genes(section, kept)
-        for gene, number in zip(section.var_names, detected, strict=True):
-            tally[gene] = tally.get(gene, 0) + int(number)
-    genes = sorted(tally)
-    gene_table = keep_genes(profile, genes, np.array([tally[gene] for gene in genes]), n_spots)
-    return pd.concat(tables, ignore_index=True), gene_table, summarise_spots(tables)
-
-
-def write_qc(
-    profile: str,
-    h5ad_paths: Sequence[str | Path],
-    patch_index_paths: Sequence[str | Path] | None,
-    output_folder: str | Path,
-) -> None:
-    """Write ``spots.tsv``, ``genes.tsv`` and ``summary.tsv`` of a profile over a cohort."""
-    tables = apply_qc(profile, h5ad_paths, patch_index_paths)
-    for name, table in zip(("spots", "genes", "summary"), tables, strict=True):
-        write_table(table, Path(output_folder) / f"{name}.tsv")
-
-
 def write_section_qc(
-    profile: str, h5ad: str | Path, output: str | Path, patch_index: str | Path | None = None
+    profile: str,
+    limits: Mapping[str, Any],
+    h5ad: str | Path,
+    output: str | Path,
+    patch_index: str | Path | None = None,
 ) -> None:
-    """Write the spot table of one section, so that a new section concerns no other."""
+    """Write the spot table of one section under a profile; a new section concerns no other."""
     index = None if patch_index is None else read_table(patch_index, dtype={"spot": str})
-    table = check_spots(profile, load_section(h5ad), index)
+    table = check_spots(QcLimits(**limits), load_section(h5ad), index)
     # the limits of a profile are the experiment's choice, and a section that fails them is a result
     for reason, number in table.loc[table["reason"] != "", "reason"].value_counts().items():
         if number > len(table) / 2:

@@ -15,7 +15,7 @@ from histobench.cohorts.lock import WEIGHTS, LockedFile
 from histobench.cohorts.lock import missing as missing_files
 from histobench.cohorts.sheet import section_options
 from histobench.errors import UserError
-from histobench.expression.qc import PROFILES
+from histobench.expression.qc import GENE_LIMITS
 from histobench.imaging.stains import NORMALISED
 from histobench.plan.model import Files, Patches, Plan, Section, Variant, raw_path
 from histobench.plan.weights import used_files
@@ -181,10 +181,31 @@ def spot_filter_input(plan: Plan, cohort: str, section: str, profile: str) -> Fi
     """Return what a filter reads: the section, and the patches where it judges them."""
     described = plan.cohorts[cohort].sections[section]
     files: Files = {"h5ad": described.counts}
-    if PROFILES[profile].max_white is not None and described.has_image:
+    if "max_white" in spot_limits(plan, profile) and described.has_image:
         plain = Patches("raw", None, "native", 224).variant
         files["index"] = paths.at(paths.PATCH_INDEX, cohort=cohort, section=section, variant=plain)
     return files
+
+
+def _limits(plan: Plan, profile: str) -> dict[str, Any]:
+    """Return the limits that a QC profile sets; its title and source decide nothing."""
+    declared = plan.bench.qc_profile(profile)
+    texts = ("title", "source")
+    return {
+        key: value
+        for key, value in sorted(declared.items())
+        if key not in texts and value is not None and value is not False
+    }
+
+
+def spot_limits(plan: Plan, profile: str) -> dict[str, Any]:
+    """Return what a QC profile asks of spots."""
+    return {key: value for key, value in _limits(plan, profile).items() if key not in GENE_LIMITS}
+
+
+def gene_limits(plan: Plan, profile: str) -> dict[str, Any]:
+    """Return what a QC profile asks of genes."""
+    return {key: value for key, value in _limits(plan, profile).items() if key in GENE_LIMITS}
 
 
 def qc_input(plan: Plan, experiment: str) -> list[str]:

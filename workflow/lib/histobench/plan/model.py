@@ -540,7 +540,7 @@ def constraints(plan: Plan) -> dict[str, str]:
         "section": "|".join(sorted(sections)),
         "fold": "|".join(sorted(folds)),
         "method": r"[A-Za-z][A-Za-z0-9_]*(\.seed\d+)?",
-        "profile": r"[a-z0-9]+",
+        "profile": r"[a-z][a-z0-9_]*",
         "stain": "|".join(name for name in NORMALISED if name != DEFAULT),
         "variant": VARIANT,
         "backbone": rf"[a-z0-9_]+\.(pretrained|none)\.{VARIANT}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from histobench import paths
 from histobench.imaging.stains import stain_name
-from histobench.plan.data import kept_counts
+from histobench.plan.data import gene_limits, kept_counts
 from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, Section
 from histobench.plan.weights import feature_file, start_file
 from histobench.splits.folds import Fold
@@ -65,7 +65,7 @@ def panel_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     """Return how a panel is chosen."""
     described = plan.described(experiment)
     chosen = {key: value for key, value in sorted(described.settings["panel"].items()) if key != "file"}
-    return {**chosen, "qc": described.qc}
+    return {**chosen, "limits": gene_limits(plan, described.qc)}
 
 
 def training_roles(fold: Fold) -> dict[str, str]:
