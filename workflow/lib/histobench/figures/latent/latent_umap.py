@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.kinds import ranked_by_kind
 from histobench.figures.drawing.labels import label_colours, label_handles
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
@@ -35,9 +36,10 @@ COLUMNS = ["method", "patient", "section", "spot", "label", "x", "y", "role"]
 def tidy_latent_map(sections: Sequence[Predicted], shown: str = "", embed: Any = None) -> pd.DataFrame:
     """Return method, patient, section, spot, label, x, y, role: a map per method and patient.
 
-    Every patient is embedded by itself, because each was tested by another network. Role is "typical" for the
-    spots nearest to the centre of their kind (tumour, normal; without labels: all spots) in latent space and
-    "atypical" for the farthest, in the patient of the section ``shown``.
+    Every patient is embedded by itself, because each was tested by another network. Role is "typical" for
+    spots (tumour, normal) whose neighbours in latent space are of their kind and "atypical" for those among
+    neighbours of the other kind, in the patient of the section ``shown``; without labels, for the spots
+    nearest to and farthest from the centre.
 
     Parameters
     ----------
@@ -95,17 +97,18 @@ def _maps_of(known: Sequence[Predicted], shown: str, embed: Any) -> pd.DataFrame
 
 
 def _roles(vectors: np.ndarray, tumour: np.ndarray) -> np.ndarray:
-    """Name the typical and atypical spots of each kind: "tumour typical", or "typical" where labels lack."""
+    """Name the typical and atypical spots of each kind: "tumour typical", or "typical" where labels lack.
+
+    Atypical spots lie among neighbours of the other kind; without labels, far from the centre of all.
+    """
     role = np.full(len(vectors), "", dtype=object)
-    kinds = {"tumour ": tumour == 1, "normal ": tumour == 0}
-    if not all(chosen.sum() >= 2 * PER_ROW for chosen in kinds.values()):
-        kinds = {"": np.ones(len(vectors), dtype=bool)}
-    for kind, chosen in kinds.items():
-        places = np.flatnonzero(chosen)
-        distance = np.linalg.norm(vectors[places] - vectors[places].mean(axis=0), axis=1)
-        ranked = places[np.argsort(distance, kind="stable")]
-        role[ranked[:PER_ROW]] = f"{kind}typical"
-        role[ranked[PER_ROW:][-PER_ROW:]] = f"{kind}atypical"
+    ranked = {f"{kind} ": places for kind, places in ranked_by_kind(vectors, tumour).items()}
+    if not ranked or not all(len(places) >= 2 * PER_ROW for places in ranked.values()):
+        distance = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+        ranked = {"": np.argsort(distance, kind="stable")}
+    for kind, places in ranked.items():
+        role[places[:PER_ROW]] = f"{kind}typical"
+        role[places[PER_ROW:][-PER_ROW:]] = f"{kind}atypical"
     return role
 
 
@@ -213,8 +216,9 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         {count(len(table) // table["method"].nunique(), "spot")}, at most 2,000 per patient and six
         patients), because each was embedded by a network that did not see it; axes have no unit. Colour:
         the {settings.labels} label. Rings and squares mark the typical and atypical spots of one patient
-        whose patches are shown: nearest to and farthest from the centre of tumour or normal spots in
-        latent space, not on the map. Distances between groups on such a map mean little. An
+        whose patches are shown, by their ten nearest neighbours in latent space, not on the map: all of
+        their own kind (tumour or normal), and most of the other; without such labels, nearest to and
+        farthest from the centre. Distances between groups on such a map mean little. An
         illustration; no test.
     """)
 
