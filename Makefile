@@ -46,7 +46,7 @@ lint: setup  ## check formatting, types and the workflow
 	@./tests/run.sh lint
 
 lock: setup  ## pin the newest allowed versions in requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
 
 docs: setup  ## regenerate config/README.md, docs/methods.md, docs/results.md

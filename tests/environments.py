@@ -68,6 +68,11 @@ def build(file: Path, prefix: Path) -> Path:
         installed = packages[normal(name)].version
         if installed != version:
             raise RuntimeError(f"{file} pins {name} {version}, the tests run with {installed}")
+    return link(packages, prefix)
+
+
+def link(packages: dict[str, Distribution], prefix: Path) -> Path:
+    """Make an environment of some packages at a prefix; returns its Python."""
     venv.create(prefix, with_pip=False, symlinks=True)
     site = prefix / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     linked: set[Path] = set()

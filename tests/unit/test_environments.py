@@ -42,6 +42,6 @@ def test_every_dependency_of_the_project_is_locked(project):
     import tomllib
 
     settings = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    wanted = settings["dependencies"] + settings["optional-dependencies"]["test"]
+    wanted = sum(settings["optional-dependencies"].values(), settings["dependencies"])
     names = {re.match(r"[A-Za-z0-9_.-]+", entry).group(0).lower().replace("_", "-") for entry in wanted}
     assert names <= set(locked(project))

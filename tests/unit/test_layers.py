@@ -18,6 +18,7 @@ LAYERS = [
         "devices",
         "software",
         "paths",
+        "project",
         "sniff",
     },
     {"results"},

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histobench.errors import UserError
+from histobench.project import checkout, project_folder
 from histobench.software import installed_version
-
-# A checkout: the library lies in workflow/lib/histobench.
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 def _document_config(arguments: argparse.Namespace) -> None:
@@ -19,6 +17,7 @@ def _document_config(arguments: argparse.Namespace) -> None:
     from histobench.files import atomic_path
     from histobench.results import document as resultsdoc
 
+    project = checkout("document-config")
     pages = {
         "config/README.md": configdoc.document,
         "docs/methods.md": methodsdoc.document,
@@ -26,7 +25,7 @@ def _document_config(arguments: argparse.Namespace) -> None:
         "README.md": resultsdoc.readme,
     }
     for name, document in pages.items():
-        path, text = PROJECT / name, document(PROJECT)
+        path, text = project / name, document(project)
         if arguments.check:
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 raise UserError(f"{path} does not match what it is made from; run `make docs`.")
@@ -56,7 +55,8 @@ def _lock(arguments: argparse.Namespace) -> int:
 
     from histobench.cohorts.publishers import refresh_lock
 
-    found = refresh_lock(arguments.lock, arguments.refresh, datetime.date.today().isoformat())
+    lock = arguments.lock or checkout("lock") / "resources" / "data_lock.tsv"
+    found = refresh_lock(lock, arguments.refresh, datetime.date.today().isoformat())
     for line in found.told:
         print(line)
     for line in found.contradictions:
@@ -69,8 +69,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     from histobench.plan.model import make_plan
     from histobench.plan.size import sentences
 
-    files = [PROJECT / "config" / "config.yaml", *arguments.configfile]
-    bench = Benchmark(read_configuration(files, PROJECT), PROJECT, files)
+    project = project_folder()
+    files = [project / "config" / "config.yaml", *arguments.configfile]
+    bench = Benchmark(read_configuration(files, project), project, files)
     for sentence in sentences(make_plan(bench)):
         print(sentence)
 
@@ -78,8 +79,9 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _debug(arguments: argparse.Namespace) -> int:
     import runpy
 
+    project = checkout("debug")
     # not of the library, which does not know Snakemake
-    tool = runpy.run_path(str(PROJECT / "workflow" / "debug.py"))
+    tool = runpy.run_path(str(project / "workflow" / "debug.py"))
     wildcards = {}
     for item in arguments.wildcards:
         name, equal, value = item.partition("=")
@@ -87,7 +89,7 @@ def _debug(arguments: argparse.Namespace) -> int:
             raise UserError(f"{item} is no wildcard; write NAME=VALUE, for instance fold=P1.")
         wildcards[name] = value
     status: int = tool["debug"](
-        arguments.rule, wildcards, PROJECT, arguments.configfile, post_mortem=arguments.pdb
+        arguments.rule, wildcards, project, arguments.configfile, post_mortem=arguments.pdb
     )
     return status
 
@@ -96,7 +98,7 @@ def _check_cohort(arguments: argparse.Namespace) -> int:
     from histobench.cohortcheck import check_cohort
 
     folder = arguments.drawings or Path(f"{arguments.file.stem}_check")
-    found = check_cohort(arguments.file, PROJECT, folder, arguments.mirror)
+    found = check_cohort(arguments.file, project_folder(), folder, arguments.mirror)
     for problem in found.problems:
         print(f"Problem: {problem}")
     for note in found.notes:
@@ -111,7 +113,7 @@ def _check_cohort(arguments: argparse.Namespace) -> int:
 def _check_method(arguments: argparse.Namespace) -> int:
     from histobench.methodcheck import method_problems
 
-    problems = method_problems(arguments.name, PROJECT, arguments.configfile)
+    problems = method_problems(arguments.name, project_folder(), arguments.configfile)
     for problem in problems:
         print(f"Problem: {problem}")
     print(f"{arguments.name}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}.")
@@ -122,7 +124,11 @@ def _check_encoder(arguments: argparse.Namespace) -> int:
     from histobench.encodercheck import check_encoder
 
     found = check_encoder(
-        arguments.name, PROJECT, arguments.configfile, weights=arguments.weights, offline=arguments.offline
+        arguments.name,
+        project_folder(),
+        arguments.configfile,
+        weights=arguments.weights,
+        offline=arguments.offline,
     )
     for problem in found.problems:
         print(f"Problem: {problem}")
@@ -301,7 +307,7 @@ def parser() -> argparse.ArgumentParser:
         "--refresh", required=True, metavar="SOURCE", help="source of the lock whose rows are asked for"
     )
     lock.add_argument(
-        "--lock", type=Path, default=PROJECT / "resources" / "data_lock.tsv", metavar="FILE",
+        "--lock", type=Path, metavar="FILE",
         help="the data lock (default: resources/data_lock.tsv of this checkout)",
     )  # fmt: skip
     lock.set_defaults(run=_lock)

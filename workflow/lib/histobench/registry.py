@@ -14,12 +14,11 @@ from typing import Any
 
 from histobench.config import Benchmark, check_parameters, file_rules
 from histobench.errors import UserError, near
+from histobench.project import project_folder
 from histobench.training.contract import Method
 from histobench.training.entry import build_method
 from histobench.yamlfiles import read_yaml
 
-# A checkout: the library lies in workflow/lib/histobench.
-_PROJECT = Path(__file__).resolve().parents[3]
 FAMILIES = ("control", "oracle", "classical", "deep")
 
 
@@ -123,5 +122,6 @@ def _benchmark(configfile: str | Path | None) -> Benchmark:
 
 @functools.cache
 def _read(path: Path | None) -> Benchmark:
-    changes = read_yaml(path, file_rules(_PROJECT)).get("methods") or {} if path else {}
-    return Benchmark({"run": ["demo"], "methods": changes}, _PROJECT, [path] if path else [])
+    project = project_folder()
+    changes = read_yaml(path, file_rules(project)).get("methods") or {} if path else {}
+    return Benchmark({"run": ["demo"], "methods": changes}, project, [path] if path else [])

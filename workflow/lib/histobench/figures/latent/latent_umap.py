@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.errors import UserError
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.kinds import ranked_by_kind
 from histobench.figures.drawing.labels import label_colours, label_handles
@@ -121,7 +122,13 @@ def _umap(vectors: np.ndarray, seed: int) -> np.ndarray:
     reduced = PCA(min(50, *vectors.shape), random_state=seed).fit_transform(vectors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from umap import UMAP
+        try:
+            from umap import UMAP
+        except ImportError:
+            raise UserError(
+                "A map of a latent space needs umap-learn, which is not installed; install it "
+                "(`pip install 'histobench[figures]'`)."
+            ) from None
 
         found = UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=seed, n_jobs=1).fit_transform(
             reduced

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from histobench.errors import UserError
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import colour_bar
 from histobench.figures.drawing.settings import Settings
@@ -47,7 +48,14 @@ def integrated_gradients(
         attribution of a patch sums to about their difference (more steps, closer).
     """
     import torch
-    from captum.attr import IntegratedGradients
+
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError:
+        raise UserError(
+            "Attributions need captum, which is not installed; install it "
+            "(`pip install 'histobench[figures]'`)."
+        ) from None
 
     network.eval()
     pixels = torch.from_numpy(np.ascontiguousarray(patches.transpose(0, 3, 1, 2))).float()
