@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "fresh" not in scopes or "finished" in scopes or "module" in scopes.values():
             group = "finished" if "finished" in scopes else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there before the first test out of every later search for garbage; some libraries search often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
