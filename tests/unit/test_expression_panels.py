@@ -100,7 +100,7 @@ def test_wrong_requests(sections, tmp_path):
     with pytest.raises(UserError, match="only 6 pass the filter"):
         select_panel(statistics, size=250)
     with pytest.raises(UserError, match="unknown"):
-        select_panel(statistics, rule="hvg")
+        select_panel(statistics, rule="hgv")
     with pytest.raises(UserError, match="no gene is left"):
         select_panel(statistics, rule="file", genes=["ZZZ"])
     with pytest.raises(UserError, match="does not exist"):

@@ -228,6 +228,9 @@ def spatial_scale_factors(path: str | Path) -> ScaleFactors | None:
 def read_matrix(path: str | Path) -> tuple[sparse.csr_matrix, pd.Index, pd.DataFrame, int]:
     """Read a feature-barcode matrix: HDF5 (Cell Ranger 3, Space Ranger), or a folder's matrix.mtx.
 
+    What scanpy's ``read_10x_h5`` reads it reads alike, as a test holds. Own code, because scanpy takes what
+    is no count without a word, and needs 3 s of processor time for its import.
+
     Returns
     -------
     counts, barcodes, genes, n_other

@@ -187,7 +187,7 @@ def write_ceiling(
     transform, seed, n_thinnings, least_spots
         See :func:`noise_ceiling`.
     """
-    from histobench.expression.panels import kept_spots
+    from histobench.expression.qc import kept_spots
 
     genes = list(read_table(panel_tsv, usecols=["gene"], dtype=str)["gene"])
     n_genes = len(read_table(genes_tsv, usecols=["gene"], dtype=str))

@@ -6,8 +6,9 @@ were, lets the test patients decide which genes count: that scope exists for pap
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 from histobench.cohorts.table import load_section, not_measured, refuse_ambiguous_genes
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
-from histobench.expression.qc import QcLimits, detected_genes, keep_genes, read_spots
+from histobench.expression.qc import QcLimits, detected_genes, keep_genes, kept_spots
 from histobench.files import write_table
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RULES = ("top_mean", "file", "all")
+RULES = ("top_mean", "hvg", "file", "all")
+MostVariable = Callable[[Sequence[str], int], Mapping[str, float]]
+"""Given candidates and a number: the most variable of them in order, each with what it was ordered by."""
 AMBIGUOUS_PREFIX = "__ambiguous"
 
 
@@ -128,6 +131,7 @@ def select_panel(
     genes: Sequence[str] | None = None,
     limits: QcLimits | None = None,
     drop_ambiguous: bool = False,
+    most_variable: MostVariable | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Choose the predicted genes.
 
@@ -137,17 +141,20 @@ def select_panel(
         Counts over the sections that may decide.
     rule
         ``top_mean``: the ``size`` genes with the highest mean raw count, ties by name (He et al. 2020 and
-        its successors); ``file``: the published list ``genes``, in its order; ``all``: every gene that
-        passes the gene filter, sorted by name.
+        its successors); ``hvg``: the ``size`` most variable genes (``most_variable``); ``file``: the
+        published list ``genes``, in its order; ``all``: every gene that passes the gene filter, sorted by
+        name.
     limits
         Limits of a QC profile, whose gene filter applies to every rule but a published list.
     drop_ambiguous
         Leave out composite features written ``__ambiguous[...]``.
+    most_variable
+        What the rule ``hvg`` orders genes by (:func:`histobench.expression.variable.variable_genes`).
 
     Returns
     -------
     panel : pandas.DataFrame
-        gene, rank (from 1), statistic (mean raw count).
+        gene, rank (from 1), statistic (mean raw count; under ``hvg`` the normalised dispersion).
     dropped : pandas.DataFrame
         gene, reason: what of the candidates is not in the panel although the rule names it
         (``not_measured`` by at least one section, ``few_spots``, ``ambiguous``).
@@ -181,29 +188,31 @@ def select_panel(
         composite = [gene for gene in chosen if gene.startswith(AMBIGUOUS_PREFIX)]
         dropped.update(dict.fromkeys(composite, "ambiguous"))
         chosen = [gene for gene in chosen if gene not in dropped]
-    if rule == "top_mean":
-        # The candidates are in name order and the sort is stable: ties fall to the first name.
-        chosen = sorted(chosen, key=lambda gene: -mean[gene])[:size]
+    ordered_by: Mapping[str, float] = mean
+    if rule in ("top_mean", "hvg"):
         if len(chosen) < size:
             raise UserError(
                 f"panel.size: {size} genes are asked for but only {len(chosen)} pass the filter; "
                 "lower the size."
             )
+        if rule == "top_mean":
+            # The candidates are in name order and the sort is stable: ties fall to the first name.
+            chosen = sorted(chosen, key=lambda gene: -mean[gene])[:size]
+        elif most_variable is None:
+            raise ValueError("the rule hvg needs what orders genes by their variability")
+        else:
+            ordered_by = most_variable(chosen, size)
+            chosen = list(ordered_by)
     if not chosen:
         raise UserError("panel: no gene is left; check panel.file, the QC profile and the gene names.")
     panel = pd.DataFrame(
-        {"gene": chosen, "rank": np.arange(1, len(chosen) + 1), "statistic": [mean[gene] for gene in chosen]}
+        {
+            "gene": chosen,
+            "rank": np.arange(1, len(chosen) + 1),
+            "statistic": [ordered_by[gene] for gene in chosen],
+        }
     )
     return panel, pd.DataFrame({"gene": list(dropped), "reason": list(dropped.values())})
-
-
-def kept_spots(qc_tables: Sequence[str | Path]) -> dict[str, frozenset[str]]:
-    """Return section -> kept spots from one or several spot tables."""
-    kept: dict[str, frozenset[str]] = {}
-    for path in qc_tables:
-        for name, rows in read_spots(path).groupby("section"):
-            kept[str(name)] = frozenset(rows.loc[rows["keep"] == 1, "spot"])
-    return kept
 
 
 def write_panel(
@@ -257,7 +266,8 @@ def write_panel(
     if scope not in ("train", "all"):
         raise UserError(f"panel.scope: {scope!r} is unknown; choose train or all.")
     asked = QcLimits(**limits or {})
-    statistics = gene_statistics(h5ads, None if qc_tables is None else kept_spots(qc_tables))
+    kept = None if qc_tables is None else kept_spots(qc_tables)
+    statistics = gene_statistics(h5ads, kept)
     if statistics.n_spots == 0:
         raise UserError(
             "panel: quality control leaves no spot of the training sections; use another profile."
@@ -269,6 +279,7 @@ def write_panel(
         genes=read_gene_file(file) if rule == "file" and file else None,
         limits=asked,
         drop_ambiguous=drop_ambiguous,
+        most_variable=_most_variable(h5ads, kept) if rule == "hvg" else None,
     )
     leak = "; scope all: test sections had a say" if scope == "all" else ""
     log.info("panel of %d genes on %d spots (%s)%s", len(panel), statistics.n_spots, rule, leak)
@@ -283,6 +294,14 @@ def write_panel(
         write_table(_universe(statistics, asked), output_universe)
     if output_sections is not None:
         write_table(_deciding_sections(h5ads), output_sections)
+
+
+def _most_variable(h5ads: Sequence[str | Path], kept: Mapping[str, frozenset[str]] | None) -> MostVariable:
+    """Return what orders genes by their variability over the kept spots of some sections."""
+    # scanpy takes three seconds of CPU to import, which the other rules need not pay
+    from histobench.expression.variable import variable_genes
+
+    return functools.partial(variable_genes, h5ads, kept)
 
 
 def _deciding_sections(h5ads: Sequence[str | Path]) -> pd.DataFrame:

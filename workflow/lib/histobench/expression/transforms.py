@@ -128,6 +128,8 @@ def transform_counts(
         return np.log(values, out=values).astype(np.float32)
     if name == "log10_cp10k_panel":
         depth = values.sum(axis=1) if panel_total is None else np.asarray(panel_total, dtype=np.float64)
+    # scanpy's normalize_total and log1p give the same to float32 rounding, as a test holds. They know one of
+    # the transforms, and their import takes 3 s of processor time in every job, these lines 0.06 s.
     # A spot without a UMI has no counts either: any positive divisor gives its zeros.
     values *= (SIZE_FACTOR_TARGET / np.where(depth > 0, depth, np.inf))[:, None]
     np.log1p(values, out=values)
