@@ -41,7 +41,7 @@ experiments:
     methods:
       train_mean:
       section_mean:
-      ridge_probe:
+      ridge_probe: {resources: {runtime: 90}}  # a job for every fold
       trouble: {params: {scene: SCENE}}
       late: {params: {scene: SCENE}}
 """

@@ -94,13 +94,13 @@ def test_a_users_own_module_counts_with_what_it_imports_of_its_package(tmp_path,
 def test_every_rule_hashes_the_script_that_it_runs(project):
     """A rule whose hash misses its script would not notice edits of the modules behind it."""
     rules = "\n".join(file.read_text() for file in sorted((project / "workflow/rules").rglob("*.smk")))
-    blocks = re.split(r"\nrule ", rules)
+    blocks = re.split(r"\n *rule[ :]", rules)
     seen = 0
     for script in sorted((project / "workflow/scripts").glob("*.py")):
         users = [block for block in blocks if f"scripts/{script.name}" in block.partition("script:")[2]]
         assert users, f"no rule runs {script.name}"
         for block in users:
-            found = re.search(r"code=(.*?)\n    script:", block, re.S)
+            found = re.search(r"code=(.*?)\n *script:", block, re.S)
             assert found, f"{script.name}: its rule has no code hash"
             assert re.match(rf'code_of\("{script.stem}"[,)]', found.group(1)), script.name
             seen += 1

@@ -24,15 +24,17 @@ pytestmark = pytest.mark.slow
 BY_NAME = {
     "read_section": ("cohorts", "reader"),
     "train_method": ("methods", "entry"),
-    "predict_fold": ("methods", "entry"),
+    "predict_folds": ("methods", "entry"),
+    "train_quick": ("methods", "entry"),
 }
 
 
 def rules(project):
     """(rule, environment, script) of every rule that has a script."""
     for file in sorted((project / "workflow/rules").rglob("*.smk")):
-        for block in re.split(r"\n(?=rule )", file.read_text()):
-            name = re.match(r"\s*rule (\w+):", block)
+        # rules of each experiment are named NAME_of_EXPERIMENT
+        for block in re.split(r"\n(?= *rule\b)", file.read_text()):
+            name = re.match(r"\s*rule (\w+):", block) or re.search(r'f"(\w+)_of_', block)
             script = re.search(r"scripts/(\w+)\.py", block)
             if name and script:
                 environment = re.search(r"envs/(\w+)\.yaml", block)

@@ -19,8 +19,10 @@ from histobench.evaluation.score import read_scored_section
 from histobench.expression.transforms import transform_counts
 from histobench.methods.stnet import STNet
 from histobench.slides.grid import read_run
+from histobench.splits.training import write_training_list
 from histobench.training import run
 from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.folds import predict_folds, train_folds, training_files
 from histobench.training.load import load_section, read_genes, read_kept_spots, read_photos
 
 GENES = [f"G{i}" for i in range(12)]
@@ -621,3 +623,65 @@ def test_a_run_refuses_what_a_method_may_not_say(study: Study, kind: str, says: 
         study.train(**method)
         study.predict(**method)
     assert not list(study.folder.glob("predictions/*.h5ad"))
+
+
+def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
+    """Weights and predictions are the same files; the job sees every section, and each fold its own ones only."""
+    folds = {"1": {"A1": "train", "A2": "train"}, "2": {"B1": "train"}}
+    tested = {"1": ["B1"], "2": ["A1", "A2"]}
+    names = ["A1", "A2", "B1"]
+    needs = {"patches": True}
+    colours = {
+        "entry": "histobench.methods.colour_ridge:ColourRidge",
+        "params": {"alphas": [1.0]},
+        "needs": needs,
+    }
+    alone = {}
+    for fold in folds:
+        model = study.train(**colours, fold=fold, method="colour_ridge")
+        predictions = study.predict(**colours, fold=fold, method="colour_ridge")
+        alone[fold] = (
+            (model / "weights.pt").read_bytes(),
+            {file.name: anndata.read_h5ad(file).X for file in predictions.glob("*.h5ad")},
+        )
+    files = [study.sections[name] for name in names]
+    for fold, roles in folds.items():
+        stored = ([study.sections[name][kind] for name in roles] for kind in ("h5ad", "qc"))
+        write_training_list(roles, *stored, tmp_path / f"{fold}.training.tsv")
+    columns = {
+        "training": [str(tmp_path / f"{fold}.training.tsv") for fold in folds],
+        "patches": [file["patches"] for file in files],
+        "panel": [study.folder / "panel.tsv"] * 2,
+        "genes": [study.folder / "genes.tsv"] * 2,
+    }
+    for fold, handed in zip(folds, training_files(columns, names, folds), strict=True):
+        assert set(handed) == set(folds[fold]) and not set(handed) & set(tested[fold])
+        assert handed == {name: study.sections[name] for name in folds[fold]}
+    settings = study.common(**colours, method="colour_ridge")
+    settings = {key: settings[key] for key in settings if key not in ("fold", "panel_tsv", "genes_tsv")}
+    made = {"weights": "weights.pt", "history": "history.tsv", "run": "run.json"}
+    train_folds(
+        columns=columns,
+        outputs={
+            kind: [str(tmp_path / "models" / fold / name) for fold in folds] for kind, name in made.items()
+        },
+        sections=names,
+        folds=folds,
+        **settings,
+    )
+    order = [name for sections in tested.values() for name in sections]
+    predict_folds(
+        columns={
+            **{kind: [study.sections[name][kind] for name in order] for kind in ("h5ad", "qc", "patches")},
+            **{kind: columns[kind] for kind in ("panel", "genes")},
+            "weights": [str(tmp_path / "models" / fold / "weights.pt") for fold in folds],
+        },
+        folders=[str(tmp_path / "predicted" / fold) for fold in folds],
+        folds=tested,
+        **settings,
+    )
+    for fold, (weights, predictions) in alone.items():
+        assert (tmp_path / "models" / fold / "weights.pt").read_bytes() == weights
+        assert set(predictions) == {f"{name}.h5ad" for name in tested[fold]}
+        for name, values in predictions.items():
+            np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "predicted" / fold / name).X, values)

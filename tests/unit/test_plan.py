@@ -79,6 +79,13 @@ def test_no_job_before_the_prediction_is_given_a_tested_section(plan, seams, fol
         roles = training.method_settings(plan, "seams", run, fold)["roles"]
         assert not set(roles) & tested
         assert set(roles.values()) == {"train", "valid"}
+        # where all folds train in one job, each is handed what it would be handed alone
+        together = training.quick_training_settings(plan, "seams", run)
+        assert together["folds"][fold] == roles
+        alone = training.method_settings(plan, "seams", run, fold)
+        assert {**together, "fold": fold, "roles": roles} == {
+            **alone, "folds": together["folds"], "sections": together["sections"]
+        }  # fmt: skip
     assert not sections(training.panel_input(plan, "seams", fold)) & tested
     assert not set(training.panel_sections(plan, "seams", fold)) & tested
     assert not set(training.audit_settings(plan, "seams")["training"][fold]) & tested
@@ -88,12 +95,12 @@ def test_no_job_before_the_prediction_is_given_a_tested_section(plan, seams, fol
 def test_the_prediction_is_given_the_tested_sections_and_no_others(plan, seams, fold):
     tested = {f"{fold}_1", f"{fold}_2"}
     for run in seams.runs:
-        files = training.prediction_input(plan, "seams", run, fold)
-        assert sections(files) == tested
-        settings = training.prediction_settings(plan, "seams", run, fold)
-        assert set(settings["sections"]) == tested and "roles" not in settings
-        assert files["weights"] == f"results/seams/models/{run}/{fold}/weights.pt"
-        assert files["checksum"] == f"{files['weights']}.sha256"
+        files = training.prediction_input(plan, "seams", run)
+        settings = training.prediction_settings(plan, "seams", run)
+        assert list(settings["folds"]) == FOLDS and "roles" not in settings
+        assert set(settings["folds"][fold]) == tested
+        assert files["weights"] == [f"results/seams/models/{run}/{name}/weights.pt" for name in FOLDS]
+        assert files["checksum"] == [f"{file}.sha256" for file in files["weights"]]
     assert sections(tables.ceiling_input(plan, "seams", fold)) == tested
 
 
@@ -103,7 +110,7 @@ def test_every_configured_seed_reaches_its_training(plan, seams):
     assert sorted(trained.values()) == [7, 8]
     for name, seed in trained.items():
         assert training.method_settings(plan, "seams", name, "P1")["seed"] == seed
-        assert training.prediction_settings(plan, "seams", name, "P1")["seed"] == seed
+        assert training.prediction_settings(plan, "seams", name)["seed"] == seed
 
 
 @pytest.mark.parametrize(("device", "wanted"), [("auto", 1), ("cuda", 1), ("cpu", 0)])
@@ -114,7 +121,19 @@ def test_a_gpu_is_asked_for_by_networks_only_and_never_for_runs_on_the_cpu(proje
     for name, run in runs.items():
         asked = training.method_gpu(plan, "seams", name)
         assert asked == (wanted if run.arm.needs["gpu"] else 0)
-        assert not (asked and training.is_quick(plan, "seams", name))
+        assert not (asked and training.is_quick(plan, name))
+
+
+def test_methods_of_minutes_without_a_gpu_train_all_folds_in_one_job(plan, seams, project):
+    """What is quick here and slow elsewhere has a job for every fold, as a rule knows methods by name only."""
+    assert training.quick_runs(plan) >= {"train_mean", "depth", "ridge_probe", "train_mean.seed8"}
+    assert training.slow_runs(plan) == ["stnet", "stnet.seed8"]
+    minutes = training.method_minutes(plan, "seams", "train_mean")
+    assert minutes <= training.quick_minutes(plan, "seams", "train_mean") <= len(FOLDS) * minutes
+    twice = {**SETTINGS["experiments"]["seams"], "methods": {"train_mean": {"resources": {"runtime": 90}}}}
+    both = {**SETTINGS, "run": ["seams", "other"], "experiments": {**SETTINGS["experiments"], "other": twice}}
+    plan = make_plan(Benchmark(both, project))
+    assert "train_mean" in training.slow_runs(plan) and "depth" in training.quick_runs(plan)
 
 
 def test_memory_and_time_are_those_of_the_methods_file(plan, seams):
@@ -186,10 +205,10 @@ def test_a_branch_takes_its_models_genes_and_scale_from_its_experiment(project):
     plan = make_plan(Benchmark(settings, project))
     branch = plan.branches["seams/external/another"]
     assert branch.trained_by == "seams" and branch.takes_scale and not plan.experiments["seams"].takes_scale
-    files = training.prediction_input(plan, branch.name, "stnet", "all")
-    assert files["weights"] == "results/seams/models/stnet/all/weights.pt"
-    assert files["genes"] == "results/seams/panels/all.universe.tsv"
-    assert files["measured"] == "results/seams/external/another/panels/all.tsv"
+    files = training.prediction_input(plan, branch.name, "stnet")
+    assert files["weights"] == ["results/seams/models/stnet/all/weights.pt"]
+    assert files["genes"] == ["results/seams/panels/all.universe.tsv"]
+    assert files["measured"] == ["results/seams/external/another/panels/all.tsv"]
     assert files["scale"] == "results/seams/scale.json"
     assert files["patches"][0] == "results/data/another/patches/raw-as.seams-32px/P1_1.npy"
     assert files["h5ad"] == [f"results/data/another/sections/{name}.h5ad" for name in ("P1_1", "P2_1")]

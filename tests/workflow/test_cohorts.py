@@ -215,7 +215,7 @@ def test_a_cohort_of_ones_own_goes_through_the_workflow(fresh) -> None:
     own.write_counts("S1", own.counts(7))
     again = checkout.jobs(predictions, configfile="own.yaml")
     assert ("read_section", "cohort=mine, section=S1") in again
-    assert ("train_method", "experiment=mine, method=colour_ridge, fold=P2") in again
+    assert ("train_quick", "experiment=mine, method=colour_ridge") in again
     assert ("read_section", "cohort=mine, section=S2") not in again
 
 

@@ -39,5 +39,13 @@ def test_every_rule_runs_in_its_own_environment(fresh, tmp_path, monkeypatch):
     made = {file.stem for file in (checkout.folder / ".snakemake/conda").glob("*.yaml")}
     assert len(made) == len(list((checkout.folder / "envs").glob("*.yaml"))), made
     ran = {folder.name.removesuffix(".log") for folder in (checkout.folder / "results/logs").iterdir()}
-    assert {"train_method", "predict_fold", "cut_patches", "fit_stain", "draw_figure", "write_report"} <= ran
+    assert {
+        "train_method",
+        "train_quick",
+        "predict_folds",
+        "cut_patches",
+        "fit_stain",
+        "draw_figure",
+        "write_report",
+    } <= ran
     assert checkout.snakemake("--use-conda", "--dry-run").stdout.count("Nothing to be done") == 1

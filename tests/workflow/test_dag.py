@@ -15,7 +15,7 @@ import pytest
 from histobench.cohorts.lock import load_lock
 from histobench.config import Benchmark, merge, read_yaml
 from histobench.figures.catalogue import catalogue
-from histobench.plan import size
+from histobench.plan import size, training
 from histobench.plan.model import make_plan
 
 # Cohorts that the full benchmark does not run, and why.
@@ -159,16 +159,20 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
         * (len(settings["folds"]["made"]) + (settings["folds"]["full"] is not None))
         for experiment, settings in bench.experiments.items()
     )
-    tested = {
-        name: len(bench.arms(name)) * len(settings["folds"]["made"])
-        for name, settings in (bench.experiments | bench.branches).items()
-        if settings["folds"]["made"]
+    tested = [name for name, each in (bench.experiments | bench.branches).items() if each["folds"]["made"]]
+    planned = make_plan(bench)
+    together = {
+        name: training.quick_runs(planned) & set(each.runs) for name, each in planned.experiments.items()
     }
-    assert numbers["train_method"] == trainings
+    quick = sum(len(runs) * len(planned.experiments[name].every_fold) for name, runs in together.items())
+    assert numbers["train_method"] + quick == trainings
+    assert numbers["train_quick"] == sum(map(len, together.values())) > 0
+    assert size.size(planned).trainings == trainings
     # what `histobench plan` follows from the report is what Snakemake plans
-    assert Counter(job.rule for job in size.jobs(make_plan(bench))) == numbers
-    assert numbers["predict_fold"] == sum(tested.values())
-    assert numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
+    assert Counter(job.rule for job in size.jobs(planned)) == numbers
+    assert (
+        numbers["predict_folds"] == numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
+    )
     assert numbers["tabulate_results"] == len(tested)
     papers = [e for e in (bench.experiments | bench.branches).values() if e["mode"] == "paper"]
     assert numbers["compare_published"] == sum(bool(e["folds"]["made"]) for e in papers)
@@ -204,7 +208,8 @@ def groups(text: str) -> dict[str, Counter]:
     """Groups that a dry run has printed: how many jobs of which rule are in all groups of a name."""
     found: dict[str, Counter] = {}
     for name, body in re.findall(r"Group job (\w+) .*\n((?:(?:[ \t].*)?\n)*)", text):
-        found.setdefault(name, Counter()).update(re.findall(r"^\s+(?:local)?rule (\w+):", body, re.M))
+        rules = re.findall(r"^\s+(?:local)?rule (\w+):", body, re.M)
+        found.setdefault(name, Counter()).update(rule.partition("_of_")[0] for rule in rules)
     return found
 
 
@@ -221,23 +226,29 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
         "patches": {"cut_patches"},
         "folds": {"select_panel"},
         "ceilings": {"estimate_ceiling"},
-        "quick": {"train_method", "predict_fold", "score_method"},
+        "quick": {"train_quick", "predict_folds", "score_method"},
         "scores": {"score_method"},
         "figures": {"draw_figure"},
     }
     # the rules that are grouped are the short ones, and all of these
     jobs = Counter(rule for rule, _ in checkout.planned(text))
     inside = sum(shared.values(), Counter())
-    for rule in preparation | {"select_panel", "estimate_ceiling", "score_method", "draw_figure"}:
+    for rule in preparation | {
+        "select_panel",
+        "estimate_ceiling",
+        "score_method",
+        "draw_figure",
+        "train_quick",
+    }:
         assert inside[rule] == jobs[rule], rule
-    assert not inside["extract_features"] and inside["train_method"] < jobs["train_method"]
+    assert not inside["extract_features"] and not inside["train_method"] and jobs["train_method"]
     # without a cluster nothing is grouped, and the jobs are the same
     alone = checkout.snakemake("--dry-run", configfile="one.yaml", check=True).stdout
     assert groups(alone) == {} and checkout.planned(alone) == checkout.planned(text)
 
 
 def test_a_group_that_waits_for_itself_is_refused(fresh):
-    wrong = ("--groups", "read_section=one", "train_method=one", "--group-components", "one=100")
+    wrong = ("--groups", "read_section=one", "score_method=one", "--group-components", "one=100")
     done = fresh("circle").snakemake("--dry-run", *wrong)
     assert done.returncode != 0 and "Group one depends on itself" in done.stdout
 
@@ -288,7 +299,7 @@ def test_a_fold_never_trains_on_a_tested_patient(fresh):
     text = checkout.snakemake("--dry-run", configfile="config/demo.yaml", check=True).stdout
     blocks = re.split(r"\n *rule ", text)
     # images are inputs of the training itself; counts come with the panel, which is chosen on the same sections
-    for rule, least in (("train_method:", 50), ("select_panel:", 6)):
+    for rule, least in (("train_method:", 40), ("select_panel:", 6)):
         found = [block for block in blocks if block.startswith(rule)]
         assert len(found) >= least
         for block in found:
@@ -315,7 +326,8 @@ def test_a_dry_run_is_a_sentence_a_job_and_can_be_read(fresh):
     assert len(said) == jobs and len(set(said.values())) == jobs
     assert {
         "Train ST-Net on fold P1 of demo",
-        "Predict fold P1 of demo by ST-Net",
+        "Train training mean on every fold of demo",
+        "Predict every fold of demo by ST-Net",
         'Draw "Leader board" of demo',
         "Write the report",
     } <= set(said.values())
@@ -404,7 +416,7 @@ def test_another_workflow_uses_this_one_as_a_module(fresh, tmp_path):
     finally:
         checkout.folder = home
     assert ("mine", "") in jobs and {rule for rule, _ in jobs} >= {
-        "histobench_train_method", "histobench_tabulate_results"
+        "histobench_train_quick", "histobench_tabulate_results"
     }  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     assert (outer / "results/tiny/folds.tsv").is_file() and not (home / "results").exists()

@@ -13,7 +13,9 @@ pytestmark = pytest.mark.slow
 # A change that means something: one more name in the module.
 EDITED = ("from __future__ import annotations\n", "from __future__ import annotations\n\nEDITED = 1\n")
 
-TRAINING = {"train_method", "predict_fold", "score_method"}
+# of a method whose file states minutes, and of one that states hours
+TRAINING = {"train_quick", "predict_folds", "score_method"}
+SLOW_TRAINING = {"train_method", "predict_folds", "score_method"}
 AFTERWARDS = {
     "compare_experiments",
     "collect_maps",
@@ -49,9 +51,17 @@ def test_a_methods_module_retrains_that_method_alone(finished):
         jobs = finished.jobs()
     assert methods(jobs) == {"colour_ridge"}
     assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
-    assert len([job for job in jobs if job[0] == "train_method"]) == 3
+    assert len([job for job in jobs if job[0] == "train_quick"]) == 1
     assert rules(jobs) - TRAINING <= AFTERWARDS
     assert {"tabulate_results", "write_report"} <= rules(jobs)
+
+
+def test_a_slow_methods_module_retrains_every_fold_of_it_alone(finished):
+    with finished.edit("workflow/lib/histobench/methods/ridge_probe.py", *EDITED):
+        jobs = finished.jobs()
+    assert methods(jobs) == {"ridge_probe"}
+    assert {rule for rule, wildcards in jobs if "method=" in wildcards} == SLOW_TRAINING
+    assert len([job for job in jobs if job[0] == "train_method"]) == 3
 
 
 def test_a_methods_yaml_retrains_that_method_alone(finished):
@@ -81,7 +91,7 @@ def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
     with finished.edit(module, *EDITED):
         jobs = finished.jobs()
     assert "score_method" in rules(jobs)
-    assert not rules(jobs) & {"train_method", "predict_fold", "cut_patches"}
+    assert not rules(jobs) & {"train_method", "train_quick", "predict_folds", "cut_patches"}
 
 
 def test_one_figure_is_drawn_again(finished):
@@ -164,9 +174,11 @@ def test_another_section_concerns_only_what_depends_on_it(finished):
     with finished.edit("tiny.yaml", "sections: [P1_1,", "sections: [P1_1, P1_2,"):
         jobs = finished.jobs()
     trained = {wildcards for rule, wildcards in jobs if rule == "train_method"}
+    # all folds of what takes seconds are trained together, so again together
+    assert any(rule == "train_quick" for rule, _ in jobs)
     assert trained and not any("fold=P1" in wildcards for wildcards in trained)
     assert {"fold=P2", "fold=P3"} == {part for w in trained for part in w.split(", ") if "fold" in part}
-    assert any(rule == "predict_fold" and "fold=P1" in wildcards for rule, wildcards in jobs)
+    assert {"colour_ridge", "ridge_probe"} <= methods(job for job in jobs if job[0] == "predict_folds")
     for rule in ("cut_patches", "extract_features", "check_spots"):
         assert {w for r, w in jobs if r == rule and "section=P1_2" not in w} == set(), rule
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -134,6 +135,11 @@ def quick_or(otherwise=None):
     return lambda wildcards: (
         None if not grouped() else "quick" if quick(wildcards) else otherwise
     )
+
+
+def rule_name(described):
+    """How names of rules name an experiment or branch."""
+    return re.sub(r"\W", "_", described.name)
 
 
 def patch_group(wildcards):

@@ -1,4 +1,8 @@
-"""Training and prediction, the same two rules for every method."""
+"""Training and prediction, the same rules for every method; a model sees the tested sections in another job.
+
+Rules that make a file of every fold are written once for each experiment, NAME_of_EXPERIMENT: folds have to be known
+when a rule is read.
+"""
 
 
 rule train_method:
@@ -24,9 +28,7 @@ rule train_method:
         paths.benchmark("train_method/{experiment}/{method}/{fold}")
     wildcard_constraints:
         experiment=among(PLAN.experiments),
-    # controls take seconds: on a cluster, those of many folds share a job
-    group:
-        quick_or()
+        method=among(training.slow_runs(PLAN)),
     conda:
         "../../envs/torch.yaml"
     threads: of(training.method_threads)
@@ -43,29 +45,78 @@ rule train_method:
         "../scripts/train_method.py"
 
 
-rule predict_fold:
-    """Predict the tested sections of one fold; the method does not see their truth."""
-    input:
-        unpack(of(training.prediction_input)),
-    output:
-        # a folder, because its files are named by the sections of the fold, which are no wildcards here
-        directory(paths.PREDICTIONS),
-    log:
-        paths.log("predict_fold/{experiment}/{method}/{fold}"),
-    # controls take seconds: on a cluster, those of many folds share a job
-    group:
-        quick_or()
-    conda:
-        "../../envs/torch.yaml"
-    threads: of(training.method_threads)
-    resources:
-        mem_mb=growing(training.method_memory),
-        runtime=growing(training.method_minutes),
-        gpu=of(training.method_gpu),
-    params:
-        settings=of(training.prediction_settings),
-        code=code_of("predict_fold", training.method_modules),
-    message:
-        "Predict fold {wildcards.fold} of {wildcards.experiment} by {method_title:{wildcards.experiment} {wildcards.method} }"
-    script:
-        "../scripts/predict_fold.py"
+# A fold of a control takes less time than the start of its job, so all of them are trained in one.
+for each in training.experiments_with_quick_runs(PLAN):
+
+    rule:
+        name:
+            f"train_quick_of_{rule_name(each)}"
+        input:
+            unpack(of(training.quick_training_input)),
+            training=training.of_every_fold(each, paths.TRAINING),
+            audit=ancient(paths.AUDIT),
+            panel=training.of_every_fold(each, paths.PANEL),
+            genes=training.of_every_fold(each, paths.PANEL_UNIVERSE),
+        output:
+            weights=training.of_every_fold(each, paths.WEIGHTS),
+            checksum=training.of_every_fold(each, paths.WEIGHTS_CHECKSUM),
+            history=training.of_every_fold(each, paths.HISTORY),
+            run=training.of_every_fold(each, paths.RUN_RECORD),
+            run_checksum=training.of_every_fold(each, paths.RUN_CHECKSUM),
+            card=training.of_every_fold(each, paths.CARD),
+        log:
+            paths.log("train_quick/{experiment}/{method}"),
+        benchmark:
+            paths.benchmark("train_quick/{experiment}/{method}")
+        wildcard_constraints:
+            experiment=among([each.name]),
+            method=among(training.quick_runs(PLAN)),
+        # on a cluster, several methods share a submission
+        group:
+            quick_or()
+        conda:
+            "../../envs/torch.yaml"
+        threads: of(training.method_threads)
+        resources:
+            mem_mb=growing(training.method_memory),
+            runtime=growing(training.quick_minutes),
+            gpu=of(training.method_gpu),
+        params:
+            settings=of(training.quick_training_settings),
+            code=code_of("train_quick", training.method_modules),
+        message:
+            "Train {method_title:{wildcards.experiment} {wildcards.method} } on every fold of {wildcards.experiment}"
+        script:
+            "../scripts/train_quick.py"
+
+
+for each in PLAN.tested.values():
+
+    rule:
+        name:
+            f"predict_folds_of_{rule_name(each)}"
+        input:
+            unpack(of(training.prediction_input)),
+        output:
+            # folders, because their files are named by the sections of a fold, which are no wildcards here
+            directory(training.of_tested_folds(each, paths.PREDICTIONS)),
+        log:
+            paths.log("predict_folds/{experiment}/{method}"),
+        wildcard_constraints:
+            experiment=among([each.name]),
+        group:
+            quick_or()
+        conda:
+            "../../envs/torch.yaml"
+        threads: of(training.method_threads)
+        resources:
+            mem_mb=growing(training.method_memory),
+            runtime=growing(training.method_minutes),
+            gpu=of(training.method_gpu),
+        params:
+            settings=of(training.prediction_settings),
+            code=code_of("predict_folds", training.method_modules),
+        message:
+            "Predict every fold of {wildcards.experiment} by {method_title:{wildcards.experiment} {wildcards.method} }"
+        script:
+            "../scripts/predict_folds.py"

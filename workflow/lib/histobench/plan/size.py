@@ -15,9 +15,10 @@ from typing import Any
 
 from histobench import paths
 from histobench.plan import across, data, external, figures, manifest, tables, training
-from histobench.plan.model import Plan, Settings, Variant, constraints
+from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
 
 Ask = Callable[..., Any]
+Folds = Callable[[Experiment, str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Rule:
     """A rule as far as files are concerned: paths that it makes, what it asks the plan, further inputs.
 
     ``of`` names what its experiment must be: "experiments" or "branches"; "" where it does not matter.
+    A rule that is ``joined`` makes the files of all those folds in one job.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Rule:
     asks: Ask | None = None
     takes: tuple[str, ...] = ()
     of: str = ""
+    joined: Folds | None = None
     values: Mapping[str, Iterable[str]] = field(default_factory=dict)
 
 
@@ -39,7 +42,7 @@ def _table(*names: str) -> dict[str, Iterable[str]]:
     return {"table": names}
 
 
-def rules() -> list[Rule]:
+def rules(plan: Plan) -> list[Rule]:
     """Return every rule that makes a file of a run."""
     own_rows = (paths.SECTION, paths.SECTION_ROW)
     simulated = (
@@ -51,6 +54,7 @@ def rules() -> list[Rule]:
     panel = (paths.PANEL, paths.PANEL_DROPPED)
     of_training = (paths.PANEL_UNIVERSE, paths.PANEL_SECTIONS, paths.TRAINING)
     model = (paths.WEIGHTS, paths.WEIGHTS_CHECKSUM, paths.HISTORY, paths.RUN_RECORD, paths.RUN_CHECKSUM)
+    trained_on = (paths.TRAINING, paths.AUDIT, paths.PANEL, paths.PANEL_UNIVERSE)
     drawn = (paths.FIGURE_SVG, paths.FIGURE_PNG, paths.FIGURE_CAPTION, paths.FIGURE_TABLE)
     return [
         Rule("simulate_section", simulated),
@@ -78,9 +82,23 @@ def rules() -> list[Rule]:
             "train_method",
             model,
             training.training_input,
-            (paths.TRAINING, paths.AUDIT, paths.PANEL, paths.PANEL_UNIVERSE),
+            trained_on,
+            values={"method": training.slow_runs(plan)},
         ),
-        Rule("predict_fold", (paths.PREDICTIONS,), training.prediction_input),
+        Rule(
+            "train_quick",
+            model,
+            training.quick_training_input,
+            trained_on,
+            joined=training.of_every_fold,
+            values={"method": training.quick_runs(plan)},
+        ),
+        Rule(
+            "predict_folds",
+            (paths.PREDICTIONS,),
+            training.prediction_input,
+            joined=training.of_tested_folds,
+        ),
         Rule("score_method", (paths.METRICS, paths.SPOTS), tables.predicted_folds),
         Rule("estimate_ceiling", (paths.CEILING,), tables.ceiling_input, (paths.PANEL,)),
         Rule("tabulate_results", (paths.TABLE,), tables.table_input, values=_table(*tables.TABLES)),
@@ -161,13 +179,13 @@ def _patterns(plan: Plan) -> Iterator[tuple[Rule, re.Pattern[str]]]:
     allowed = constraints(plan) | {"file": ".+", "member": ".+", "figure": "[a-z_]+"}
     allowed |= {"source": "|".join(map(re.escape, data.sources(plan))), "other": allowed["cohort"]}
     allowed["archive"] = "|".join(map(re.escape, data.archives(plan))) or "none"
-    for rule in rules():
+    for rule in rules(plan):
         own = dict(allowed)
         if rule.of:
             own["experiment"] = "|".join(map(re.escape, getattr(plan, rule.of))) or "none"
         if rule.name.startswith("simulate"):
             own["cohort"] = "|".join(data.cohorts_of(plan, "simulation")) or "none"
-        own |= {name: "|".join(values) for name, values in rule.values.items()}
+        own |= {name: among(values) for name, values in rule.values.items()}
         for path in rule.makes:
             parts = re.split(r"\{(\w+)\}", path)
             words = [
@@ -186,14 +204,19 @@ def _maker(
     for rule, pattern in makers:
         match = pattern.fullmatch(file)
         if match:
-            names = {name: match[name] for name in re.findall(r"\{(\w+)\}", rule.makes[0])}
-            return rule, {name: value for name, value in names.items() if name != "table"}
+            left_out = {"table", *(["fold"] if rule.joined else [])}
+            names = re.findall(r"\{(\w+)\}", rule.makes[0])
+            return rule, {name: match[name] for name in names if name not in left_out}
     return None
 
 
 def _inputs(plan: Plan, rule: Rule, wildcards: Mapping[str, str]) -> list[str]:
     """Return what a job takes."""
-    files = [paths.at(path, **{"fold": "all", **wildcards}) for path in rule.takes]
+    taken = rule.takes
+    if rule.joined:
+        described = plan.described(wildcards["experiment"])
+        taken = tuple(file for path in rule.takes for file in rule.joined(described, path))
+    files = [paths.at(path, **{"fold": "all", **wildcards}) for path in dict.fromkeys(taken)]
     if rule.asks:
         names = list(inspect.signature(rule.asks).parameters)[1:]
         files += _listed(rule.asks(plan, **{name: wildcards[name] for name in names}))
@@ -208,6 +231,8 @@ class Size:
     ----------
     jobs
         Number by rule.
+    trainings
+        Models that are trained, some of them many in one job.
     gpu_jobs, gpu_hours
         Jobs of methods that ask for a GPU, and the hours that they may take at most, as their files state.
     longest
@@ -219,6 +244,7 @@ class Size:
     """
 
     jobs: Mapping[str, int]
+    trainings: int
     gpu_jobs: int
     gpu_hours: float
     longest: tuple[float, str]
@@ -231,24 +257,27 @@ class Size:
 def size(plan: Plan) -> Size:
     """Return how much a run is."""
     every, rows = jobs(plan), data.downloads(plan)
-    gpu_jobs, gpu_minutes, patches = 0, 0, 0
+    gpu_jobs, gpu_minutes, patches, trainings = 0, 0, 0, 0
     longest: tuple[int, str] = (0, "")
     for job in every:
         asked = dict(job.wildcards)
         if job.rule == "cut_patches":
             settings = plan.cohorts[asked["cohort"]].settings
             patches += spots(settings) * 3 * Variant.named(asked["variant"]).width_px ** 2
-        if job.rule not in ("train_method", "predict_fold"):
+        if job.rule not in ("train_method", "train_quick", "predict_folds"):
             continue
-        run = plan.described(asked["experiment"]).runs[asked["method"]]
+        described = plan.described(asked["experiment"])
+        run = described.runs[asked["method"]]
         if training.method_gpu(plan, asked["experiment"], asked["method"]):
             gpu_jobs += 1
             gpu_minutes += run.arm.minutes
+        trainings += {"train_method": 1, "train_quick": len(described.every_fold)}.get(job.rule, 0)
         if job.rule == "train_method" and run.arm.minutes > longest[0]:
             longest = (run.arm.minutes, f"{run.title} on fold {asked['fold']} of {asked['experiment']}")
     known = sum(row.size or 0 for row in rows)
     return Size(
         jobs=Counter(job.rule for job in every),
+        trainings=trainings,
         gpu_jobs=gpu_jobs,
         gpu_hours=gpu_minutes / 60,
         longest=(longest[0] / 60, longest[1]),
@@ -282,7 +311,7 @@ def sentences(plan: Plan) -> list[str]:
         f"Run:         {experiments} on {cohorts}, {branches} to other cohorts",
         f"Sections:    {sum(map(len, plan.used.values()))}",
         f"Methods:     {len(arms)}, with their arms",
-        f"Trainings:   {told['train_method']}",
+        f"Trainings:   {found.trainings}",
         f"Jobs:        {sum(told.values())}: {most}, ...",
         f"GPU:         {gpu if found.gpu_jobs else 'no job asks for one'}",
         f"Longest job: {found.longest[1]}, at most {found.longest[0]:g} hours",

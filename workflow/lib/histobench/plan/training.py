@@ -5,6 +5,8 @@ Functions take the plan and, by name, the wildcards of the rule that asks.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +17,8 @@ from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, Section
 from histobench.plan.weights import feature_file, start_file
 from histobench.splits.folds import Fold
 
-# A method whose YAML file states at most so many minutes does not get cluster jobs of its own.
-QUICK_MINUTES = 20
+# A method whose YAML file states at most so many minutes and no GPU trains all its folds in one job.
+QUICK_MINUTES = 60
 
 
 # -- folds and panels ----------------------------------------------------------------------------
@@ -208,10 +210,24 @@ def photo_tiles(plan: Plan, patches: Patches, arm: Arm) -> list[str]:
 
 def training_input(plan: Plan, experiment: str, method: str, fold: str) -> Files:
     """Return what one training sees and starts from: never images of the tested patients."""
+    return _training_files(plan, experiment, method, training_sections(plan, experiment, fold))
+
+
+def quick_training_input(plan: Plan, experiment: str, method: str) -> Files:
+    """Return what the trainings of all folds see together; each is handed the sections of its own fold."""
+    return _training_files(plan, experiment, method, trained_sections(plan.experiments[experiment]))
+
+
+def trained_sections(described: Experiment) -> list[str]:
+    """Return every section that some fold trains or validates on, in the order of the experiment."""
+    trained = {section for fold in described.every_fold for section in training_roles(fold)}
+    return [section for section in described.sections if section in trained]
+
+
+def _training_files(plan: Plan, experiment: str, method: str, sections: Iterable[str]) -> Files:
     described = plan.experiments[experiment]
     arm = described.runs[method].arm
-    sections = described.here(training_sections(plan, experiment, fold))
-    files = images(plan, described, arm, sections)
+    files = images(plan, described, arm, described.here(sections))
     start = described.settings["start_from"]
     if start and arm.family == "deep":
         first = plan.experiments[start].model(method, "all")
@@ -226,22 +242,23 @@ def training_input(plan: Plan, experiment: str, method: str, fold: str) -> Files
     return files
 
 
-def prediction_input(plan: Plan, experiment: str, method: str, fold: str) -> Files:
-    """Return what a trained method predicts from; a branch takes genes and weights from its experiment."""
+def prediction_input(plan: Plan, experiment: str, method: str) -> Files:
+    """Return what models of all folds predict from; a branch takes genes and weights from its experiment."""
     described = plan.described(experiment)
-    arm, model = described.runs[method].arm, described.model(method, fold)
-    tested = described.here(tested_sections(plan, experiment, fold))
+    models = [described.model(method, fold) for fold in described.folds]
+    tested = dict.fromkeys(section for fold in described.folds.values() for section in fold.test)
+    sections = described.here(tested)
     files: Files = {
-        **kept_counts(tested, described.qc),
-        **images(plan, described, arm, tested),
-        "genes": described.trained(paths.PANEL_UNIVERSE, fold=fold),
-        "panel": described.trained(paths.PANEL, fold=fold),
-        "weights": model.weights,
-        "checksum": model.checksum,
+        **kept_counts(sections, described.qc),
+        **images(plan, described, described.runs[method].arm, sections),
+        "genes": [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds],
+        "panel": [described.trained(paths.PANEL, fold=fold) for fold in described.folds],
+        "weights": [model.weights for model in models],
+        "checksum": [model.checksum for model in models],
     }
     if described.trained_by == described.name:
         return files
-    files["measured"] = described.own(paths.PANEL, fold=fold)
+    files["measured"] = [described.own(paths.PANEL, fold=fold) for fold in described.folds]
     if described.takes_scale:
         files["scale"] = described.trained(paths.SCALE)
     return files
@@ -249,20 +266,35 @@ def prediction_input(plan: Plan, experiment: str, method: str, fold: str) -> Fil
 
 def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict[str, Any]:
     """Return everything of the configuration that a trained model depends on."""
+    roles = training_roles(plan.described(experiment).fold(fold))
+    return {**_every_fold(plan, experiment, method), "fold": fold, "roles": roles}
+
+
+def quick_training_settings(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
+    """Return everything of the configuration that the models of all folds depend on."""
+    described = plan.experiments[experiment]
+    roles = {fold.name: training_roles(fold) for fold in described.every_fold}
+    return {
+        **_every_fold(plan, experiment, method),
+        "folds": roles,
+        "sections": trained_sections(described),
+    }
+
+
+def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
+    """Return what the models of a method have in common."""
     described = plan.described(experiment)
-    run, asked = described.runs[method], described.fold(fold)
+    run = described.runs[method]
     settings, patches = run.arm.settings, arm_patches(described, run.arm)
     return {
         **encoder_settings(plan, described, run.arm),
         "entry": settings["entry"],
         "experiment": experiment,
-        "fold": fold,
         "image": image_settings(described),
         "method": method,
         "needs": dict(sorted(run.arm.needs.items())),
         "params": dict(sorted(settings["params"].items())),
         "patch_um_per_px": patches.known_scale if patches else None,
-        "roles": training_roles(asked),
         "seed": run.seed,
         "threads": run.arm.threads,
         "transform": described.transform,
@@ -290,11 +322,12 @@ def image_settings(described: Experiment) -> dict[str, Any] | None:
     }
 
 
-def prediction_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict[str, Any]:
-    """Return everything of the configuration that predictions depend on, beside the model."""
-    settings = method_settings(plan, experiment, method, fold)
-    kept = {key: value for key, value in settings.items() if key not in ("encoder", "image", "roles")}
-    return {**kept, "sections": tested_sections(plan, experiment, fold)}
+def prediction_settings(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
+    """Return everything of the configuration that predictions depend on, beside the models."""
+    settings = _every_fold(plan, experiment, method)
+    kept = {key: value for key, value in settings.items() if key not in ("encoder", "image")}
+    tested = {name: list(fold.test) for name, fold in plan.described(experiment).folds.items()}
+    return {**kept, "folds": tested}
 
 
 # -- what a job of a method asks of a machine ------------------------------------------------------
@@ -323,7 +356,45 @@ def method_gpu(plan: Plan, experiment: str, method: str) -> int:
     return int(bool(plan.described(experiment).runs[method].arm.needs["gpu"]) and plan.uses_gpu)
 
 
-def is_quick(plan: Plan, experiment: str, method: str) -> bool:
-    """Whether training, prediction and scores of a method share a submission on a cluster."""
-    minutes = method_minutes(plan, experiment, method)
-    return minutes <= QUICK_MINUTES and not method_gpu(plan, experiment, method)
+def quick_minutes(plan: Plan, experiment: str, method: str) -> int:
+    """Return the minutes of all folds together; what a method states is for one of them at most."""
+    folds = len(plan.experiments[experiment].every_fold)
+    return method_minutes(plan, experiment, method) * (3 + folds) // 4
+
+
+@functools.cache
+def quick_runs(plan: Plan) -> frozenset[str]:
+    """Return what trains all its folds in one job: what takes minutes and no GPU, wherever it occurs."""
+    runs = [(name, run) for name, described in plan.experiments.items() for run in described.runs]
+    slow = {
+        run
+        for name, run in runs
+        if method_minutes(plan, name, run) > QUICK_MINUTES or method_gpu(plan, name, run)
+    }
+    return frozenset(run for _, run in runs) - slow
+
+
+def slow_runs(plan: Plan) -> list[str]:
+    """Return what has a job for every fold."""
+    every = {run: None for described in plan.experiments.values() for run in described.runs}
+    return [run for run in every if run not in quick_runs(plan)]
+
+
+def is_quick(plan: Plan, method: str) -> bool:
+    """Whether all folds train in one job; on a cluster it shares a submission with predictions and scores."""
+    return method in quick_runs(plan)
+
+
+def of_every_fold(described: Experiment, pattern: str) -> list[str]:
+    """Return a file of every fold that trains, with the other wildcards left for a rule to match."""
+    return [paths.fixed(pattern, fold=fold.name) for fold in described.every_fold]
+
+
+def of_tested_folds(described: Experiment, pattern: str) -> list[str]:
+    """Return a file of every fold that tests somebody, with the other wildcards left for a rule to match."""
+    return [paths.fixed(pattern, fold=fold) for fold in described.folds]
+
+
+def experiments_with_quick_runs(plan: Plan) -> list[Experiment]:
+    """Return the experiments with a method that trains all its folds in one job."""
+    return [each for each in plan.experiments.values() if quick_runs(plan) & set(each.runs)]
