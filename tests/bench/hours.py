@@ -42,7 +42,8 @@ def configured(project: Path) -> pd.DataFrame:
 
     Of methods that see one patch at a time and name their network; those of whole sections are not counted.
     """
-    from histobench.config import Benchmark, read_yaml
+    from histobench.config.benchmark import Benchmark
+    from histobench.yamlfiles import read_yaml
 
     bench = Benchmark(read_yaml(project / "config/config.yaml"), project)
     rows = []

@@ -12,7 +12,7 @@ from bench.harness import Comparison
 def section(folder: Path, mirror: Path | None, quick: bool) -> tuple[Path, np.ndarray, np.ndarray, str]:
     """A JPEG section with spot positions: a published one, or a photograph like it."""
     if mirror and not quick:
-        from histobench.cohorts.legacy_st import read_spots
+        from histobench.cohorts.readers.legacy_st import read_spots
 
         for image in sorted(mirror.glob("her2st/data/ST-imgs/*/*/*.jpg")):
             found = list(mirror.glob(f"her2st/data/ST-spotfiles/{image.parent.name}_selection.tsv"))

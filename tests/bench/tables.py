@@ -12,7 +12,7 @@ from bench.harness import Comparison
 
 def counts(folder: Path, mirror: Path | None, quick: bool) -> Comparison:
     """A published table of counts, or one like it, to numbers, genes and spots."""
-    from histobench.cohorts.legacy_st import read_counts
+    from histobench.cohorts.readers.legacy_st import read_counts
 
     files = sorted(mirror.glob("her2st/data/ST-cnts/*.tsv.gz")) if mirror else []
     if files:

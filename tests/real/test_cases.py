@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from unit.own_cohort import OwnCohort
 
-from histobench.cohortcheck import check_cohort
+from histobench.cli.cohortcheck import check_cohort
 from histobench.cohorts.section import write_section
 from histobench.cohorts.sheet import read_sheet
 from histobench.cohorts.table import load_section
-from histobench.config import Benchmark, read_configuration
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration
 from histobench.errors import UserError
 from histobench.evaluation.metrics import gene_metrics
 from histobench.evaluation.spatial import spatial_metrics
@@ -61,7 +62,7 @@ def run(own: OwnCohort, section="S1", *, pitch=200):
     path = own.folder / f"{section}.out.h5ad"
     try:
         write_section(
-            reader="histobench.cohorts.table_cohort:read_section", cohort="mine", section=section, record=record,
+            reader="histobench.cohorts.readers.table_cohort:read_section", cohort="mine", section=section, record=record,
             files=given, options={}, pitch_um=pitch, spot_um=50, output_h5ad=path,
             output_json=own.folder / f"{section}.json",
         )  # fmt: skip

@@ -17,10 +17,10 @@ import yaml
 from scipy import sparse
 
 from histobench.cohorts.depth_map import depth_map, likeness
-from histobench.cohorts.her2st import read_labels, read_warp
+from histobench.cohorts.fetch.lock import checksum_of, load_lock, split_checksum
 from histobench.cohorts.identity import compare_sections
-from histobench.cohorts.legacy_st import read_counts
-from histobench.cohorts.lock import checksum_of, load_lock, split_checksum
+from histobench.cohorts.readers.her2st import read_labels, read_warp
+from histobench.cohorts.readers.legacy_st import read_counts
 from histobench.cohorts.section import write_section
 from histobench.cohorts.table import align_counts, load_section, write_cohort_table, write_gene_table
 

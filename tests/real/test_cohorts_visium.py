@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from unit.visium_files import write_matrix, write_positions
 
+from histobench.cohorts.readers.visium import read_positions, read_section, read_spatial
 from histobench.cohorts.section import SectionInfo, assemble
-from histobench.cohorts.visium import read_positions, read_section, read_spatial
-from histobench.config import read_yaml
 from histobench.imaging.scale import fit_scale
+from histobench.yamlfiles import read_yaml
 
 
 @pytest.fixture(scope="module")

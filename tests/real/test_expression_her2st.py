@@ -8,7 +8,7 @@ import pytest
 from unit.qc_limits import limits
 from unit.section_files import write_section
 
-from histobench.cohorts.legacy_st import read_counts
+from histobench.cohorts.readers.legacy_st import read_counts
 from histobench.cohorts.table import load_section
 from histobench.evaluation.ceiling import noise_ceiling, read_panel_counts
 from histobench.evaluation.results import read_scores

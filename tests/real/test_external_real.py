@@ -32,7 +32,7 @@ def scans(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     mirror = shared_data / "her2st" / "data"
     for name, (patient, image) in IMAGES.items():
         write_section(
-            reader="histobench.cohorts.her2st:read_section",
+            reader="histobench.cohorts.readers.her2st:read_section",
             cohort="her2st",
             section=name,
             record={"patient": patient, "um_per_px": 0.688},

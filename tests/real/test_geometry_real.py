@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from histobench.cohorts.geometry import GeometryError, Question, judge
-from histobench.cohorts.scalefactors import read_scale_factors
-from histobench.cohorts.visium import read_spatial
+from histobench.cohorts.readers.scalefactors import read_scale_factors
+from histobench.cohorts.readers.visium import read_spatial
 
 SECTIONS = [f"{p}{i}" for p in "ABCD" for i in range(1, 7)] + [f"{p}{i}" for p in "EFGH" for i in range(1, 4)]
 

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from histobench.cohorts.section import write_section
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
 from histobench.encoders.features import extract_features
 from histobench.encoders.registry import torchvision_recipe
 from histobench.imaging.patches import write_patches
 from histobench.training import run
+from histobench.yamlfiles import read_yaml
 
 SECTIONS = {"B4": ("B", "BT10737_D2_HE.jpg"), "C2": ("C", "5714_HE_BT_C2.jpg")}
 N_GENES = 30
@@ -34,7 +36,7 @@ def tissue(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not picture.is_file():
             pytest.skip(f"needs {picture}")
         write_section(
-            reader="histobench.cohorts.her2st:read_section",
+            reader="histobench.cohorts.readers.her2st:read_section",
             cohort="her2st",
             section=name,
             record={"patient": patient, "um_per_px": 0.688},

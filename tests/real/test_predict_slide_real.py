@@ -44,7 +44,7 @@ def trained(shared_data: Path, project: Path, tmp_path_factory: pytest.TempPathF
     patient, image = IMAGES["C2"]
     picture = mirror / "ST-imgs" / patient / "C2" / image
     write_section(
-        reader="histobench.cohorts.her2st:read_section",
+        reader="histobench.cohorts.readers.her2st:read_section",
         cohort="her2st",
         section="C2",
         record={"patient": patient, "um_per_px": 0.688},
@@ -143,7 +143,7 @@ SIDE, TILE = 40_000, 1000
 CHILD = """
 import json, sys
 from histobench.training.record import peak_memory
-from histobench.newslide import write_slide_prediction
+from histobench.slides.newslide import write_slide_prediction
 
 facts = write_slide_prediction(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], um_per_px=0.25, device="cpu")
 print(json.dumps({**facts, **peak_memory()}))

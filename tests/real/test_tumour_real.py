@@ -12,8 +12,8 @@ import yaml
 from unit.simulated_study import simple_features
 
 from histobench.cohorts.section import write_section
-from histobench.cohorts.simulate import settings_from_options, simulate_section
-from histobench.config import Benchmark
+from histobench.cohorts.simulation.simulate import settings_from_options, simulate_section
+from histobench.config.benchmark import Benchmark
 from histobench.evaluation.score import score_method
 from histobench.evaluation.tables import write_tables
 from histobench.files import read_json, read_table, write_table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from histobench.config import with_arm
+from histobench.config.files import with_arm
 from histobench.figures.drawing.settings import Settings
 
 METHODS = Path(__file__).parents[2] / "config" / "methods"

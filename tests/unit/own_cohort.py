@@ -16,7 +16,7 @@ GENES = ["ACTB", "GNAS", "FASN", "XBP1", "ERBB2", "ENSG00000141510"]
 YAML = """\
 title: Mine
 origin: local
-reader: histobench.cohorts.table_cohort:read_section
+reader: histobench.cohorts.readers.table_cohort:read_section
 table: mine.tsv
 pitch_um: {pitch}
 spot_um: {spot}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from histobench.cohorts.simulate import (
+from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     latent_at_spots,
     patient_of,
@@ -49,7 +49,8 @@ def cohort(size: str) -> tuple[tuple[SectionData, ...], Context, np.ndarray]:
     """Sections of all patients, the context, and which panel genes are planted."""
     from scipy import sparse
 
-    from histobench.cohorts import simulate_image, simulate_tissue
+    from histobench.cohorts.simulation import image as simulate_image
+    from histobench.cohorts.simulation import tissue as simulate_tissue
 
     settings = replace(SETTINGS, n_patients=sum(SIZES[size]))
     truth = simulate_truth(settings).set_index("gene")["kind"]

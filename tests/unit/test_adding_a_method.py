@@ -12,7 +12,9 @@ import yaml
 from project_copy import copy_project
 
 from histobench import codehash
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
+from histobench.yamlfiles import read_yaml
 
 
 @pytest.fixture(scope="module")

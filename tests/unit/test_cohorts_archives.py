@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from histobench.cohorts.archives import split_member, unpack_member
+from histobench.cohorts.fetch.archives import split_member, unpack_member
 from histobench.errors import UserError
 
 CONTENT = b"10x14\t3\n" * 5000

@@ -12,14 +12,14 @@ import pytest
 from scipy import sparse
 from unit.section_files import write_section
 
-from histobench.cohorts.anndata_file import checked_counts, open_anndata
 from histobench.cohorts.counts import gene_features, matrix_from_parts, refuse_levelled, row_matrix
 from histobench.cohorts.gene_names import names_no_gene
 from histobench.cohorts.losses import name_cause
+from histobench.cohorts.readers.anndata_file import checked_counts, open_anndata
+from histobench.cohorts.readers.table_cohort import read_section
+from histobench.cohorts.readers.visium import read_matrix, read_positions
 from histobench.cohorts.table import load_section
-from histobench.cohorts.table_cohort import read_section
-from histobench.cohorts.visium import read_matrix, read_positions
-from histobench.config import SYMBOLS
+from histobench.config.tables import SYMBOLS
 from histobench.errors import UserError
 from histobench.evaluation.ceiling import read_panel_counts
 from histobench.expression.panels import gene_statistics

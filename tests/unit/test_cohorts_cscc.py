@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from unit import coordinates
 
-from histobench.cohorts.archives import unpack_member
-from histobench.cohorts.cscc import locate_member, read_section
+from histobench.cohorts.fetch.archives import unpack_member
+from histobench.cohorts.readers.cscc import locate_member, read_section
 from histobench.cohorts.section import write_section
 from histobench.cohorts.table import load_section
-from histobench.config import read_yaml
 from histobench.errors import UserError
 from histobench.files import read_json
+from histobench.yamlfiles import read_yaml
 
 OFF_TISSUE = ["9x25", "30x30"]
 

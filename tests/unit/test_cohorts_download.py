@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from histobench.cohorts.download import download, download_file
-from histobench.cohorts.transfer import Patience
+from histobench.cohorts.fetch.download import download, download_file
+from histobench.cohorts.fetch.transfer import Patience
 from histobench.errors import UserError
 
 NAME = "A1.tsv.gz"
@@ -498,7 +498,7 @@ def test_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
 
 def test_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("histobench.cohorts.transfer.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("histobench.cohorts.fetch.transfer.shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="free some space"):
         get(server, tmp_path / NAME)
     assert_nothing(tmp_path / NAME)
@@ -531,7 +531,7 @@ def test_killed_download_resumes(server: Server, tmp_path: Path) -> None:
     server.answers = [slow]
     target = tmp_path / NAME
     command = (
-        "from histobench.cohorts.download import download; "
+        "from histobench.cohorts.fetch.download import download; "
         f"download({str(target)!r}, urls=[{server.url!r}], checksum={SHA256!r}, size={len(CONTENT)})"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -618,7 +618,7 @@ def test_a_body_without_an_end_does_not_fill_the_disk(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answers = [endless]
-    monkeypatch.setattr("histobench.cohorts.transfer._ROOM_EVERY", 1 << 20)
+    monkeypatch.setattr("histobench.cohorts.fetch.transfer._ROOM_EVERY", 1 << 20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**8}))
     with pytest.raises(UserError, match=r"there is no room for it .* fewer than 1000 MB are left"):
         download(tmp_path / NAME, urls=[server.url], patience=QUICK)

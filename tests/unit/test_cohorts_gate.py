@@ -19,15 +19,15 @@ from scipy.io import mmwrite
 from unit.own_cohort import GENES, OwnCohort, tissue
 from unit.visium_files import write_matrix
 
-from histobench.cohortcheck import check_cohort
-from histobench.cohorts.anndata_file import open_anndata
+from histobench.cli.cohortcheck import check_cohort
 from histobench.cohorts.check import check_section
 from histobench.cohorts.counts import MAX_COUNT
+from histobench.cohorts.readers.anndata_file import open_anndata
+from histobench.cohorts.readers.table_cohort import read_section
 from histobench.cohorts.section import write_section
 from histobench.cohorts.sheet import read_sheet, section_options
 from histobench.cohorts.table import load_section
-from histobench.cohorts.table_cohort import read_section
-from histobench.config import SYMBOLS
+from histobench.config.tables import SYMBOLS
 from histobench.errors import UserError
 from histobench.files import read_json
 
@@ -52,7 +52,7 @@ class Outcome:
         pitch = 200 if files["counts"].endswith((".h5ad", "tsv.gz")) else 100
         try:
             write_section(
-                reader="histobench.cohorts.table_cohort:read_section", cohort="mine", section=section,
+                reader="histobench.cohorts.readers.table_cohort:read_section", cohort="mine", section=section,
                 record=record, files=files, options=section_options(options, record), pitch_um=pitch, spot_um=50,
                 output_h5ad=own.folder / "out.h5ad", output_json=own.folder / "out.json", **settings,
             )  # fmt: skip

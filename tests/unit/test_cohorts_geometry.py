@@ -10,7 +10,7 @@ import pytest
 from unit import coordinates
 
 from histobench.cohorts.geometry import GeometryError, Limits, Question, judge, limits_from
-from histobench.cohorts.scalefactors import read_scale_factors, scale_factors
+from histobench.cohorts.readers.scalefactors import read_scale_factors, scale_factors
 from histobench.imaging.statements import StatedScale
 
 VISIUM_PITCH = 100.0

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from unit.own_cohort import PITCH, OwnCohort, tissue
 
-from histobench.cohortcheck import check_cohort
+from histobench.cli.cohortcheck import check_cohort
 from histobench.cohorts.section import write_section
 from histobench.cohorts.sheet import local_sections, read_sheet
 from histobench.cohorts.table import load_section
-from histobench.config import fill_defaults, read_yaml, schema
+from histobench.config.schemas import fill_defaults, schema
 from histobench.errors import UserError
 from histobench.files import read_json
+from histobench.yamlfiles import read_yaml
 
 pytestmark = pytest.mark.slow
 

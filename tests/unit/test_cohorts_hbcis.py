@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histobench.cohorts.archives import unpack_member
-from histobench.cohorts.hbcis import locate_member, read_annotation, read_section, read_spots
+from histobench.cohorts.fetch.archives import unpack_member
+from histobench.cohorts.readers.hbcis import locate_member, read_annotation, read_section, read_spots
 from histobench.cohorts.section import SectionInfo, assemble
-from histobench.config import read_sections
+from histobench.config.tables import read_sections
 from histobench.errors import UserError
 
 # The published header names the second to fifth column of the data.

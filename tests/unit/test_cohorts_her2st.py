@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from histobench.cohorts.archives import split_member, unpack_member
-from histobench.cohorts.her2st import read_labels, read_section, read_warp, transfer_labels, tumour_of
-from histobench.config import read_yaml
+from histobench.cohorts.fetch.archives import split_member, unpack_member
+from histobench.cohorts.readers.her2st import read_labels, read_section, read_warp, transfer_labels, tumour_of
 from histobench.errors import UserError
+from histobench.yamlfiles import read_yaml
 
 HEADER = "Row.names\tx\ty\tpixel_x\tpixel_y\tlabel\n"
 

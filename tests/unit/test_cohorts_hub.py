@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from unit.loopback_hub import Repository, running_hub, sha256
 
-from histobench.cohorts import hub as hub_module
-from histobench.cohorts.download import download
-from histobench.cohorts.lock import LockedFile
-from histobench.cohorts.publishers import Publishers, refresh_lock
-from histobench.cohorts.transfer import Patience
+from histobench.cohorts.fetch import hub as hub_module
+from histobench.cohorts.fetch.download import download
+from histobench.cohorts.fetch.lock import LockedFile
+from histobench.cohorts.fetch.publishers import Publishers, refresh_lock
+from histobench.cohorts.fetch.transfer import Patience
 from histobench.errors import UserError
 
 FIRST, SECOND, THIRD = "a" * 40, "b" * 40, "c" * 40

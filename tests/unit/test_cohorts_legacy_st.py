@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from histobench.cohorts.legacy_st import join_spots, read_counts, read_spots
+from histobench.cohorts.readers.legacy_st import join_spots, read_counts, read_spots
+from histobench.cohorts.readers.table_cohort import read_section as read_own
 from histobench.cohorts.scan import scan_counts
-from histobench.cohorts.table_cohort import read_section as read_own
 from histobench.errors import UserError
 
 COUNTS = "\tACTB\tHLA-A\tFO538757.1\n10x14\t0\t12\t3\n9x13\t1\t0\t0\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench.cohorts.lock import (
+from histobench.cohorts.fetch.lock import (
     COLUMNS,
     LockedFile,
     Missing,
@@ -118,7 +118,7 @@ def test_missing_counts_files_and_bytes(tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     """The lock is read while the workflow graph is built, for every call of the engine."""
     code = (
-        "import sys, histobench.cohorts.lock; "
+        "import sys, histobench.cohorts.fetch.lock; "
         "sys.exit(bool({'numpy', 'pandas', 'requests', 'scipy'} & set(sys.modules)))"
     )
     paths = [path for path in sys.path if path]

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 from unit.own_cohort import GENES, PITCH, OwnCohort, tissue
 
-from histobench.cli import main
-from histobench.cohortcheck import check_cohort
+from histobench.cli.cohortcheck import check_cohort
+from histobench.cli.command import main
 from histobench.cohorts.gene_names import check_genes
+from histobench.cohorts.readers.table_cohort import read_section
 from histobench.cohorts.section import write_section
 from histobench.cohorts.sheet import read_sheet
 from histobench.cohorts.table import load_section
-from histobench.cohorts.table_cohort import read_section
-from histobench.config import SYMBOLS, Benchmark
+from histobench.config.benchmark import Benchmark
+from histobench.config.tables import SYMBOLS
 from histobench.errors import UserError
 from histobench.files import read_json
 
@@ -58,7 +59,7 @@ def stored(own, section, project, tmp_path, options=None, pitch=200.0):
     record = record_of(own, section)
     files = {kind: record[kind] for kind in ("counts", "positions", "image", "labels") if kind in record}
     write_section(
-        reader="histobench.cohorts.table_cohort:read_section", cohort="mine", section=section, record=record,
+        reader="histobench.cohorts.readers.table_cohort:read_section", cohort="mine", section=section, record=record,
         files={**files, "symbols": str(project / SYMBOLS)}, options=options or {}, pitch_um=pitch, spot_um=100.0,
         output_h5ad=tmp_path / "s.h5ad", output_json=tmp_path / "s.json",
     )  # fmt: skip
@@ -137,7 +138,7 @@ def bench(project, own, extra="", cohort="table: mine.tsv"):
     path = own.folder / "run.yaml"
     path.write_text(
         f"run: [mine]\n{extra}cohorts:\n  mine:\n    title: Mine\n    origin: local\n    {cohort}\n"
-        "    reader: histobench.cohorts.table_cohort:read_section\n    pitch_um: 200\n    spot_um: 100\n"
+        "    reader: histobench.cohorts.readers.table_cohort:read_section\n    pitch_um: 200\n    spot_um: 100\n"
         "experiments:\n  mine: {title: Mine, cohort: mine, methods: {train_mean: }}\n"
     )
     import yaml

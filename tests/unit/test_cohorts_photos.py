@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from histobench.cohorts.photos import photo_tiles, write_photo_tiles
-from histobench.config import read_yaml
+from histobench.cohorts.readers.photos import photo_tiles, write_photo_tiles
 from histobench.errors import UserError
 from histobench.files import read_table
+from histobench.yamlfiles import read_yaml
 
 FOLDER = "ICIAR2018_BACH_Challenge/Photos"
 OPTIONS = {"folder": FOLDER, "um_per_px": 0.42, "n_photos": 4, "valid": [[1, 3]]}

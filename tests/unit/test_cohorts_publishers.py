@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from histobench.cli import main
-from histobench.cohorts import publishers as module
-from histobench.cohorts.download import download
-from histobench.cohorts.lock import UNKNOWN, load_lock
-from histobench.cohorts.publishers import Publishers, Silence, Stated
-from histobench.cohorts.transfer import Patience
+from histobench.cli.command import main
+from histobench.cohorts.fetch import publishers as module
+from histobench.cohorts.fetch.download import download
+from histobench.cohorts.fetch.lock import UNKNOWN, load_lock
+from histobench.cohorts.fetch.publishers import Publishers, Silence, Stated
+from histobench.cohorts.fetch.transfer import Patience
 from histobench.errors import UserError
 
 BODY = b"section,patient\n" * 2000

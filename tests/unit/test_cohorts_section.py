@@ -234,7 +234,7 @@ def test_missing_or_broken_image(tmp_path: Path, content: bytes | None, says: st
 
 
 @pytest.mark.parametrize(
-    "entry", ["histobench.cohorts.nowhere:read", "histobench.cohorts.her2st:nothing", "read"]
+    "entry", ["histobench.cohorts.nowhere:read", "histobench.cohorts.readers.her2st:nothing", "read"]
 )
 def test_reader_that_does_not_exist(entry: str) -> None:
     with pytest.raises(UserError, match=f'reader "{entry}" cannot be found'):
@@ -253,7 +253,7 @@ def legacy_files(folder: Path, name: str = "S1") -> dict[str, str]:
 def write(folder: Path, files: dict[str, str], section: str = "S1", **changes: Any) -> tuple[Path, Path]:
     outputs = folder / f"{section}.h5ad", folder / f"{section}.json"
     arguments: dict[str, Any] = {
-        "reader": "histobench.cohorts.her2st:read_section",
+        "reader": "histobench.cohorts.readers.her2st:read_section",
         "cohort": "c",
         "section": section,
         "record": {"patient": "P1", "um_per_px": 2.0},

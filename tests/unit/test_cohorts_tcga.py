@@ -13,10 +13,10 @@ import pytest
 import tifffile
 import yaml
 
-from histobench.cli import main
-from histobench.cohorts import gdc
-from histobench.cohorts.tcga import read_star_counts, slide_scale, slide_tiles
-from histobench.config import Benchmark
+from histobench.cli.command import main
+from histobench.cohorts.fetch import gdc
+from histobench.cohorts.readers.tcga import read_star_counts, slide_scale, slide_tiles
+from histobench.config.benchmark import Benchmark
 from histobench.errors import UserError
 
 SLIDE = "TCGA-A8-A082-01A-01-TS1.3cad4a77-47a6-4658-becf-d8cffa161d3a.svs"

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from unit.visium_files import grid, write_matrix, write_positions
 
+from histobench.cohorts.readers.visium import (
+    read_labels,
+    read_matrix,
+    read_positions,
+    read_section,
+    read_spatial,
+)
 from histobench.cohorts.section import SectionInfo, assemble
-from histobench.cohorts.visium import read_labels, read_matrix, read_positions, read_section, read_spatial
-from histobench.config import read_yaml
 from histobench.errors import UserError
+from histobench.yamlfiles import read_yaml
 
 PLACES = grid()
 BARCODES = [f"ACGT{n:04d}-1" for n in range(len(PLACES))]

@@ -7,8 +7,10 @@ import re
 import pytest
 import yaml
 
-from histobench.config import WITHOUT_SPOTS, Benchmark, check_config_file, merge, read_yaml
+from histobench.config.benchmark import WITHOUT_SPOTS, Benchmark
+from histobench.config.files import check_config_file, merge
 from histobench.errors import UserError
+from histobench.yamlfiles import read_yaml
 
 
 def load(project, tmp_path, text):
@@ -476,7 +478,7 @@ def test_only_oracles_are_given_the_truth(project, settings, says):
 def test_a_cohort_of_the_users_file_is_named_with_that_file(project, tmp_path):
     text = (
         "run: [mine]\ncohorts: {mine: {title: Mine, origin: download, pitch_um: 200, spot_um: 100, "
-        "reader: 'histobench.cohorts.her2st:read_section', sections: {A: {patient: P}}}}\n"
+        "reader: 'histobench.cohorts.readers.her2st:read_section', sections: {A: {patient: P}}}}\n"
         "experiments: {mine: {title: Mine, cohort: mine, methods: {train_mean: {}}}}\n"
     )
     with pytest.raises(UserError, match=r"cohorts\.mine: `files` is missing") as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from histobench.cohorts.archives import split_member
-from histobench.cohorts.lock import load_lock
-from histobench.config import Benchmark, read_sections
+from histobench.cohorts.fetch.archives import split_member
+from histobench.cohorts.fetch.lock import load_lock
+from histobench.config.benchmark import Benchmark
+from histobench.config.tables import read_sections
 from histobench.errors import UserError
 
 COHORTS = ("cscc", "dlpfc", "hbcis", "her2st", "her2st_zenodo", "visium_breast")
@@ -61,7 +62,7 @@ def test_a_table_alone_does_not_say_where_files_come_from(project, tmp_path):
     (tmp_path / "m.tsv").write_text("section\tpatient\timage\nS1\tP1\ta.jpg\n")
     mine = {
         "title": "M",
-        "reader": "histobench.cohorts.table_cohort:read_section",
+        "reader": "histobench.cohorts.readers.table_cohort:read_section",
         "pitch_um": 1,
         "spot_um": 1,
     }

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
-from histobench.config import Benchmark, check, fill_defaults, schema
-from histobench.encodercheck import check_encoder
+from histobench.cli.encodercheck import check_encoder
+from histobench.config.benchmark import Benchmark
+from histobench.config.schemas import check, fill_defaults, schema
 from histobench.encoders.build import build_encoder, channel_statistics, pool
 from histobench.encoders.features import extract_features
 from histobench.encoders.registry import recipe

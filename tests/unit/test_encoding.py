@@ -8,13 +8,13 @@ import gzip
 import pytest
 from unit.own_cohort import OwnCohort
 
-from histobench.cohortcheck import check_cohort
-from histobench.cohorts.gdc import read_manifest
-from histobench.cohorts.legacy_st import read_counts, read_spots
+from histobench.cli.cohortcheck import check_cohort
+from histobench.cohorts.fetch.gdc import read_manifest
+from histobench.cohorts.readers.legacy_st import read_counts, read_spots
+from histobench.cohorts.readers.table_cohort import read_labels
+from histobench.cohorts.readers.visium import read_positions
 from histobench.cohorts.sheet import read_sheet
-from histobench.cohorts.table_cohort import read_labels
 from histobench.cohorts.text import text_table
-from histobench.cohorts.visium import read_positions
 from histobench.encoding import as_utf8
 from histobench.errors import UserError
 from histobench.expression.panels import read_gene_file

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from histobench.cohorts.simulate import latent_at_spots, simulate_counts_table, simulate_truth
-from histobench.cohorts.simulate_counts import PROGRAMMES
-from histobench.cohorts.simulate_settings import SimulationSettings, section_names
+from histobench.cohorts.simulation.counts import PROGRAMMES
+from histobench.cohorts.simulation.settings import SimulationSettings, section_names
+from histobench.cohorts.simulation.simulate import latent_at_spots, simulate_counts_table, simulate_truth
 from histobench.evaluation.score import ScoredSection, score_sections
 from histobench.evaluation.statistics import wilson_interval
 from histobench.evaluation.tables import write_tables

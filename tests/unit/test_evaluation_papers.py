@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from histobench.config import Benchmark, read_yaml
+from histobench.config.benchmark import Benchmark
 from histobench.errors import UserError
 from histobench.evaluation.papers import read_papers
 from histobench.figures.catalogue import catalogue
 from histobench.files import write_table
+from histobench.yamlfiles import read_yaml
 
 
 @pytest.fixture(scope="module")

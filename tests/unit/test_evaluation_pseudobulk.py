@@ -11,7 +11,8 @@ import tifffile
 from unit import simulated_study
 
 from histobench.errors import UserError
-from histobench.evaluation.pseudobulk import (
+from histobench.files import read_table, write_json, write_table
+from histobench.slides.pseudobulk import (
     bulk_expression,
     classify_subtypes,
     colocation_table,
@@ -19,7 +20,6 @@ from histobench.evaluation.pseudobulk import (
     patient_means,
     write_pseudobulk,
 )
-from histobench.files import read_table, write_json, write_table
 from histobench.slides.tiles import centre_field, predict_tiles
 
 PX, UM = simulated_study.PX, simulated_study.SETTINGS.um_per_px

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from histobench.cohorts.simulate_counts import truth_table
-from histobench.cohorts.simulate_settings import SimulationSettings
+from histobench.cohorts.simulation.counts import truth_table
+from histobench.cohorts.simulation.settings import SimulationSettings
 from histobench.evaluation.colocation import GROUPS, SIMULATED, colocation
 from histobench.evaluation.metric_tables import agreement_over_genes
 from histobench.evaluation.ranks import critical_difference, friedman, rank_methods

@@ -8,16 +8,16 @@ import pytest
 import tifffile
 from scipy import stats
 
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 from histobench.errors import UserError
 from histobench.evaluation.colocation import GROUPS, check_groups, group_scores
-from histobench.evaluation.pseudobulk import colocation_table
-from histobench.evaluation.slide_tables import write_slide_tables
 from histobench.evaluation.statistics import paired_test
 from histobench.figures.draw import draw
 from histobench.figures.on_tissue import slide_maps
 from histobench.files import read_table, write_table
 from histobench.report.page import write_report
+from histobench.slides.pseudobulk import colocation_table
+from histobench.slides.slide_tables import write_slide_tables
 
 WIDTH = 32
 

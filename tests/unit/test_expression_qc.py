@@ -13,7 +13,9 @@ from unit.qc_limits import FOLDER, limits, set_limits
 from unit.section_files import section_adata, write_section
 
 from histobench.cohorts.table import load_section
-from histobench.config import Benchmark, read_configuration, schema
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration
+from histobench.config.schemas import schema
 from histobench.errors import UserError
 from histobench.expression.qc import (
     GENE_LIMITS,

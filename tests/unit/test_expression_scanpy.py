@@ -14,8 +14,8 @@ from unit.qc_limits import limits
 from unit.section_files import section_adata, write_section
 from unit.visium_files import write_matrix
 
+from histobench.cohorts.readers.visium import read_matrix
 from histobench.cohorts.table import load_section
-from histobench.cohorts.visium import read_matrix
 from histobench.errors import UserError
 from histobench.expression.panels import gene_statistics, select_panel, write_panel
 from histobench.expression.qc import check_spots

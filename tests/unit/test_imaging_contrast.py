@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from unit.own_cohort import OwnCohort, tissue
 
-from histobench.cohortcheck import check_cohort
+from histobench.cli.cohortcheck import check_cohort
 from histobench.cohorts.section import write_section
 from histobench.errors import UserError
 from histobench.files import read_json
@@ -97,7 +97,7 @@ def read(own, project):
     record = own.rows[0]
     files = {kind: str(own.folder / record[kind]) for kind in ("image", "counts", "positions")}
     write_section(
-        reader="histobench.cohorts.table_cohort:read_section",
+        reader="histobench.cohorts.readers.table_cohort:read_section",
         cohort="mine",
         section="S1",
         record={"patient": "P1"},

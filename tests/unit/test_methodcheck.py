@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from histobench.cli import main
+from histobench.cli.command import main
+from histobench.cli.methodcheck import method_problems
 from histobench.errors import UserError
-from histobench.methodcheck import method_problems
 
 HEAD = """
 from __future__ import annotations

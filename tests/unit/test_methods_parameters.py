@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from histobench.config import Benchmark, read_configuration
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration
 from histobench.errors import UserError
 from histobench.networks import backbones
 from histobench.networks.architectures import TORCHVISION, known_encoders
@@ -144,7 +145,7 @@ def test_the_source_says_what_the_class_says(project):
 
 def test_planning_loads_neither_torch_nor_a_method(project):
     code = (
-        "import sys; from pathlib import Path; from histobench.config import Benchmark;"
+        "import sys; from pathlib import Path; from histobench.config.benchmark import Benchmark;"
         f"b = Benchmark({{'run': ['demo', 'her2st_lopo']}}, Path({str(project)!r}));"
         "bad = {'torch', 'sklearn', 'histobench.methods.stnet', 'anndata'} & set(sys.modules); assert not bad, bad"
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from histobench.cli import main
+from histobench.cli.command import main
 from histobench.errors import UserError
 from histobench.files import write_table
 from histobench.slides.grid import grid_spots, predict_slide, read_run, white_around

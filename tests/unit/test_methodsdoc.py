@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit import described
 
-from histobench.methodsdoc import document, parameter_sources
+from histobench.cli.methodsdoc import document, parameter_sources
 
 NAMES = sorted(file.stem for file in described.METHODS.glob("*.yaml"))
 

@@ -32,7 +32,7 @@ def own(tmp_path):
 def section(own, tmp_path):
     files = {kind: str(own.folder / own.row("S1")[kind]) for kind in ("image", "counts", "positions")}
     write_section(
-        reader="histobench.cohorts.table_cohort:read_section", cohort="mine", section="S1",
+        reader="histobench.cohorts.readers.table_cohort:read_section", cohort="mine", section="S1",
         record={"patient": "P1"}, files=files, options={}, pitch_um=200, spot_um=100,
         output_h5ad=tmp_path / "S1.h5ad", output_json=tmp_path / "S1.json",
     )  # fmt: skip

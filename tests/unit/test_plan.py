@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from histobench import paths
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 from histobench.plan import data, figures, tables, training
 from histobench.plan.model import Variant, among, constraints, make_plan
 
@@ -43,7 +43,7 @@ SETTINGS = {
 OTHER = {
     "title": "Another",
     "origin": "simulation",
-    "reader": "histobench.cohorts.simulated:read_section",
+    "reader": "histobench.cohorts.simulation.reader:read_section",
     "pitch_um": 200,
     "spot_um": 100,
     "files": {"image": "{section}.jpg", "counts": "{section}_counts.tsv.gz"},

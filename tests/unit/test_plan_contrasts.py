@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
 from histobench.plan import contrasts
+from histobench.yamlfiles import read_yaml
 
 QUESTIONS = ("folds", "start", "stain", "transform", "weights", "window")
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
 from histobench.evaluation.published import STATISTICS, compare, read_ledger
 from histobench.evaluation.statistics import consistency
 from histobench.plan.ledger import paper_experiments, published_facts, reached
+from histobench.yamlfiles import read_yaml
 
 # Cohorts that the default run leaves out, of which published numbers exist.
 NOT_RUN = {"tcga_brca": "gdc-manifest"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
 from histobench.errors import UserError
 from histobench.plan import shown
+from histobench.yamlfiles import read_yaml
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench import cli, paths
-from histobench.config import Benchmark
+from histobench import paths
+from histobench.cli import command as cli
+from histobench.config.benchmark import Benchmark
 from histobench.plan import size
 from histobench.plan.model import make_plan
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histobench.cohorts.lock import WEIGHTS, load_lock
-from histobench.config import Benchmark
+from histobench.cohorts.fetch.lock import WEIGHTS, load_lock
+from histobench.config.benchmark import Benchmark
 from histobench.encoders.registry import published_weights
 from histobench.errors import UserError
 from histobench.networks.architectures import TORCHVISION

@@ -97,8 +97,8 @@ def test_no_method_is_named_by_the_planner_the_rules_or_the_scripts(project):
         *files(project),
         *(project / "workflow/scripts").glob("*.py"),
         *(library / "plan").glob("*.py"),
-        library / "config.py",
-        library / "branches.py",
+        library / "config/benchmark.py",
+        library / "plan/branches.py",
         library / "paths.py",
     ]
     named = {}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from histobench import cli, runtime
+from histobench import runtime
+from histobench.cli import command as cli
 from histobench.errors import UserError
 
 
@@ -71,7 +72,7 @@ def test_packages_of_another_environment_are_forgotten(monkeypatch):
 
 @pytest.mark.parametrize("command", [["--help"], ["document-config", "--check"]])
 def test_the_command_line_works(command):
-    from histobench.cli import main
+    from histobench.cli.command import main
 
     if command == ["--help"]:
         with pytest.raises(SystemExit) as caught:

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.cohorts.simulate import (
+from histobench.cohorts.simulation.counts import PROGRAMMES, amplified_in, expected_shares
+from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     latent_at_spots,
     section_names,
     simulate_counts_table,
     simulate_truth,
 )
-from histobench.cohorts.simulate_counts import PROGRAMMES, amplified_in, expected_shares
 
 # More null genes than usual, so that a small bias would show; the rest is the default cohort's mixture.
 SEEDS = (0, 1, 2)

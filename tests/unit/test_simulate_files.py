@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.cohorts.simulate import (
+from histobench.cohorts.simulation.reader import read_section
+from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     latent_at_spots,
     simulate_counts_table,
     simulate_section,
 )
-from histobench.cohorts.simulated import read_section
 from histobench.errors import UserError
 from histobench.files import sha256
 

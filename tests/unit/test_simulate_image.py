@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.cohorts import simulate_image, simulate_tissue
-from histobench.cohorts.simulate import (
+from histobench.cohorts.simulation import image as simulate_image
+from histobench.cohorts.simulation import tissue as simulate_tissue
+from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     latent_at_spots,
     section_names,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import histobench
-from histobench.cohorts.simulate import (
+from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     patient_of,
     section_names,
@@ -57,7 +57,7 @@ def test_unknown_section_is_one_sentence():
 
 def test_names_need_no_heavy_import():
     code = (
-        "import sys; from histobench.cohorts.simulate import SimulationSettings, section_names\n"
+        "import sys; from histobench.cohorts.simulation.simulate import SimulationSettings, section_names\n"
         "section_names(SimulationSettings())\n"
         "print([m for m in ('numpy', 'pandas', 'cv2', 'scipy') if m in sys.modules])"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 from histobench.files import seal, sha256, write_json
 from histobench.plan.weights import used_weights, weights_licences
 from histobench.report.methods import method_entries

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from histobench.config import Benchmark, file_rules, read_configuration
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration
+from histobench.config.schemas import file_rules
 from histobench.errors import UserError
 from histobench.yamlfiles import read_yaml
 
@@ -238,7 +240,7 @@ def test_values_that_mean_nothing_are_refused_when_they_are_read(project, tmp_pa
 def cohort(files="{counts: '{section}.tsv'}", section="{patient: P}", more=""):
     return (
         "run: [mine]\nexperiments: {mine: {title: a, cohort: c, patches: null, methods: {train_mean: }}}\n"
-        "cohorts:\n  c: {title: c, reader: 'histobench.cohorts.her2st:read_section', pitch_um: 200, spot_um: 100,\n"
+        "cohorts:\n  c: {title: c, reader: 'histobench.cohorts.readers.her2st:read_section', pitch_um: 200, spot_um: 100,\n"
         f"    files: {files}, sections: {{S1: {section}, S2: {{patient: Q}}}}{more}}}\n"
     )
 

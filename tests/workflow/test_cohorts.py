@@ -28,7 +28,7 @@ cohorts:
   mine:
     title: Mine
     origin: local
-    reader: histobench.cohorts.table_cohort:read_section
+    reader: histobench.cohorts.readers.table_cohort:read_section
     table: own/mine.tsv
     pitch_um: 200
     spot_um: 100

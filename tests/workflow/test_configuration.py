@@ -40,7 +40,7 @@ def test_names_that_yaml_would_read_otherwise_and_braces_in_titles_run(checkout)
     (checkout.folder / "mine.yaml").write_text(
         "run: [mine]\ntitle: 'a {title} of $ and \\ braces'\ndevice: cpu\n"
         "cohorts:\n  mine: {title: 'the {cohort}', origin: local, table: mine files/mine.tsv, pitch_um: 200, spot_um: 100,\n"
-        "    reader: 'histobench.cohorts.table_cohort:read_section', options: {genes: any}}\n"
+        "    reader: 'histobench.cohorts.readers.table_cohort:read_section', options: {genes: any}}\n"
         "experiments:\n  mine: {title: 'one {x}', description: 'with {braces}', cohort: mine, patches: null,\n"
         f"    sections: [{', '.join(names)}], maps: {{section: 007}}, methods: {{train_mean: {{title: '_{{0}}'}}}}}}\n"
     )

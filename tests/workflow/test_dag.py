@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from histobench.cohorts.lock import load_lock
-from histobench.config import Benchmark, merge, read_yaml
+from histobench.cohorts.fetch.lock import load_lock
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import merge
 from histobench.figures.catalogue import catalogue
 from histobench.plan import size, training
 from histobench.plan.model import make_plan
+from histobench.yamlfiles import read_yaml
 
 # Cohorts that the full benchmark does not run, and why.
 NOT_RUN = {

@@ -25,7 +25,7 @@ mirrors: {small: [mirror]}
 cohorts:
   small:
     title: Small
-    reader: histobench.cohorts.her2st:read_section
+    reader: histobench.cohorts.readers.her2st:read_section
     pitch_um: 200
     spot_um: 100
     files:

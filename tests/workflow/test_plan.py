@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from histobench.config import Benchmark, read_yaml
+from histobench.config.benchmark import Benchmark
 from histobench.plan import external, figures, shown, tables
 from histobench.plan.model import make_plan
+from histobench.yamlfiles import read_yaml
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from scipy.stats import spearmanr
 from unit import simulated_study
 from unit.visium_files import write_matrix, write_positions
 
-from histobench.cohorts import simulate_image, simulate_tissue
-from histobench.cohorts.simulate import SimulationSettings, latent_at_spots, patient_of
+from histobench.cohorts.simulation import image as simulate_image
+from histobench.cohorts.simulation import tissue as simulate_tissue
+from histobench.cohorts.simulation.simulate import SimulationSettings, latent_at_spots, patient_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ cohorts:
   block:
     title: A Visium block
     origin: local
-    reader: histobench.cohorts.table_cohort:read_section
+    reader: histobench.cohorts.readers.table_cohort:read_section
     table: block.tsv
     options: {{genes: any, grid: square}}
     pitch_um: 200

@@ -10,7 +10,8 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 from histobench import paths
 from histobench.codehash import code_hash
-from histobench.config import Benchmark, read_configuration
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES

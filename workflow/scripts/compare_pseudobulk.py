@@ -1,7 +1,7 @@
-"""Compare predictions for slides with bulk expression; all logic is in histobench.evaluation.pseudobulk."""
+"""Compare predictions for slides with bulk expression; all logic is in histobench.slides.pseudobulk."""
 
-from histobench.evaluation.pseudobulk import write_pseudobulk
 from histobench.runtime import job_log
+from histobench.slides.pseudobulk import write_pseudobulk
 
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)

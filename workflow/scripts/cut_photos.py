@@ -1,6 +1,6 @@
-"""Cut photographs into tiles; all logic is in histobench.cohorts.photos."""
+"""Cut photographs into tiles; all logic is in histobench.cohorts.readers.photos."""
 
-from histobench.cohorts.photos import write_photo_tiles
+from histobench.cohorts.readers.photos import write_photo_tiles
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):

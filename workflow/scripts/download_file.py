@@ -1,6 +1,6 @@
-"""Fetch one raw file and verify it; all logic is in histobench.cohorts.download."""
+"""Fetch one raw file and verify it; all logic is in histobench.cohorts.fetch.download."""
 
-from histobench.cohorts.download import download_file
+from histobench.cohorts.fetch.download import download_file
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):

@@ -1,9 +1,9 @@
-"""Predict a slide of the user's own; all logic is in histobench.newslide."""
+"""Predict a slide of the user's own; all logic is in histobench.slides.newslide."""
 
 from pathlib import Path
 
-from histobench.newslide import write_slide_prediction
 from histobench.runtime import job_log
+from histobench.slides.newslide import write_slide_prediction
 
 with job_log(snakemake.log[0]):
     write_slide_prediction(

@@ -1,6 +1,6 @@
-"""Draw one section of a simulated cohort; all logic is in histobench.cohorts.simulate."""
+"""Draw one section of a simulated cohort; all logic is in histobench.cohorts.simulation.simulate."""
 
-from histobench.cohorts.simulate import settings_from_options, simulate_section
+from histobench.cohorts.simulation.simulate import settings_from_options, simulate_section
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):

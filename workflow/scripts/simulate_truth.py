@@ -1,6 +1,6 @@
 """Write down the planted genes of a simulated cohort."""
 
-from histobench.cohorts.simulate import settings_from_options, simulate_truth
+from histobench.cohorts.simulation.simulate import settings_from_options, simulate_truth
 from histobench.files import write_table
 from histobench.runtime import job_log
 

@@ -1,8 +1,8 @@
-"""Compare methods on a cohort of slides; all logic is in histobench.evaluation.slide_tables."""
+"""Compare methods on a cohort of slides; all logic is in histobench.slides.slide_tables."""
 
 from histobench.evaluation.gather import by_folder
-from histobench.evaluation.slide_tables import write_slide_tables
 from histobench.runtime import job_log
+from histobench.slides.slide_tables import write_slide_tables
 
 with job_log(snakemake.log[0]):
     kinds = ("genes", "subtypes", "colocation")

@@ -1,6 +1,6 @@
-"""Take one file out of an archive; all logic is in histobench.cohorts.archives."""
+"""Take one file out of an archive; all logic is in histobench.cohorts.fetch.archives."""
 
-from histobench.cohorts.archives import unpack_file
+from histobench.cohorts.fetch.archives import unpack_file
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):

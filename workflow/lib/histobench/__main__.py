@@ -2,6 +2,7 @@
 
 import sys
 
-from histobench.cli import main
+from histobench.cli.command import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,7 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from histobench.config import Benchmark, check_parameters, file_rules
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import check_parameters
+from histobench.config.schemas import file_rules
 from histobench.errors import UserError, near
 from histobench.project import project_folder
 from histobench.training.contract import Method

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.anndata_file import counts_and_genes, open_anndata
 from histobench.cohorts.depth_map import DepthMap, depth_map
 from histobench.cohorts.gene_names import MOST_UNKNOWN, check_genes
 from histobench.cohorts.geometry import GeometryError, Question, ScaleError, judge, limits_from
-from histobench.cohorts.legacy_st import split_header
 from histobench.cohorts.losses import FEWEST_JUDGED, MOST_OUTSIDE, REASONS, image_cause, judge_losses
-from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
-from histobench.cohorts.section import SectionInfo, assemble, question
-from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of, section_options
-from histobench.cohorts.table_cohort import (
+from histobench.cohorts.readers.anndata_file import counts_and_genes, open_anndata
+from histobench.cohorts.readers.legacy_st import split_header
+from histobench.cohorts.readers.table_cohort import (
     anndata_spots,
     read_labels,
     read_section,
     unknown_text,
 )
-from histobench.cohorts.visium import PITCH_UM
+from histobench.cohorts.readers.visium import PITCH_UM
+from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
+from histobench.cohorts.section import SectionInfo, assemble, question
+from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of, section_options
 from histobench.errors import UserError
 from histobench.imaging.slides import image_size
 
@@ -197,7 +197,7 @@ def _gene_names(path: str, options: Mapping[str, Any]) -> list[str]:
         if layout_of(path) == ANNDATA:
             adata = open_anndata(path, options)
             return list(counts_and_genes(adata, path, options)[1].index.astype(str))
-        from histobench.cohorts.visium import read_matrix
+        from histobench.cohorts.readers.visium import read_matrix
 
         return list(read_matrix(path)[2].index.astype(str))
     except UserError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.scalefactors import ScaleFactors
+from histobench.cohorts.readers.scalefactors import ScaleFactors
 from histobench.errors import UserError
 from histobench.imaging.grid import GRIDS, Grid, cells, grid_named
 from histobench.imaging.scale import (

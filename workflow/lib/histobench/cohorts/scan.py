@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.anndata_file import counts_and_genes, open_anndata, raw_counts_hint, spots_in_tissue
 from histobench.cohorts.counts import entry_text, no_count, number_in, row_matrix, wrong_entries
-from histobench.cohorts.legacy_st import split_header
+from histobench.cohorts.readers.anndata_file import (
+    counts_and_genes,
+    open_anndata,
+    raw_counts_hint,
+    spots_in_tissue,
+)
+from histobench.cohorts.readers.legacy_st import split_header
+from histobench.cohorts.readers.table_cohort import anndata_spots
+from histobench.cohorts.readers.visium import POSITION_COLUMNS, matrix_parts, position_table
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of
-from histobench.cohorts.table_cohort import anndata_spots
 from histobench.cohorts.text import other_separator, read_text, text_table, yes_or_no
 from histobench.cohorts.types import SPOT_ID
-from histobench.cohorts.visium import POSITION_COLUMNS, matrix_parts, position_table
 from histobench.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy import sparse
 
-    from histobench.cohorts.scalefactors import ScaleFactors
+    from histobench.cohorts.readers.scalefactors import ScaleFactors
 
 SPOT_COLUMNS = ("array_x", "array_y", "pixel_x", "pixel_y", "label", "tumour", "label_source")
 """Columns that ``RawSection.spots`` must have, in the order in which they are written."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.cohorts import hub
-from histobench.cohorts.lock import UNKNOWN, WEIGHTS, LockedFile, weights_path
+from histobench.cohorts.fetch import hub
+from histobench.cohorts.fetch.lock import UNKNOWN, WEIGHTS, LockedFile, weights_path
 from histobench.errors import UserError
 from histobench.networks.architectures import ARCHITECTURES, TORCHVISION
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from histobench.cohorts.lock import weights_path
+from histobench.cohorts.fetch.lock import weights_path
 from histobench.errors import UserError
 from histobench.files import SEAL, sha256
 from histobench.networks.architectures import ARCHITECTURES, TORCHVISION

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 
 SECTION_WISE = "leave_one_section_out"
 # Keys of an experiment that change no number of a method, or are compared by themselves (methods).

@@ -9,14 +9,14 @@ import functools
 from typing import Any
 
 from histobench import paths
-from histobench.branches import AS
-from histobench.cohorts.archives import split_member
-from histobench.cohorts.lock import WEIGHTS, LockedFile
-from histobench.cohorts.lock import missing as missing_files
+from histobench.cohorts.fetch.archives import split_member
+from histobench.cohorts.fetch.lock import WEIGHTS, LockedFile
+from histobench.cohorts.fetch.lock import missing as missing_files
 from histobench.cohorts.sheet import section_options
 from histobench.errors import UserError
 from histobench.expression.qc import GENE_LIMITS
 from histobench.imaging.stains import NORMALISED
+from histobench.plan.branches import AS
 from histobench.plan.model import Files, Patches, Plan, Section, Variant, raw_path
 from histobench.plan.weights import used_files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 from histobench.evaluation.published import ANY_METHOD, differences_in_protocol
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """What a run is made of: cohorts, sections, experiments with their folds, methods and models, and branches.
 
-Frozen objects, made once from the checked configuration (:class:`histobench.config.Benchmark`, which has
-said everything that is wrong with it), that know their files. The functions of the other modules of this
-room are asked about them by the rules.
+Frozen objects, made once from the checked configuration (:class:`histobench.config.benchmark.Benchmark`,
+which has said everything that is wrong with it), that know their files. The functions of the other modules of
+this room are asked about them by the rules.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from histobench import paths
-from histobench.branches import AS
-from histobench.cohorts.archives import split_member
-from histobench.cohorts.gdc import lock_rows, read_manifest
-from histobench.cohorts.lock import LockedFile
-from histobench.config import Benchmark
+from histobench.cohorts.fetch.archives import split_member
+from histobench.cohorts.fetch.gdc import lock_rows, read_manifest
+from histobench.cohorts.fetch.lock import LockedFile
+from histobench.config.benchmark import Benchmark
 from histobench.imaging.stains import DEFAULT, NORMALISED, stain_name
+from histobench.plan.branches import AS
 from histobench.plan.weights import published_rows
 from histobench.splits.folds import FULL_FOLD, Fold
 

@@ -1,7 +1,7 @@
 """Which methods the figures of an experiment show, from what methods can do and what the experiment is about.
 
-All functions take the complete settings of an experiment or branch (:class:`histobench.config.Benchmark`) and
-return names of its arms.
+All functions take the complete settings of an experiment or branch (of the
+:class:`histobench.config.benchmark.Benchmark`) and return names of its arms.
 """
 
 from __future__ import annotations

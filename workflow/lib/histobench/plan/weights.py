@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from histobench.cohorts.lock import WEIGHTS, LockedFile, weights_path
+from histobench.cohorts.fetch.lock import WEIGHTS, LockedFile, weights_path
 from histobench.encoders.registry import published_weights
 from histobench.networks.architectures import TORCHVISION
 from histobench.training.card import terms_in_words
 
 if TYPE_CHECKING:
-    from histobench.config import Benchmark
+    from histobench.config.benchmark import Benchmark
 
 
 def start_network(method: Mapping[str, Any], weights: str) -> str | None:

@@ -44,7 +44,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
             ``svg``, ``png``, ``caption`` as text or path of a ``.txt``, ``table``, ``title``, ``group``),
             ``figures_left_out`` (reason by title), ``audit``, ``folds`` (TSV paths), ``maps`` (path of
             :func:`histobench.report.maps.collect_maps`' document), ``runs`` (paths of run.json by method),
-            ``slides`` (folder of the tables of :mod:`histobench.evaluation.slide_tables` by cohort of slides)
+            ``slides`` (folder of the tables of :mod:`histobench.slides.slide_tables` by cohort of slides)
             and ``methods`` (the method's YAML mapping by name, with the parameters used).
         ``across``
             ``contrasts`` and ``transfer`` (TSV paths): the tables of :mod:`histobench.evaluation.across`.

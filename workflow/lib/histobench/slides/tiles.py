@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.tcga import UM_PER_PX_20X, slide_tiles
+from histobench.cohorts.readers.tcga import UM_PER_PX_20X, slide_tiles
 from histobench.errors import UserError
 from histobench.files import write_table
 from histobench.imaging.patchview import PatchView, window_pixels

@@ -163,8 +163,8 @@ def train(
     patch_um_per_px
         Scale that patches were resampled to; None or "native" for the scale of each image.
     photos
-        Tiles of photographs and their index (:func:`histobench.cohorts.photos.write_photo_tiles`), for a
-        method that needs them.
+        Tiles of photographs and their index, for a method that needs them:
+        :func:`histobench.cohorts.readers.photos.write_photo_tiles`.
     image
         How patches were made, for those who predict other images with the model: stain, stain_reference,
         width_px; recorded with the scale in ``run.json``.

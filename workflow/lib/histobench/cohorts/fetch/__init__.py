@@ -1,0 +1,1 @@
+"""Fetching: where raw files come from, how they are known to be right, and what is taken out of archives."""
