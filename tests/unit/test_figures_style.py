@@ -17,6 +17,7 @@ from histobench.figures.catalogue import catalogue
 from histobench.figures.draw import draw
 from histobench.figures.drawing import style
 from histobench.figures.drawing.settings import FAMILIES, FAMILY_MARKERS, RAMPS, Settings
+from histobench.results.catalogue import catalogue as results_catalogue
 
 KNOWN = described.settings()
 
@@ -140,6 +141,34 @@ def test_no_figure_imports_another(project):
     modules = {entry.module for entry in catalogue().values()}
     for module in modules:
         assert codehash.closure(module) & modules == {module}
+
+
+READERS = ("histobench.files", "histobench.figures.drawing.sources")
+
+
+def test_figures_read_files_by_the_readers_of_results_only(project):
+    """A damaged file is one sentence, names stay text: what these readers do, and a figure of its own would not."""
+    own = re.compile(
+        r"\b(pd|pandas|anndata|ad|h5py|scanpy|sc|json|csv)\.(read\w*|load\w*|File|DictReader|reader)\(|(?<!Image\.)\bopen\(|loadtxt\("
+    )
+    found, readers = [], set()
+    for file in sorted((project / "workflow/lib/histobench/figures").rglob("*.py")):
+        text = file.read_text()
+        found += [f"{file.name}: {line.strip()}" for line in text.splitlines() if own.search(line)]
+        readers |= {name for name in READERS if f"from {name} import" in text}
+    assert not found, found
+    assert {"histobench.files", "histobench.figures.drawing.sources"} <= readers
+
+
+def test_every_table_that_a_figure_names_is_declared():
+    declared = {entry.path for entry in results_catalogue().values()}
+    paths = {
+        path
+        for entry in catalogue().values()
+        for path in entry.inputs.values()
+        if path.startswith("{experiment}/tables/") and "/figures/" not in path
+    }
+    assert len(paths) > 15 and not paths - declared
 
 
 def test_an_unknown_figure_is_named_in_one_sentence(tmp_path):

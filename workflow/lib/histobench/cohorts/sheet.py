@@ -26,7 +26,6 @@ FILES = ("image", "counts", "positions", "scalefactors", "labels", "barcodes", "
 """Kinds of files of a section; the last two lie beside counts in Matrix Market format and are not columns."""
 
 LEGACY_ST, VISIUM, ANNDATA = "legacy_st", "visium", "anndata"
-LAYOUTS = (LEGACY_ST, VISIUM, ANNDATA)
 
 MATRIX_FILE = "filtered_feature_bc_matrix.h5"
 MARKET_FILES = ("matrix.mtx.gz", "matrix.mtx")

@@ -26,9 +26,8 @@ SPOT_ID = re.compile(r"[0-9]+x[0-9]+", re.ASCII)
 """Name of a spot of the legacy array: column, x, row."""
 
 UNMEASURED = "unmeasured"
-GENES_ABSENT = ("zero", UNMEASURED)
-"""What it means that a section's counts do not list a gene that others list: it was looked for and never
-found (tables that leave out what has no count), or the assay does not measure it."""
+"""What it means that a section's counts do not list a gene that others list: the assay does not measure it;
+otherwise ("zero") it was looked for and never found, as in tables that leave out what has no count."""
 
 LEGACY_FRAME = (32, 34)
 """Pitches across the frame of the legacy Spatial Transcriptomics array (33 columns, 35 rows)."""
@@ -70,7 +69,7 @@ class RawSection:
         Pitches across and down the image, for images that are cropped to the frame of the array; positions
         are then compared with the frame. None for others.
     genes_absent
-        One of :data:`GENES_ABSENT`, as usual in this layout; the cohort's YAML file has the last word.
+        "zero" or :data:`UNMEASURED`, as usual in this layout; the cohort's YAML file has the last word.
     notes
         What is worth a look, one sentence part each; it flags the section.
     """

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 ENCODER_COLUMNS = columns_of("encoders")
 SCORE_COLUMNS = columns_of("encoder_scores")
-#: Ways of scoring -> in words.
-SCORINGS: Mapping[str, str] = {
-    "within": "within sections, averaged over sections, patients and genes",
-    "pooled": "over all spots of all sections",
-    "centred": "over all spots, each section's mean taken away",
-}
 #: Resamples of patients for the scores over all spots.
 N_RESAMPLES = 400
 CEILING = "ceiling"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 LEADERBOARD_COLUMNS = columns_of("leaderboard")
 GENE_COLUMNS = columns_of("genes")
 _DETAILS = ("spearman", "pearson_smoothed", "pearson_partial_depth", "rmse", "mae", "auroc_quartiles")
-PATIENT_COLUMNS = columns_of("patients")
-SECTION_COLUMNS = columns_of("sections")
 
 
 def ceiling_like(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.errors import UserError
-from histobench.files import atomic_path, read_json, read_table, write_table
+from histobench.files import atomic_path, read_json, write_table
 from histobench.imaging.slides import Slide, open_slide
 from histobench.imaging.stains import NORMALISED
 
@@ -328,30 +328,3 @@ def _read_spots(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 _FACTS: dict[str, Callable[[Any], Any]] = {"um_per_px": float, "image_width": int, "image_height": int}
-
-
-def load_patches(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Map a patch array (uint8 N x W x W x 3) into memory, read-only.
-
-    Raises
-    ------
-    UserError
-        The file is missing or not a patch array.
-    """
-    try:
-        patches = np.load(path, mmap_mode="r")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there are no patches; cut them first.") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a patch array ({error}); cut the patches again.") from error
-    if patches.dtype != np.uint8 or patches.ndim != 4 or patches.shape[3] != 3:
-        raise UserError(
-            f"{path}: an array of {patches.shape} and {patches.dtype} is not a patch array; "
-            "cut the patches again."
-        )
-    return patches
-
-
-def load_patch_index(path: str | Path) -> pd.DataFrame:
-    """Read the index of a patch array; row ``i`` describes patch ``i``."""
-    return read_table(path, dtype={"spot": str})

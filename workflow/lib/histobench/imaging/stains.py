@@ -7,7 +7,6 @@ A name is what files and variants of patches bear: `raw`, a method, or a method 
 from __future__ import annotations
 
 METHODS = ("vahadane", "macenko")
-FITS = ("own", "staintools")
 NORMALISED = (*METHODS, *(f"{method}_staintools" for method in METHODS))
 DEFAULT = "vahadane"
 """The treatment whose fits the report shows, and which lie in a cohort's stain folder itself."""

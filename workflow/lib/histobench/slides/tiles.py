@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Columns of a table of tiles before those of genes.
-PLACES = ("left", "top", "white")
 TUMOUR = "tumour_probability"
 EMBEDDING = "embedding."
 GENE = "gene."

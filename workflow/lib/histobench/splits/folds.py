@@ -228,16 +228,3 @@ def write_folds(folds: Sequence[Fold], sections: Mapping[str, str], cohort: str,
         writer = csv.DictWriter(stream, FOLD_COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(roles(folds, sections, cohort))
-
-
-def read_folds(path: str | Path) -> list[Fold]:
-    """Read what :func:`write_folds` wrote; folds in the order of the file."""
-    parts: dict[str, dict[str, list[str]]] = {}
-    with Path(path).open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t"):
-            fold = parts.setdefault(row["fold"], {"train": [], "valid": [], "test": []})
-            fold[row["role"]].append(row["section"])
-    return [
-        Fold(name, tuple(part["train"]), tuple(part["valid"]), tuple(part["test"]))
-        for name, part in parts.items()
-    ]

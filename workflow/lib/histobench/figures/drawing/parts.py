@@ -178,11 +178,6 @@ def label_points(
         )
 
 
-def tile_text(axes: Axes, column: float, row: float, text: str, dark: bool) -> None:
-    """Write into a tile of a heat map, legibly on its colour."""
-    axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "#222222")
-
-
 def bare(axes: Axes) -> None:
     """Take ticks and frame away from a heat map or picture."""
     axes.tick_params(length=0)
