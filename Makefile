@@ -48,8 +48,9 @@ lint: setup  ## check formatting, types and the workflow
 lock: setup  ## pin the newest allowed versions in requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock
+	$(BIN)/histobench document-config
 
-docs: setup  ## regenerate config/README.md, docs/methods.md, docs/results.md
+docs: setup  ## regenerate config/README.md, docs/methods.md, docs/results.md, envs/*.yaml
 	$(BIN)/histobench document-config
 
 clean:  ## remove results (not the packages)

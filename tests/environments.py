@@ -23,10 +23,17 @@ def normal(name: str) -> str:
 
 
 def pins(file: Path) -> dict[str, str]:
-    """Package -> version that an environment file states."""
+    """Package -> version that an environment file states for this machine."""
+    from packaging.requirements import Requirement
+
     entries = yaml.safe_load(file.read_text())["dependencies"]
     (packages,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
-    return dict(package.split("==") for package in packages)
+    found = [Requirement(package.partition(" --hash=")[0]) for package in packages]
+    return {
+        need.name: str(need.specifier).removeprefix("==")
+        for need in found
+        if need.marker is None or need.marker.evaluate()
+    }
 
 
 def closure(names: list[str]) -> dict[str, Distribution]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import environments
 import pytest
 import yaml
 
@@ -13,15 +14,30 @@ def locked(project):
     return dict(re.findall(r"^([a-z0-9_.-]+)==([^ \\;]+)", text, re.M))
 
 
-@pytest.mark.parametrize("name", ["data", "images", "torch", "report"])
-def test_an_environment_pins_the_locked_versions(project, name):
+NAMES = ["data", "images", "torch", "report"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_environment_is_complete_and_pip_checks_every_file(project, tmp_path, name):
+    """Versions, markers and hashes are the lock's, and nothing that a package of it declares to need is left out."""
+    from pip._internal.network.session import PipSession
+    from pip._internal.req import parse_requirements
+    from pip._internal.req.constructors import install_req_from_parsed_requirement
+
     environment = yaml.safe_load((project / f"envs/{name}.yaml").read_text())
-    (packages,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
-    versions = locked(project)
-    for package in packages:
-        stem, version = package.split("==")
-        assert versions[stem] == version, package
     assert environment["channels"] == ["conda-forge", "nodefaults"]
+    (lines,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    read = {}
+    for which, text in (("ours", "\n".join(lines)), ("lock", (project / "requirements.lock").read_text())):
+        (tmp_path / which).write_text(text)
+        found = parse_requirements(str(tmp_path / which), session=PipSession())
+        made = [install_req_from_parsed_requirement(one) for one in found]
+        read[which] = {one.name: (str(one.req), str(one.markers), one.hash_options) for one in made}
+    assert len(read["ours"]) == len(lines) > 20
+    for package, said in read["ours"].items():
+        assert said == read["lock"][package] and said[2]["sha256"], package
+    pinned = set(map(environments.normal, environments.pins(project / f"envs/{name}.yaml")))
+    assert set(environments.closure(sorted(pinned))) <= pinned
 
 
 def test_every_environment_is_used_and_every_used_one_exists(project):

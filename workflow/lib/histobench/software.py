@@ -62,7 +62,7 @@ def pinned_versions(environments: Iterable[str | Path]) -> dict[str, str]:
     for file in environments:
         for entry in yaml.safe_load(Path(file).read_text(encoding="utf-8"))["dependencies"]:
             for requirement in entry["pip"] if isinstance(entry, dict) else [entry]:
-                name, _, version = requirement.partition("=")
+                name, _, version = requirement.split()[0].partition("=")
                 pinned.setdefault(name, set()).add(version.lstrip("="))
     return {
         name: " or ".join(sorted(pinned[name])) if name in pinned else "not installed"

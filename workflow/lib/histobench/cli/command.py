@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from histobench.software import installed_version
 
 
 def _document_config(arguments: argparse.Namespace) -> None:
-    from histobench.cli import configdoc, methodsdoc
+    from histobench.cli import configdoc, environments, methodsdoc
     from histobench.files import atomic_path
     from histobench.results import document as resultsdoc
 
@@ -23,6 +24,10 @@ def _document_config(arguments: argparse.Namespace) -> None:
         "docs/methods.md": methodsdoc.document,
         "docs/results.md": resultsdoc.document,
         "README.md": resultsdoc.readme,
+        **{
+            f"envs/{name}.yaml": functools.partial(environments.document, name=name)
+            for name in environments.declared(project)
+        },
     }
     for name, document in pages.items():
         path, text = project / name, document(project)
@@ -188,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(title="commands", required=True, metavar="COMMAND")
     document = commands.add_parser(
         "document-config",
-        help="write the pages made from declarations: config/README.md, docs/ and the README's table",
+        help="write the pages made from declarations: config/README.md, docs/, envs/ and the README's table",
     )
     document.add_argument("--check", action="store_true", help="only say whether the pages are up to date")
     document.set_defaults(run=_document_config)
