@@ -93,7 +93,10 @@ class Checkout:
         for block in re.split(r"\n(?=\s*(?:local)?rule \w+:)", text)[1:]:
             rule = re.match(r"\s*(?:local)?rule (\w+):", block).group(1)
             wildcards = re.search(r"^\s+wildcards: (.*)$", block, re.M)
-            found.add((_family(rule), wildcards.group(1) if wildcards else ""))
+            told = wildcards.group(1) if wildcards else ""
+            if described := re.fullmatch(r"extract_features_of_(\w+)_[0-9a-f]{8}", rule):
+                told = f"cohort={described.group(1)}, {told}"
+            found.add((_family(rule), told))
         return found - {("all", "")}
 
     def edit(self, path: str, old: str, new: str) -> Edit:

@@ -179,7 +179,7 @@ def test_another_section_concerns_only_what_depends_on_it(finished):
     assert trained and not any("fold=P1" in wildcards for wildcards in trained)
     assert {"fold=P2", "fold=P3"} == {part for w in trained for part in w.split(", ") if "fold" in part}
     assert {"colour_ridge", "ridge_probe"} <= methods(job for job in jobs if job[0] == "predict_folds")
-    for rule in ("cut_patches", "extract_features", "check_spots"):
+    for rule in ("cut_patches", "check_spots"):
         assert {w for r, w in jobs if r == rule and "section=P1_2" not in w} == set(), rule
 
 

@@ -96,13 +96,19 @@ workflow.modifier_stack[0].globals.update(
 )
 
 
-def of(function):
-    """A function of the plan as rules ask it; its parameters name the wildcards that it needs."""
-    names = list(inspect.signature(function).parameters)[1:]
+def of(function, **given):
+    """A function of the plan as rules ask it; its parameters name the wildcards that it needs, unless they are given."""
+    names = [
+        name
+        for name in list(inspect.signature(function).parameters)[1:]
+        if name not in given
+    ]
 
     def asked(wildcards):
         try:
-            return function(PLAN, **{name: getattr(wildcards, name) for name in names})
+            return function(
+                PLAN, **given, **{name: getattr(wildcards, name) for name in names}
+            )
         except UserError as error:
             raise WorkflowError(str(error)) from None
 
@@ -162,14 +168,14 @@ def data_input(wildcards):
 
 def begin_writing():
     """Refuse to write where another run does, and clear away what killed runs left; jobs started by a run do neither."""
-    if (
-        workflow.exec_mode == ExecMode.DEFAULT
-        and workflow.execution_settings.lock  # not so with --nolock
-    ):
-        try:
+    if in_job:
+        return
+    try:
+        if workflow.execution_settings.lock:  # not so with --nolock
             begin_run(paths.ROOT)
-        except UserError as error:
-            raise WorkflowError(str(error)) from None
+        data.record_batches(PLAN)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def check_outputs(dag):

@@ -91,28 +91,35 @@ rule cut_patches:
         "../scripts/cut_patches.py"
 
 
-rule extract_features:
-    """Describe every patch by the pooled output of a frozen network."""
-    input:
-        unpack(of(data.features_input)),
-    output:
-        paths.FEATURES,
-    log:
-        paths.log("extract_features/{cohort}/{backbone}/{section}"),
-    benchmark:
-        paths.benchmark("extract_features/{cohort}/{backbone}/{section}")
-    conda:
-        "../../envs/torch.yaml"
-    # one: a section takes seconds, of which loading the libraries is half, so sections side by side are faster
-    threads: 1
-    resources:
-        mem_mb=growing(8000),
-        runtime=growing(120),
-        gpu=int(PLAN.uses_gpu),
-    params:
-        settings=of(data.features_settings),
-        code=code_of("extract_features"),
-    message:
-        "Describe patches of section {wildcards.section} of {wildcards.cohort}, {wildcards.backbone}"
-    script:
-        "../scripts/extract_features.py"
+# One job per cohort, encoder and field: loading an encoder takes as long as a section or more.
+for batch in data.batches(PLAN):
+
+    rule:
+        """Describe every patch of a cohort's sections by the pooled output of a frozen network."""
+        name:
+            f"extract_features_of_{batch.label}"
+        input:
+            unpack(of(data.features_input, batch=batch)),
+        output:
+            data.batch_files(batch),
+        log:
+            paths.log(f"extract_features/{batch.label}/{{backbone}}"),
+        benchmark:
+            paths.benchmark(f"extract_features/{batch.label}/{{backbone}}")
+        wildcard_constraints:
+            backbone=among(batch.features),
+        conda:
+            "../../envs/torch.yaml"
+        # one, so that results are the same on every machine; encoders and cohorts run side by side
+        threads: 1
+        resources:
+            mem_mb=growing(8000),
+            runtime=growing(240),
+            gpu=int(PLAN.uses_gpu),
+        params:
+            settings=of(data.features_settings),
+            code=code_of("extract_features"),
+        message:
+            f"Describe patches of {batch.told}, {{wildcards.backbone}}"
+        script:
+            "../scripts/extract_features.py"

@@ -1,4 +1,4 @@
-"""Describe patches by a frozen network; all logic is in histobench.encoders.features."""
+"""Describe the patches of sections by a frozen network; all logic is in histobench.encoders.features."""
 
 from histobench.encoders.features import write_features
 from histobench.runtime import job_log
@@ -6,7 +6,7 @@ from histobench.runtime import job_log
 with job_log(snakemake.log[0]):
     write_features(
         snakemake.input.patches,
-        snakemake.output[0],
+        list(snakemake.output),
         device=snakemake.config["device"],
         **snakemake.params.settings,
     )

@@ -13,6 +13,9 @@ RAW_FILE = f"{DATA}/{{source}}/raw/{{file}}"
 ARCHIVE = f"{DATA}/{{source}}/raw/{{archive}}"
 UNPACKED_FILE = f"{DATA}/{{source}}/unpacked/{{archive}}/{{member}}"
 
+# which sections are described together by an encoder
+FEATURE_RECORD = f"{DATA}/features.json"
+
 COHORT = f"{DATA}/{{cohort}}"
 SECTIONS = f"{COHORT}/sections.tsv"
 GENES = f"{COHORT}/genes.tsv"

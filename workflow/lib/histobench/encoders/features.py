@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +112,8 @@ def describe(
 
 
 def write_features(
-    patches_npy: str | Path,
-    output_npy: str | Path,
+    patches_npy: str | Path | Sequence[str | Path],
+    output_npy: str | Path | Sequence[str | Path],
     *,
     encoder: Mapping[str, Any],
     weights: str | Path | None = None,
@@ -125,14 +125,15 @@ def write_features(
     batch_size: int | None = None,
     precision: str | None = None,
 ) -> None:
-    """Write the frozen features of one section.
+    """Write the frozen features of sections; the encoder is loaded once.
 
     Parameters
     ----------
     patches_npy
-        uint8, (spots, width, width, 3).
+        Of one section or of several: uint8, (spots, width, width, 3).
     output_npy
-        Gets float32, (spots, features), rows as in ``patches_npy``.
+        As many; each gets float32, (spots, features), or (spots, tokens, features) of an encoder with
+        ``pooling: tokens``, rows as in its patches.
     window
         Central part of the patches to use, ``{"um": ...}`` or ``{"px": ...}``; None for all.
     um_per_px
@@ -149,37 +150,57 @@ def write_features(
     """
     from histobench.imaging.patchview import PatchView, window_pixels
 
-    path = Path(patches_npy)
-    if not path.is_file():
-        raise UserError(f"{path}: the patches are missing; run the patch stage.")
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: this is not a readable NumPy array; remove it and run again.") from error
+    paths = [Path(path) for path in _listed(patches_npy)]
+    arrays = [_patches(path) for path in paths]
     torch.set_num_threads(threads)
     if device in ("auto", "cuda"):
         claim_device()
     scale = float("nan") if um_per_px is None else um_per_px
-    size = window_pixels(dict(window) if window else None, scale, array.shape[1], path)
-    view = PatchView(array, np.arange(len(array)), size)
-    features = extract_features(
-        view,
-        encoder=encoder,
-        weights=Path(weights) if weights else None,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        precision=precision,
-    )
-    if not np.isfinite(features).all():
-        bad = int((~np.isfinite(features)).any(axis=1).sum())
-        raise UserError(
-            f"{path}: encoder `{encoder['name']}` gives features that are not finite for {bad} patches."
+    views = []
+    for path, array in zip(paths, arrays, strict=True):
+        size = window_pixels(dict(window) if window else None, scale, array.shape[1], path)
+        views.append(PatchView(array, np.arange(len(array)), size))
+    where = pick_device(device)
+    networks: dict[int, torch.nn.Sequential] = {}
+    for path, view, output in zip(paths, views, _listed(output_npy), strict=True):
+        width = encoder["input"].get("px") or view.shape[1]
+        if width not in networks:
+            networks[width] = frozen_encoder(
+                encoder, device=where, width=width, weights=Path(weights) if weights else None, seed=seed
+            )
+        features = describe(
+            networks[width],
+            view,
+            input_px=width,
+            batch_size=batch_size,
+            precision=precision or computed_with(encoder.get("precision", "float32"), where),
         )
-    with atomic_path(output_npy) as temporary:
+        _store(features, output, path, encoder["name"])
+
+
+def _listed(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else paths
+
+
+def _patches(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"{path}: the patches are missing; run the patch stage.")
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: this is not a readable NumPy array; remove it and run again.") from error
+    return array
+
+
+def _store(features: np.ndarray, output: str | Path, patches: Path, encoder: str) -> None:
+    """Write the features of one section, refused where they are not finite."""
+    bad = ~np.isfinite(features).reshape(len(features), -1).all(axis=1)
+    if bad.any():
+        raise UserError(
+            f"{patches}: encoder `{encoder}` gives features that are not finite for {bad.sum()} patches."
+        )
+    with atomic_path(output) as temporary:
         np.save(temporary, features)
         stored = np.load(temporary, mmap_mode="r").shape
-        if stored != (len(array), features.shape[1]):
-            raise UserError(
-                f"{output_npy}: {stored[0]} rows were stored for {len(array)} patches; run again."
-            )
+        if stored != features.shape:
+            raise UserError(f"{output}: {stored[0]} rows were stored for {len(features)} patches; run again.")

@@ -6,6 +6,7 @@ Functions take the plan and, by name, the wildcards of the rule that asks.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 from histobench import paths
@@ -17,6 +18,7 @@ from histobench.errors import UserError
 from histobench.expression.qc import GENE_LIMITS
 from histobench.imaging.stains import NORMALISED
 from histobench.plan.branches import AS
+from histobench.plan.features import Batch, feature_batches, read_record, write_record
 from histobench.plan.model import Files, Patches, Plan, Section, Variant, raw_path
 from histobench.plan.weights import used_files
 
@@ -272,11 +274,45 @@ def photo_settings(plan: Plan, cohort: str, variant: str) -> dict[str, Any]:
     return {**patch_settings(plan, variant), "options": dict(sorted(plan.cohorts[cohort].options.items()))}
 
 
-def features_input(plan: Plan, cohort: str, section: str, backbone: str) -> Files:
+def features_wanted(plan: Plan) -> dict[tuple[str, str], set[str]]:
+    """Return the sections that need frozen features, by cohort and name of the features."""
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for described in (*plan.experiments.values(), *plan.branches.values()):
+        # slides have no spots: their tiles are described where they are predicted
+        for arm in described.arms.values() if not described.cohort.of_slides else ():
+            if arm.needs["features"]:
+                key = (described.cohort.name, described.features_of(arm))
+                wanted.setdefault(key, set()).update(described.sections)
+    return wanted
+
+
+@functools.cache
+def batches(plan: Plan) -> list[Batch]:
+    """Return the jobs that describe sections by encoders.
+
+    Those of a job, whose own outputs are not there yet, are what the run that started it has recorded.
+    """
+    recorded = read_record(Path(paths.FEATURE_RECORD), None if plan.bench.in_job else paths.FEATURES)
+    known = {name: cohort.sections for name, cohort in plan.cohorts.items()}
+    return feature_batches(features_wanted(plan), recorded, known)
+
+
+def record_batches(plan: Plan) -> None:
+    """Write down which sections are described together."""
+    record = Path(paths.FEATURE_RECORD)
+    write_record(record, batches(plan), read_record(record, paths.FEATURES))
+
+
+def batch_files(batch: Batch) -> list[str]:
+    """Return the features of the sections that one job describes; which features stays a wildcard."""
+    return [paths.fixed(paths.FEATURES, cohort=batch.cohort, section=section) for section in batch.sections]
+
+
+def features_input(plan: Plan, backbone: str, batch: Batch) -> Files:
     """Return what frozen features are computed from: patches, and weights unless a package brings them."""
-    own = plan.cohorts[cohort].sections[section]
-    file = encoder_recipe(plan, backbone).get("file")
-    return {"patches": own.patches(backbone.split(".", 2)[2]), "weights": [file] if file else []}
+    variant, file = backbone.split(".", 2)[2], encoder_recipe(plan, backbone).get("file")
+    sections = [plan.cohorts[batch.cohort].sections[section] for section in batch.sections]
+    return {"patches": [section.patches(variant) for section in sections], "weights": [file] if file else []}
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from histobench import paths
@@ -205,6 +205,12 @@ class Arm:
         return needs
 
     @property
+    def field_um(self) -> float | None:
+        """Side of a field of its own in micrometres, where the experiment gives it one."""
+        side: float | None = self.settings["field_um"]
+        return side
+
+    @property
     def modules(self) -> list[str]:
         """The modules behind it."""
         return [entry.split(":")[0] for entry in (self.settings["entry"], *self.settings["uses"])]
@@ -361,6 +367,18 @@ class Experiment:
     def model(self, run: str, fold: str) -> Model:
         """Return a trained method."""
         return Model(self.trained_by, run, fold)
+
+    def patches_of(self, arm: Arm) -> Patches | None:
+        """Return the patches that a method sees: the experiment's, or as many pixels of its own field."""
+        if self.patches and arm.field_um:
+            return replace(self.patches, um_per_px=arm.field_um / self.patches.width_px)
+        return self.patches
+
+    def features_of(self, arm: Arm) -> str:
+        """Return the name of the frozen features that a method is given, ENCODER.START.VARIANT."""
+        start = "pretrained" if arm.settings["pretrained"] else "none"
+        patches = self.patches_of(arm)
+        return f"{arm.needs['features']}.{start}.{patches.variant if patches else ''}"
 
     def patients(self) -> dict[str, str]:
         """Return section -> patient of every section that takes part."""

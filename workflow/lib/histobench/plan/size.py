@@ -15,7 +15,8 @@ from typing import Any
 
 from histobench import paths
 from histobench.plan import across, data, external, figures, manifest, tables, training
-from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
+from histobench.plan.features import Batch
+from histobench.plan.model import Experiment, Files, Plan, Settings, Variant, among, constraints
 
 Ask = Callable[..., Any]
 Folds = Callable[[Experiment, str], list[str]]
@@ -26,7 +27,8 @@ class Rule:
     """A rule as far as files are concerned: paths that it makes, what it asks the plan, further inputs.
 
     ``of`` names what its experiment must be: "experiments" or "branches"; "" where it does not matter.
-    A rule that is ``joined`` makes the files of all those folds in one job.
+    A rule that is ``joined`` makes the files of all those folds in one job. ``label`` tells several of one
+    name apart, each of which makes the files of all its sections in one job.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Rule:
     of: str = ""
     joined: Folds | None = None
     values: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    label: str = ""
 
 
 def _table(*names: str) -> dict[str, Iterable[str]]:
@@ -70,7 +73,7 @@ def rules(plan: Plan) -> list[Rule]:
         Rule("hash_image", (paths.IMAGE_HASH,), data.raw_image),
         Rule("compare_cohorts", (paths.SAME_SECTIONS,), data.twin_input),
         Rule("cut_patches", (paths.PATCHES, paths.PATCH_INDEX), data.patch_input),
-        Rule("extract_features", (paths.FEATURES,), data.features_input),
+        *map(_described, data.batches(plan)),
         Rule("summarise_qc", (paths.QC_SUMMARY,), data.qc_input),
         Rule("make_folds", (paths.FOLDS,)),
         Rule("audit_plan", (paths.AUDIT_PLAN,), takes=(paths.FOLDS,)),
@@ -120,6 +123,17 @@ def rules(plan: Plan) -> list[Rule]:
     ]
 
 
+def _described(batch: Batch) -> Rule:
+    """Return the rule that describes some sections by an encoder."""
+
+    def asks(plan: Plan, backbone: str) -> Files:
+        return data.features_input(plan, backbone, batch)
+
+    files = paths.fixed(paths.FEATURES, cohort=batch.cohort)
+    values = {"backbone": [*map(re.escape, batch.features)], "section": [*map(re.escape, batch.sections)]}
+    return Rule("extract_features", (files,), asks, values=values, label=batch.label)
+
+
 def _match(plan: Plan, experiment: str, fold: str) -> list[str]:
     files = external.panel_match_input(plan, experiment, fold)
     return [*_listed(files), external.home_audit(plan, experiment)]
@@ -147,10 +161,11 @@ def _listed(files: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """A rule with its wildcards."""
+    """A rule with its wildcards; ``label`` tells rules of one name apart."""
 
     rule: str
     wildcards: tuple[tuple[str, str], ...]
+    label: str = ""
 
 
 def jobs(plan: Plan, target: str = paths.REPORT) -> list[Job]:
@@ -163,7 +178,7 @@ def jobs(plan: Plan, target: str = paths.REPORT) -> list[Job]:
         if made is None:
             continue
         rule, wildcards = made
-        job = Job(rule.name, tuple(sorted(wildcards.items())))
+        job = Job(rule.name, tuple(sorted(wildcards.items())), rule.label)
         if job in found:
             continue
         found[job] = None
@@ -204,7 +219,7 @@ def _maker(
     for rule, pattern in makers:
         match = pattern.fullmatch(file)
         if match:
-            left_out = {"table", *(["fold"] if rule.joined else [])}
+            left_out = {"table", *(["fold"] if rule.joined else []), *(["section"] if rule.label else [])}
             names = re.findall(r"\{(\w+)\}", rule.makes[0])
             return rule, {name: match[name] for name in names if name not in left_out}
     return None

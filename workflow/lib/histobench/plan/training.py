@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from histobench import paths
@@ -169,29 +168,14 @@ def audit_input(plan: Plan, experiment: str) -> Files:
 
 
 # -- training and prediction ---------------------------------------------------------------------
-def backbone(plan: Plan, described: Experiment, arm: Arm) -> str:
-    """Return the folder of an arm's frozen features, ENCODER.START.VARIANT."""
-    start = "pretrained" if arm.settings["pretrained"] else "none"
-    patches = arm_patches(described, arm)
-    variant = patches.variant if patches else ""
-    return f"{arm.needs['features']}.{start}.{variant}"
-
-
-def arm_patches(described: Experiment, arm: Arm) -> Patches | None:
-    """Return the patches that an arm sees: those of the experiment, or as many pixels of its own field."""
-    patches, field = described.patches, arm.settings["field_um"]
-    return replace(patches, um_per_px=field / patches.width_px) if patches and field else patches
-
-
-def images(plan: Plan, described: Experiment, arm: Arm, sections: list[Section]) -> Files:
+def images(described: Experiment, arm: Arm, sections: list[Section]) -> Files:
     """Return what a method sees of the images of some sections: patches, frozen features, or nothing."""
     files: Files = {}
-    patches = arm_patches(described, arm)
+    patches = described.patches_of(arm)
     if arm.needs["patches"] and patches:
-        variant = patches.variant
-        files["patches"] = [section.patches(variant) for section in sections]
+        files["patches"] = [section.patches(patches.variant) for section in sections]
     if arm.needs["features"]:
-        folder = backbone(plan, described, arm)
+        folder = described.features_of(arm)
         files["features"] = [section.features(folder) for section in sections]
     return files
 
@@ -227,7 +211,7 @@ def trained_sections(described: Experiment) -> list[str]:
 def _training_files(plan: Plan, experiment: str, method: str, sections: Iterable[str]) -> Files:
     described = plan.experiments[experiment]
     arm = described.runs[method].arm
-    files = images(plan, described, arm, described.here(sections))
+    files = images(described, arm, described.here(sections))
     start = described.settings["start_from"]
     if start and arm.family == "deep":
         first = plan.experiments[start].model(method, "all")
@@ -250,7 +234,7 @@ def prediction_input(plan: Plan, experiment: str, method: str) -> Files:
     sections = described.here(tested)
     files: Files = {
         **kept_counts(sections, described.qc),
-        **images(plan, described, described.runs[method].arm, sections),
+        **images(described, described.runs[method].arm, sections),
         "genes": [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds],
         "panel": [described.trained(paths.PANEL, fold=fold) for fold in described.folds],
         "weights": [model.weights for model in models],
@@ -285,9 +269,9 @@ def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
     """Return what the models of a method have in common."""
     described = plan.described(experiment)
     run = described.runs[method]
-    settings, patches = run.arm.settings, arm_patches(described, run.arm)
+    settings, patches = run.arm.settings, described.patches_of(run.arm)
     return {
-        **encoder_settings(plan, described, run.arm),
+        **encoder_settings(plan, run.arm),
         "entry": settings["entry"],
         "experiment": experiment,
         "image": image_settings(described),
@@ -303,7 +287,7 @@ def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
     }
 
 
-def encoder_settings(plan: Plan, described: Experiment, arm: Arm) -> dict[str, Any]:
+def encoder_settings(plan: Plan, arm: Arm) -> dict[str, Any]:
     """Return the recipe of the features that a method is given, for those who use its models later."""
     name = arm.needs["features"]
     return {"encoder": plan.bench.recipe(name, arm.settings["pretrained"])} if name else {}
