@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 GROUPS = (
-    "cohort", "scores", "comparisons", "genes", "maps", "tumour", "latent space", "training", "cost",
-    "protocols",
+    "cohort", "scores", "encoders", "comparisons", "genes", "maps", "tumour", "latent space", "training",
+    "cost", "protocols",
 )  # fmt: skip
 
 # Placeholder -> why a figure that needs it is left out of an experiment that has nothing of the kind.
@@ -49,6 +49,7 @@ PLACEHOLDERS = {
     "section": "there is no section",
     "stained": "no section with an image takes part",
     "patches": "no patches are cut",
+    "compared_encoders": "no encoders are compared",
     "truth": "the cohort is not simulated: nothing is known to be planted",
     "paper": "the experiment repeats no paper's protocol",
     "external": "no external cohort with spots is configured",

@@ -15,6 +15,7 @@ from histobench.plan import shown
 from histobench.plan.contrasts import also_differs, others
 from histobench.plan.external import image_methods, shown_slides, slide_cohorts
 from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.tables import compares_encoders
 
 # Question to a pair of experiments -> the placeholder of figures for those that answer it.
 CONTRASTS = {
@@ -107,6 +108,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "slide_method": leader if leader in on_slides else next(reversed(on_slides), ""),
         "slide": slide_names,
         "slide_image": [plan.cohorts[slide_cohort].sections[slide].raw["slide"] for slide in slide_names],
+        "compared_encoders": name if compares_encoders(described) else "",
         "paper": name if described.mode == "paper" else "",
         **{placeholder: others(plan.bench, name, question) for question, placeholder in CONTRASTS.items()},
     }
@@ -203,6 +205,11 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
             for question in (CONTRASTS if "also_differs" in entry.settings else ())
         },
         "genes": described.settings["maps"].get("genes", []),
+        "heads": {
+            arm.settings["head"]: arm.settings["head_title"]
+            for arm in described.arms.values()
+            if arm.settings["head"]
+        },
         "leader": values["leader"],
         "pair": described.settings.get("scatter", []),
         "section": map_section(described),

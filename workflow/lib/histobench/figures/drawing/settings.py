@@ -81,6 +81,7 @@ class Settings:
     baselines: Sequence[str] = ()
     entries: Mapping[str, str] = field(default_factory=dict)
     genes: Sequence[str] = ()
+    heads: Mapping[str, str] = field(default_factory=dict)
     leader: str = ""
     pair: Sequence[str] = ()
     section: str = ""
