@@ -104,8 +104,9 @@ def files(tmp_path_factory):
             spots.setdefault(folder, []).append(root / "spots" / folder / path.name)
             write_table(of_spots, spots[folder][-1])
             run = root / "models" / folder / patient / "run.json"
+            published = {"w.pth": {"sha256": "0" * 64, "licence": "CC-BY-NC-4.0", "commercial": False}}
             write_json({"fold": patient, "seed": seed, "seconds": 2.0 + seed, "peak_memory_mb": 100.0 + seed,
-                        "parameters": 7, "train_patients": sorted(set(PATIENTS) - {patient})}, run)  # fmt: skip
+                        "published_weights": published if method == "good" else {}, "parameters": 7, "train_patients": sorted(set(PATIENTS) - {patient})}, run)  # fmt: skip
             runs.setdefault(folder, []).append(run)
     for patient, sections in PATIENTS.items():
         rng = np.random.default_rng(ord(patient))
@@ -174,6 +175,9 @@ def test_leader_board_is_complete_sorted_and_has_its_columns(tables):
     assert (good["family"], good["n_folds"], good["seeds"]) == ("deep", 6, 2)
     assert good["train_seconds"] == 2.5 and good["peak_memory_mb"] == 101 and good["parameters"] == 7
     assert good["n_genes"] == 18
+    # the licence of weights stands in the row, marked where it forbids commercial use
+    assert good["weights_terms"] == "CC-BY-NC-4.0; no commercial use"
+    assert pd.isna(board.loc["poor", "weights_terms"])
     assert good["ceiling_fraction"] > 0
     assert board.loc["constant", ["pearson", "n_positive", "n_consistent_bh"]].tolist() == [0, 0, 0]
     # One constant gene in one section for everybody; the constant prediction on top.

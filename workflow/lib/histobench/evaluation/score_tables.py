@@ -12,6 +12,7 @@ from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.results import SectionScores, aligned
 from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, gene_medians, mean_score
 from histobench.results.catalogue import columns_of
+from histobench.training.card import recorded_terms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,8 @@ def leaderboard(
     whose mean r is positive; the consistent genes follow He et al. 2020 (pooled patients, 5 %).
     n_undefined counts gene-section pairs without a correlation: too few spots or a constant observation
     (left out) or a constant prediction (scored 0). train_seconds is the mean of one training,
-    peak_memory_mb the largest.
+    peak_memory_mb the largest. weights_terms is the licence of the published weights behind a method, and
+    says which allow no commercial use.
     """
     import pandas as pd
 
@@ -115,6 +117,7 @@ def _leaderboard_row(
         "parameters": float(parameters.max()) if len(parameters) else np.nan,
         "n_folds": method.n_folds,
         "seeds": len(method.runs),
+        "weights_terms": ", ".join(recorded_terms(method.facts)),
     }
 
 

@@ -13,7 +13,7 @@ from histobench.files import read_json
 from histobench.report.embed import Downloads
 from histobench.report.experiment_tables import mark_methods
 from histobench.report.tables import Column, Loaded, View, megabytes, seconds, view, whole
-from histobench.training.card import terms_in_words
+from histobench.training.card import recorded_terms
 
 COLUMNS = (
     Column("method", "Method", numeric=False),
@@ -80,12 +80,7 @@ def trainings_table(runs: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
                 "n_train_patients": _range(len(record.get("train_patients", [])) for record in records),
                 "n_valid_patients": _range(len(record.get("valid_patients", [])) for record in records),
                 "weights": _joined(record.get("weights") for record in records),
-                "weights_terms": _joined(
-                    terms_in_words(told)
-                    for record in records
-                    for told in (record.get("published_weights") or {}).values()
-                    if "licence" in told
-                ),
+                "weights_terms": _joined(recorded_terms(records)),
                 "seconds": _numbers(records, "seconds").mean(),
                 "peak_memory_mb": _numbers(records, "peak_memory_mb").max(),
                 "device_peak_memory_mb": _numbers(records, "device_peak_memory_mb").max(),

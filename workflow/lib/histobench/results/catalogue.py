@@ -136,6 +136,11 @@ EXPERIMENT: tuple[Entry, ...] = (
             "Consistent (BH)",
         ),
         "n_undefined train_seconds peak_memory_mb parameters n_folds seeds",
+        text(
+            "weights_terms",
+            "licence of the published weights that it starts from or sees images through, with a mark where "
+            "no commercial use is allowed; empty where there are none",
+        ),
         brief="a row per method: mean Pearson r with its interval over patients, fraction of the "
         "ceiling, errors, consistent genes, cost",
         make="score_tables:leaderboard",

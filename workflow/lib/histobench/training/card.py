@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,12 @@ def published_weights(
         place: {**facts, **{key: terms[place][key] for key in kept if key in terms.get(place, {})}}
         for place, facts in found.items()
     }
+
+
+def recorded_terms(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the different terms of the published weights behind some trainings, from their ``run.json``."""
+    told = [told for record in records for told in (record.get("published_weights") or {}).values()]
+    return list(dict.fromkeys(terms_in_words(each) for each in told if "licence" in each))
 
 
 def write_card(facts: Mapping[str, Any], path: str | Path) -> None:
