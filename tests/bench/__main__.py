@@ -27,6 +27,7 @@ def comparisons(folder: Path, mirror: Path | None, quick: bool, device: str) -> 
         "ridge": lambda: tables.ridge(quick, 1),
         "ridge-grid": lambda: tables.ridge(quick, 7),
         "features": lambda: networks.features(quick, device),
+        "extraction": lambda: networks.extraction(folder, quick, device),
         "jobs": lambda: jobs.local_jobs(folder, quick),
     }
     nets = ["resnet50"] if device == "cpu" else ["densenet121", "resnet50", "efficientnet_b0"]

@@ -128,7 +128,7 @@ def draw(table: pd.DataFrame, path: str) -> None:
         table.index, [f"{s}\nagainst {a}" for s, a in zip(table["stage"], table["against"], strict=True)]
     )
     axes.set_xscale("log")
-    axes.set_xlim(left=1)
+    axes.set_xlim(left=min(1.0, float(table["ratio_low"].min()) / 1.1))
     axes.set_xlabel("times faster, in the same run (median and range)")
     axes.tick_params(axis="y", labelsize=8)
     for side in ("top", "right"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,43 @@ def features(quick: bool, device: str) -> Comparison:
         "frozen features, ResNet-50", "PyTorch in float32, eager", ours, theirs, same, target=4, units=n,
         unit="image", repeats=3, note=f"{width} px, {device}",
         ceiling=None if quick else ceiling(frozen, width, device, passes=1, reduced=has_bfloat16(torch.device(device))),
+    )  # fmt: skip
+
+
+def extraction(folder: Path, quick: bool, device: str) -> Comparison:
+    """Extraction from a section's patches on disk against the network alone, on pixels that lie ready.
+
+    ResNet-18: of a network that takes less time an image, everything else is the larger part.
+    """
+    import torch
+
+    from histobench.encoders.build import frozen_encoder
+    from histobench.encoders.features import describe
+    from histobench.encoders.registry import torchvision_recipe
+    from histobench.training.data import PatchSource
+
+    n, width, where = 48 if quick else 256, 224, torch.device(device)
+    batch_size = 128 if device == "cuda" else 16
+    np.save(folder / "extraction.npy", tissue_like(n, width))
+    frozen = frozen_encoder(torchvision_recipe("resnet18", pretrained=False), device=where, width=width)
+    source = PatchSource([np.load(folder / "extraction.npy")], input_px=width, device=where, resident=False)
+    ready = [source.batch(np.arange(first, min(first + batch_size, n))) for first in range(0, n, batch_size)]
+
+    def theirs() -> np.ndarray:
+        with torch.inference_mode():
+            return np.concatenate([frozen(pixels).float().cpu().numpy() for pixels in ready])
+
+    def ours() -> np.ndarray:
+        patches = np.load(folder / "extraction.npy", mmap_mode="r")
+        return describe(frozen, patches, input_px=width, batch_size=batch_size)
+
+    def same(a: object, b: object) -> str:
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # type: ignore[arg-type]
+        return "equal to 1e-4"
+
+    return Comparison(
+        "extraction of features", "the encoder's bare forward", ours, theirs, same, target=0.9, units=n,
+        unit="image", repeats=3 if quick else 5, note=f"ResNet-18, {width} px, float32, {device}",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ SMALL = {
     "bootstrap": (lambda _: tables.spot_resamples(quick=True), 100),
     "ridge": (lambda _: tables.ridge(True, 1), 2),
     "ridge over penalties": (lambda _: tables.ridge(True, 7), 4),
+    "extraction": (lambda folder: networks.extraction(folder, True, "cpu"), 0.9),
     "patches": (lambda folder: images.patches(folder, None, quick=True), 1),
 }
 
