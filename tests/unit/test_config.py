@@ -22,7 +22,18 @@ def load(project, tmp_path, text):
     return Benchmark(config, project, [project / "config/config.yaml", path])
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "demo_methods", "her2st_mini", "her2st_methods"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config",
+        "demo",
+        "demo_encoders",
+        "demo_methods",
+        "her2st_mini",
+        "her2st_mini_encoders",
+        "her2st_methods",
+    ],
+)
 def test_the_shipped_configurations_are_valid(project, name):
     path = project / f"config/{name}.yaml"
     config = merge(read_yaml(project / "config/config.yaml"), read_yaml(path))
