@@ -176,7 +176,7 @@ def size_factors(counts: np.ndarray) -> np.ndarray:
 
     A section whose median is zero is divided by one.
     """
-    total = np.asarray(counts).sum(axis=1, dtype=np.float64)
+    total: np.ndarray = np.asarray(counts).sum(axis=1, dtype=np.float64)
     median = float(np.median(total))
     return (total / (median if median > 0 else 1.0)).astype(np.float32)
 

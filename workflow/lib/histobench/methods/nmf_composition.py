@@ -32,15 +32,20 @@ def to_linear(name: str, values: np.ndarray) -> np.ndarray:
     """Undo the logarithm of a transform: float64, at least 0."""
     check_transform(name)
     values = np.asarray(values, np.float64)
+    linear: np.ndarray
     if name == "stnet":
-        return np.exp(values)
-    linear: np.ndarray = 10.0**values - 1.0 if name.startswith("log10") else np.expm1(values)
-    return np.maximum(linear, 0.0)
+        linear = np.exp(values)
+    elif name.startswith("log10"):
+        linear = np.maximum(10.0**values - 1.0, 0.0)
+    else:
+        linear = np.maximum(np.expm1(values), 0.0)
+    return linear
 
 
 def from_linear(name: str, values: np.ndarray) -> np.ndarray:
     """Take the logarithm of a transform: float32. Values must be positive for "stnet", else at least 0."""
     check_transform(name)
+    out: np.ndarray
     if name == "stnet":
         out = np.log(values)
     else:
@@ -124,7 +129,7 @@ class NMFComposition:
         linear = to_linear(self.learnt["transform"], require(section, "targets"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            composition = model.transform(linear / self.learnt["unit"]) / size
+            composition: np.ndarray = model.transform(linear / self.learnt["unit"]) / size
         return composition.astype(np.float32)
 
     @staticmethod

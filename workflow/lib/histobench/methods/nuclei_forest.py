@@ -205,4 +205,5 @@ def otsu_level(sections: Sequence[SectionData]) -> float:
             histogram += np.bincount(np.rint(image).astype(np.int64).ravel(), minlength=256)
     if np.count_nonzero(histogram) < 2:
         return float(np.argmax(histogram))
-    return float(threshold_otsu(hist=(histogram, np.arange(256)))) + 0.5
+    threshold = threshold_otsu(hist=(histogram, np.arange(256)))  # type: ignore[no-untyped-call]
+    return float(threshold) + 0.5
