@@ -9,20 +9,26 @@ import pandas as pd
 import pytest
 from unit.test_figures_tissue import SETTINGS, metrics, predicted, words
 
+from histobench.figures.curves import factor_variance
+from histobench.figures.drawing import nuclei
 from histobench.figures.drawing.kinds import other_kind_share, ranked_by_kind
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.latent import expression_embedding, latent_distance
 from histobench.figures.on_tissue import atypical_places, best_sections, domain_sections, gene_sections
 from histobench.figures.per_gene import (
     correlation_histogram,
+    gene_sets,
     informative_venns,
     mean_expression,
+    nuclei_genes,
+    nuclei_markers,
     transform_effect,
     tumour_markers,
     within_tissue,
 )
-from histobench.figures.per_method import genes_by_method
-from histobench.figures.per_section import auroc_sections
+from histobench.figures.per_method import genes_by_method, standardised_errors
+from histobench.figures.per_section import auroc_sections, nuclei_tissue, stain_steps
+from histobench.files import read_table
 
 DEEP = Settings(
     experiment="e", families={"stnet": "deep", "other": "deep"}, titles={"stnet": "ST-Net", "other": "Other"},
@@ -219,3 +225,123 @@ def test_a_batch_effect_is_a_share_of_neighbours_of_the_same_patient():
     assert tidy["expected_same"].iloc[0] == pytest.approx(39 / 79)
     assert "different networks" in expression_embedding.caption(tidy, DEEP)
     expression_embedding.plot_embeddings(tidy, DEEP).draw_without_rendering()
+
+
+def test_errors_are_divided_by_the_spread_in_training():
+    rows = [("stnet", p, "*", g, m, v) for p, g, m, v in (("A", "X", "mae", 1.0), ("A", "Y", "mae", 1.0),
+            ("B", "X", "mae", 3.0), ("A", "X", "rmse", 2.0))]  # fmt: skip
+    runs = [
+        {
+            "method": "stnet",
+            "fold": "A",
+            "genes": ["X", "Y", "Z"],
+            "target_sd": [2.0, 4.0, 0.0],
+            "train_mae": 0.25,
+        }
+    ]
+    tidy = standardised_errors.tidy_standardised(metrics(rows), runs).set_index(["part", "error"])["value"]
+    # patient A: (1/2 + 1/4) / 2, patient B: 3/2
+    assert tidy["test", "mae"] == pytest.approx((0.375 + 1.5) / 2) and tidy["test", "rmse"] == 1.0
+    assert tidy["train", "mae"] == 0.25 and ("train", "rmse") not in tidy
+    old = [{**runs[0], "target_sd": None}]
+    assert "test" not in set(standardised_errors.tidy_standardised(metrics(rows), old)["part"])
+    table = standardised_errors.tidy_standardised(metrics(rows), runs)
+    text = words(standardised_errors.plot_standardised(table, DEEP))
+    assert (
+        "0.938" in text and "0.250" in text and "training" in standardised_errors.caption(table, DEEP).lower()
+    )
+
+
+def test_genes_that_follow_the_nuclei_are_found_in_every_patient():
+    rng = np.random.default_rng(0)
+    pairs = []
+    for patient in "ABCDE":
+        section = grid(6, f"{patient}1")
+        number = rng.integers(0, 30, 36).astype(float)
+        section = replace(section, truth=np.column_stack([number, rng.normal(size=36)]))
+        table = pd.DataFrame(
+            {name: rng.normal(size=36) for name in nuclei.FEATURES}, index=section.spots.index
+        )
+        pairs.append((section, table.assign(n_nuclei=number, area_sd=np.nan)))
+    found = nuclei.correlations(pairs)
+    tidy = nuclei_genes.tidy_nuclei(found, ["Y"])
+    first = tidy.set_index(["gene", "feature"])
+    assert (
+        first.loc[("X", "n_nuclei"), "r"] == pytest.approx(1.0) and first.loc[("X", "n_nuclei"), "rank"] == 1
+    )
+    assert "area_sd" not in set(tidy["feature"]) and tidy["n_patients"].max() == 5
+    nuclei_genes.plot_nuclei(tidy, DEEP).draw_without_rendering()
+    markers = nuclei_markers.tidy_markers(found, ["Y"])
+    assert list(dict.fromkeys(markers["gene"])) == ["Y", "X"] and set(markers["feature"]) == {
+        "area",
+        "density",
+    }
+    nuclei_markers.plot_markers(markers, DEEP).draw_without_rendering()
+
+
+def test_nuclei_of_the_two_tissues_are_compared_over_patients():
+    rows = [(p, t, 10.0 + 5 * t + k) for k, p in enumerate("ABCDEF") for t in (0.0, 1.0, np.nan)]
+    spots = pd.DataFrame(rows, columns=["patient", "tumour", "n_nuclei"])
+    spots = spots.assign(**{name: 1.0 for name in nuclei_tissue.SHOWN if name != "n_nuclei"})
+    tidy = nuclei_tissue.tidy_tissue(spots)
+    own = tidy[tidy["feature"] == "n_nuclei"]
+    assert (own["tumour"] - own["normal"]).tolist() == [5.0] * 6
+    assert own["p_wilcoxon"].iloc[0] == pytest.approx(2 / 2**6), "the smallest that six patients give"
+    assert "more in tumour: 6 of 6" in words(nuclei_tissue.plot_tissue(tidy, DEEP))
+
+
+def test_a_set_that_is_all_predicted_is_found_and_one_that_is_not_is_among_the_others():
+    genes = [f"g{k}" for k in range(100)]
+    consistency = pd.DataFrame({"method": "stnet", "spots": "all", "gene": genes,
+                                "p_holm": [0.01] * 40 + [1.0] * 60, "median_pearson": 0.1})  # fmt: skip
+    sets = {
+        "good": set(genes[:8]),
+        "bad": set(genes[40:50]),
+        "absent": {"a", "b", "c"},
+        "small": {"g1", "g2"},
+    }
+    tidy = gene_sets.tidy_gene_sets(consistency, sets, "stnet").set_index("gene_set")
+    assert list(tidy.index) == ["good", "bad"]
+    # the chance to draw eight of eight: 40 * 39 * ... * 33 / (100 * 99 * ... * 93)
+    chance = np.prod(np.arange(33, 41) / np.arange(93, 101))
+    assert tidy.loc["good", "p_predicted"] == pytest.approx(chance)
+    assert tidy.loc["bad", "p_predicted"] == 1.0 and tidy.loc["bad", "p_others"] < 0.01
+    assert tidy.loc["good", "expected"] == pytest.approx(3.2) and tidy.loc["good", "by_test"]
+    assert "good." in gene_sets.caption(tidy.reset_index(), DEEP)
+    gene_sets.plot_gene_sets(tidy.reset_index(), DEEP).draw_without_rendering()
+    none = consistency.assign(p_holm=1.0, median_pearson=np.arange(100)[::-1])
+    predicted_ones, by_test = gene_sets.predicted_genes(none)
+    assert predicted_ones == genes[:41] and not by_test
+
+
+def test_the_shipped_sets_hold_genes_of_the_published_panel(project):
+    listed = read_table(project / "resources/gene_sets.tsv", dtype=str)
+    assert not listed.duplicated(["gene_set", "gene"]).any() and listed["source"].str.len().min() > 5
+    panel = set((project / "resources/panels/he2gene_target_250.txt").read_text().split())
+    inside = listed[listed["gene"].isin(panel)].groupby("gene_set").size()
+    assert (inside >= 3).sum() >= 8 and inside["ribosomal proteins, large subunit"] > 10
+
+
+def test_explained_variance_is_that_of_the_records():
+    runs = [{"method": "nmf", "fold": f, "n_factors": 2, "nmf_explained_1": v, "nmf_explained_2": 0.9}
+            for f, v in (("A", 0.4), ("B", 0.6))]  # fmt: skip
+    tidy = factor_variance.tidy_factors([*runs, {"method": "other", "fold": "A"}]).set_index("factors")
+    assert tidy.loc[1, ["explained", "low", "high"]].tolist() == [0.5, 0.4, 0.6]
+    assert tidy["used"].tolist() == [False, True]
+    factor_variance.plot_factors(tidy.reset_index(), DEEP).draw_without_rendering()
+
+
+def test_a_colour_cast_is_scaled_away_and_the_other_steps_follow():
+    rng = np.random.default_rng(0)
+    white = rng.integers(230, 256, (40, 40, 3)).astype(np.uint8)
+    white[10:30, 10:30] = (150, 90, 160)
+    tinted = (white * [1.0, 0.9, 0.8]).astype(np.uint8)
+    clean = stain_steps.remove_cast(tinted)
+    background = clean[:8].reshape(-1, 3).mean(axis=0)
+    assert np.ptp(background) < 6 < np.ptp(tinted[:8].reshape(-1, 3).mean(axis=0))
+    preview = np.concatenate([tinted, np.zeros((40, stain_steps.GAP, 3), np.uint8), white], axis=1)
+    steps = stain_steps.steps_of(preview)
+    assert np.array_equal(steps["stain"], white) and np.array_equal(steps["cast"], clean)
+    tidy = stain_steps.tidy_steps(steps, "A1")
+    assert len(tidy) == 12
+    stain_steps.plot_steps(tidy, steps, DEEP).draw_without_rendering()

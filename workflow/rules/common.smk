@@ -17,7 +17,16 @@ from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
-from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan import (
+    across,
+    data,
+    external,
+    figures,
+    manifest,
+    nuclei,
+    tables,
+    training,
+)
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.weights import used_weights
 from histobench.runtime import begin_run, prefer_this_library

@@ -123,3 +123,25 @@ for batch in data.batches(PLAN):
             f"Describe patches of {batch.told}, {{wildcards.backbone}}"
         script:
             "../scripts/extract_features.py"
+
+
+rule measure_nuclei:
+    """Find the nuclei in every patch of a section, and say how many there are and what they look like."""
+    input:
+        unpack(of(nuclei.nuclei_input)),
+    output:
+        paths.NUCLEI,
+    log:
+        paths.log("measure_nuclei/{experiment}/{section}"),
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=of(nuclei.nuclei_settings),
+        code=code_of("measure_nuclei"),
+    message:
+        "Describe the nuclei of section {wildcards.section} in {wildcards.experiment}"
+    script:
+        "../scripts/measure_nuclei.py"

@@ -20,6 +20,8 @@ from histobench.errors import near
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 """A whole number of at least 1: epochs, widths, trees, patches of a batch."""
+Counts = Annotated[Sequence[Count], Field(min_length=1)]
+"""Whole numbers of at least 1."""
 Whole = Annotated[int, Field(ge=0, le=100_000_000)]
 """A whole number that may be 0."""
 Pixels = Annotated[int, Field(ge=1, le=4096)]

@@ -248,7 +248,13 @@ class BrSTNet(NetworkMethod[MultiHead]):
                 facts["selection_unit"] = "none"
             loop = self.loop(training, held=study.learn[:0], epochs=epochs, keep_best=None)
         history = [*history, *loop.run()]
-        return history, {**facts, **self.keep(loop), "epochs_run": len(history)}
+        facts |= {**self.keep(loop), "epochs_run": len(history)}
+        for part, rows in (("train", training.study.learn), ("valid", training.study.held)):
+            # what is retrained on holds nobody out
+            if len(rows) and (part == "train" or self.selection == "held_out"):
+                errors = self._errors(self.fitted, training, rows)
+                facts |= {f"{part}_mae": errors["mae"], f"{part}_rmse": errors["rmse"]}
+        return history, facts
 
     def batch_loss(
         self, network: MultiHead, training: Training, batch: np.ndarray, rng: np.random.Generator
@@ -264,17 +270,22 @@ class BrSTNet(NetworkMethod[MultiHead]):
 
     def scores(self, network: MultiHead, training: Training, held: np.ndarray, epoch: int) -> Row:
         """Return errors of the standardised panel; where an epoch is chosen on them, all criteria."""
-        predicted = predict_heads(network, training.patches, held, width=training.shape.px)[0]
+        found = self._errors(network, training, held)
+        names = ("mse", "mae", "rmse", "pearson") if self.selection == "retrained" else ("mse",)
+        return {f"valid_{name}": found[name] for name in names}
+
+    def _errors(self, network: MultiHead, training: Training, rows: np.ndarray) -> dict[str, float]:
+        """Return errors of spots in units of the training sd, and their r, means over genes."""
+        predicted = predict_heads(network, training.patches, rows, width=training.shape.px)[0]
         assert predicted is not None
-        observed = training.study.targets[held]
-        scale = network.target_sd.cpu().numpy().astype(np.float64)
-        error = (predicted - observed) / scale
-        row: Row = {"valid_mse": float((error**2).mean())}
-        if self.selection == "retrained":
-            row["valid_mae"] = float(np.abs(error).mean())
-            row["valid_rmse"] = float(np.sqrt((error**2).mean(axis=0)).mean())
-            row["valid_pearson"] = float(np.nan_to_num(pearson(predicted, observed, 0)).mean())
-        return row
+        observed = training.study.targets[rows]
+        error = (predicted - observed) / network.target_sd.cpu().numpy().astype(np.float64)
+        return {
+            "mse": float((error**2).mean()),
+            "mae": float(np.abs(error).mean()),
+            "rmse": float(np.sqrt((error**2).mean(axis=0)).mean()),
+            "pearson": float(np.nan_to_num(pearson(predicted, observed, 0)).mean()),
+        }
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict each patch on the scale of the targets; the embedding is what both heads see."""

@@ -60,6 +60,8 @@ class HistoSPACE(NetworkMethod[Predictor]):
         Width of the input, a multiple of 16.
     autoencoder_epochs, autoencoder_batch_size, autoencoder_learning_rate
         Of Adam on the mean squared error of pixels; 0 epochs leave the encoder random.
+    hidden, blocks
+        Width between the predictor's linear layers, and its convolutions on top of the encoder.
     loss
         "mse", "rmse", "huber" (delta 1), "log_cosh" or "pairwise_distance" (order 3, per spot).
     epochs, batch_size, learning_rate
@@ -80,6 +82,8 @@ class HistoSPACE(NetworkMethod[Predictor]):
     autoencoder_epochs: Count = 150
     autoencoder_batch_size: Count = 256
     autoencoder_learning_rate: Positive = 1e-5
+    hidden: Count = 256
+    blocks: Count = 1
     loss: Annotated[str, one_of(LOSSES)] = "mse"
     epochs: Count = 50
     batch_size: Count = 32
@@ -98,7 +102,12 @@ class HistoSPACE(NetworkMethod[Predictor]):
 
     def network(self, shape: Shape, start: Start) -> Predictor:
         """Build the predictor on an encoder of random weights."""
-        return Predictor(Encoder(self.variant), shape.genes, self.input_px, drift=self.drift)
+        return self._predictor(Encoder(self.variant), shape.genes)
+
+    def _predictor(self, encoder: Encoder, genes: int) -> Predictor:
+        return Predictor(
+            encoder, genes, self.input_px, drift=self.drift, hidden=self.hidden, blocks=self.blocks
+        )
 
     def learn(self, training: Training) -> tuple[list[Row], Facts]:
         """Train the autoencoder, freeze its encoder, train the predictor."""
@@ -115,9 +124,7 @@ class HistoSPACE(NetworkMethod[Predictor]):
         # An encoder that drifts is no longer the one that the decoder was trained with.
         kept_one = copy.deepcopy(autoencoder) if self.drift else autoencoder
         with seeded(seed_for(context.seed, "predictor")):
-            network = Predictor(
-                autoencoder.encoder, study.targets.shape[1], self.input_px, drift=self.drift
-            ).to(device)
+            network = self._predictor(autoencoder.encoder, study.targets.shape[1]).to(device)
         observed = study.targets[study.held]
         mean = np.tile(column_means(study.targets[study.learn]), (len(study.held), 1))
         training.more["null"] = _mean(pearson(mean, observed, 1))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 
-from histobench.bounds import Count, ParametersOf
+from histobench.bounds import Count, Counts, ParametersOf
 from histobench.expression.transforms import check_transform
 from histobench.methods.stnet import STNet
 from histobench.seeds import seed_for
@@ -63,12 +63,16 @@ class NMFComposition:
         Number of factors; fewer where there are fewer genes.
     iterations
         Most iterations of the factorisation.
+    compared
+        Further numbers of factors; what share of the variance each explains is recorded, and nothing else
+        depends on it.
     network
         Parameters of :class:`histobench.methods.stnet.STNet`.
     """
 
     factors: Count = 10
     iterations: Count = 200
+    compared: Counts = (10,)
     network: Annotated[Mapping[str, Any] | None, ParametersOf("histobench.methods.stnet:STNet")] = None
 
     @cached_property
@@ -108,13 +112,26 @@ class NMFComposition:
         told.facts["n_factors"] = len(size)
         told.facts["nmf_iterations"] = int(model.n_iter_)
         told.facts["nmf_relative_error"] = rest / max(float(np.linalg.norm(linear / unit)), 1e-12)
+        if set(self.compared) - {self.factors}:
+            told.facts |= self._explained(linear / unit, context)
         return told
 
-    def _factorise(self, linear: np.ndarray, context: Context) -> tuple[NMF, np.ndarray]:
+    def _explained(self, linear: np.ndarray, context: Context) -> dict[str, float]:
+        """Return the share of the variance over all genes that each number of factors explains."""
+        total = float(((linear - linear.mean(axis=0)) ** 2).sum()) or 1.0
+        found = {}
+        for number in sorted({self.factors, *self.compared}):
+            model, composition = self._factorise(linear, context, number)
+            found[f"nmf_explained_{number}"] = (
+                1 - float(((linear - composition @ model.components_) ** 2).sum()) / total
+            )
+        return found
+
+    def _factorise(self, linear: np.ndarray, context: Context, factors: int = 0) -> tuple[NMF, np.ndarray]:
         from sklearn.decomposition import NMF
 
         model = NMF(
-            n_components=min(self.factors, *linear.shape),
+            n_components=min(factors or self.factors, *linear.shape),
             init="nndsvda",
             solver="cd",
             max_iter=self.iterations,

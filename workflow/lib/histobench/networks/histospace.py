@@ -60,8 +60,13 @@ class Autoencoder(nn.Module):
         return reconstructed
 
 
+def _further() -> list[nn.Module]:
+    """Return a convolution of the predictor that keeps width and size."""
+    return [nn.Conv2d(WIDTHS[-1], WIDTHS[-1], 3, padding=1), nn.BatchNorm2d(WIDTHS[-1]), nn.ReLU()]
+
+
 class Predictor(nn.Module):
-    """Frozen encoder, one more convolution, and two linear layers without anything between them.
+    """Frozen encoder, one more convolution or several, and two linear layers without anything between them.
 
     Parameters
     ----------
@@ -71,12 +76,25 @@ class Predictor(nn.Module):
         Number of outputs.
     input_px
         Width of the input, a multiple of 16.
+    hidden
+        Width between the two linear layers.
+    blocks
+        Convolutions on top of the encoder; those after the first keep the size of the picture.
     drift
         Leave the encoder's batch normalisation in training mode while training, so that it uses and updates
         batch statistics although its weights are frozen: what the released code does.
     """
 
-    def __init__(self, encoder: Encoder, genes: int, input_px: int = 128, *, drift: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        genes: int,
+        input_px: int = 128,
+        *,
+        drift: bool = False,
+        hidden: int = 256,
+        blocks: int = 1,
+    ) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
         self.drift = drift
@@ -85,10 +103,11 @@ class Predictor(nn.Module):
             nn.BatchNorm2d(WIDTHS[-1]),
             nn.ReLU(),
             nn.MaxPool2d(2),
+            *(layer for _ in range(blocks - 1) for layer in _further()),
             nn.Flatten(),
         )
-        self.hidden = nn.Linear(WIDTHS[-1] * (input_px // REDUCTION) ** 2, 256)
-        self.head = nn.Linear(256, genes)
+        self.hidden = nn.Linear(WIDTHS[-1] * (input_px // REDUCTION) ** 2, hidden)
+        self.head = nn.Linear(hidden, genes)
 
     def train(self, mode: bool = True) -> Predictor:
         """Set training mode, of the encoder only where it drifts."""
@@ -98,6 +117,6 @@ class Predictor(nn.Module):
         return self
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return expression (batch, genes) and the hidden layer (batch, 256)."""
+        """Return expression (batch, genes) and the hidden layer (batch, hidden)."""
         hidden = self.hidden(self.block(self.encoder(pixels)))
         return self.head(hidden), hidden

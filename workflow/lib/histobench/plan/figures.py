@@ -15,6 +15,7 @@ from histobench.plan import shown
 from histobench.plan.contrasts import also_differs, others
 from histobench.plan.external import image_methods, shown_slides, slide_cohorts
 from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.nuclei import nuclei_sections
 from histobench.plan.tables import compares_encoders
 
 # Question to a pair of experiments -> the placeholder of figures for those that answer it.
@@ -102,6 +103,9 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "section": list(described.sections),
         "stained": [s.name for s in described.here(described.sections) if s.has_image] if patches else [],
         "patches": patches.variant if patches else "",
+        "gene_sets": plan.shipped("resources/gene_sets.tsv"),
+        "factors": shown.able(settings, "factors", few=False),
+        "nuclei": nuclei_sections(described),
         "truth": "planted" if cohort.simulated else "",
         "external": [other for other in described.external if other not in slides],
         "slide_cohort": slide_cohort,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histobench import paths
-from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan import across, data, external, figures, manifest, nuclei, tables, training
 from histobench.plan.features import Batch
 from histobench.plan.model import Experiment, Files, Plan, Settings, Variant, among, constraints
 
@@ -74,6 +74,7 @@ def rules(plan: Plan) -> list[Rule]:
         Rule("compare_cohorts", (paths.SAME_SECTIONS,), data.twin_input),
         Rule("cut_patches", (paths.PATCHES, paths.PATCH_INDEX), data.patch_input),
         *map(_described, data.batches(plan)),
+        Rule("measure_nuclei", (paths.NUCLEI,), nuclei.nuclei_input),
         Rule("summarise_qc", (paths.QC_SUMMARY,), data.qc_input),
         Rule("make_folds", (paths.FOLDS,)),
         Rule("audit_plan", (paths.AUDIT_PLAN,), takes=(paths.FOLDS,)),

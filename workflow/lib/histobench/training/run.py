@@ -262,6 +262,7 @@ def train(
         "n_genes_measured": len(all_genes),
         "n_sections_empty": sum(not len(s.data) for s in loaded),
         "seconds": round(seconds, 3),
+        "target_sd": _spread(parts["train"]),
         "parameters": 0,
         "hardware": hardware(device),
         "versions": versions(),
@@ -309,6 +310,13 @@ def _checked_start(weights: Path, model: Method, transform: str) -> Path:
 def _trained_scale(sections: Sequence[SectionData]) -> float:
     """Median scale of the patches that were trained on, in micrometres per pixel; NaN where unknown."""
     return float(np.median([section.um_per_px for section in sections]))
+
+
+def _spread(sections: Sequence[SectionData]) -> list[float]:
+    """Return the unbiased standard deviation of every gene over all training spots, a unit of errors."""
+    targets = training_targets(sections)
+    sd = targets.std(axis=0, ddof=1, dtype=np.float64) if len(targets) > 1 else np.zeros(targets.shape[1])
+    return [float(f"{value:.6g}") for value in sd]
 
 
 def _write_history(history: list[dict[str, Any]], path: str | Path) -> None:
