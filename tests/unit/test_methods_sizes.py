@@ -56,7 +56,9 @@ SIZES = {
     "hist2st": whole_section,
     "histogene": whole_section,
     "thitogene": whole_section,
-    "histospace": lambda method, genes, _: total(Predictor(Encoder(method.variant), genes)),
+    "histospace": lambda method, genes, _: total(
+        Predictor(Encoder(method.variant), genes, hidden=method.hidden, blocks=method.blocks)
+    ),
     "linear_probe": lambda method, genes, _: (2048 + 1) * genes,
     "nmf_composition": lambda method, genes, _: (
         stnet(method.network["architecture"], method.factors) + method.factors * genes
