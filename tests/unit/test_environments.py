@@ -61,3 +61,11 @@ def test_every_dependency_of_the_project_is_locked(project):
     wanted = sum(settings["optional-dependencies"].values(), settings["dependencies"])
     names = {re.match(r"[A-Za-z0-9_.-]+", entry).group(0).lower().replace("_", "-") for entry in wanted}
     assert names <= set(locked(project))
+
+
+def test_one_version_stands_everywhere(project):
+    import tomllib
+
+    version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((project / "CITATION.cff").read_text())["version"] == version
+    assert re.findall(r"^## (.*)$", (project / "CHANGELOG.md").read_text(), re.M)[0] == version

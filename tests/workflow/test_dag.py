@@ -403,6 +403,32 @@ def test_the_engine_does_not_plan_by_the_clock(fresh):
     assert not seen.exists()
 
 
+def described_jobs(text: str) -> list[str]:
+    """What a dry run has printed of each job, but the reason, which is told in short, and the number of the job."""
+    blocks = re.findall(r"^( *)((?:local)?rule \w+:\n(?:\1    .*\n)+)", text, re.M)
+    return sorted(re.sub(r"^ *(?:reason|jobid): .*\n", "", block, flags=re.M).replace(f"\n{margin}", "\n") for margin, block in blocks)  # fmt: skip
+
+
+def longest_reason(text: str) -> int:
+    return max(len(line) for line in text.splitlines() if line.lstrip().startswith("reason:"))
+
+
+def test_without_the_parts_of_the_engine_that_are_replaced_the_plan_is_the_same(fresh):
+    """On a cluster, so that groups are formed, too; and with Snakemake's own words for reasons."""
+    checkout = fresh("plain")
+    engine = checkout.folder / "workflow/rules/engine.smk"
+    code = engine.read_text()
+    demo = ("--dry-run", *PROFILE)
+    replaced = checkout.snakemake(*demo, configfile="config/demo.yaml", check=True).stdout
+    imports = re.search(r"^from snakemake.settings.*\n.*\n", code, re.M)[0]
+    engine.write_text(imports + code[code.index("Workflow.rerun_triggers =") :])
+    plain = checkout.snakemake(*demo, configfile="config/demo.yaml", check=True).stdout
+    assert longest_reason(plain) > 4 * longest_reason(replaced), "nothing was taken out"
+    assert len(described_jobs(plain)) > 250
+    assert described_jobs(replaced) == described_jobs(plain)
+    assert groups(replaced) == groups(plain)
+
+
 def test_another_workflow_uses_this_one_as_a_module(fresh, tmp_path):
     """It runs in a folder of its own, with its own configuration and a rule on top; as docs/module.md says."""
     checkout = fresh("module")
