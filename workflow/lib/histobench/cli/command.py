@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from histobench.errors import UserError
@@ -19,7 +19,7 @@ def _document_config(arguments: argparse.Namespace) -> None:
     from histobench.results import document as resultsdoc
 
     project = checkout("document-config")
-    pages = {
+    pages: dict[str, Callable[[Path], str]] = {
         "config/README.md": configdoc.document,
         "docs/methods.md": methodsdoc.document,
         "docs/results.md": resultsdoc.document,
