@@ -242,7 +242,7 @@ def test_results_from_before_the_kill_are_kept(story):
 def test_short_jobs_share_submissions(story):
     """Preparing three sections takes twenty jobs of Snakemake and one of SLURM."""
     told = story.before + story.after
-    for group in ("sections", "folds", "ceilings", "quick", "scores", "figures"):
+    for group in ("sections", "folds", "quick", "scores", "figures"):
         assert f"/group_{group}_" in told, f"no submission of the group {group}"
     assert len(story.jobs) < 0.7 * told.count("Finished jobid")
 

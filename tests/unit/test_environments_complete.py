@@ -34,7 +34,7 @@ def rules(project):
     for file in sorted((project / "workflow/rules").rglob("*.smk")):
         # rules of each experiment are named NAME_of_EXPERIMENT
         for block in re.split(r"\n(?= *rule\b)", file.read_text()):
-            name = re.match(r"\s*rule (\w+):", block) or re.search(r'f"(\w+)_of_', block)
+            name = re.match(r"\s*rule (\w+):", block) or re.search(r'f"([\w{}]+)_of_', block)
             script = re.search(r"scripts/(\w+)\.py", block)
             if name and script:
                 environment = re.search(r"envs/(\w+)\.yaml", block)
@@ -52,7 +52,7 @@ def modules_of(project, rule, script):
             settings = yaml.safe_load(file.read_text())
             entries = [settings.get(key), *settings.get("uses", [])]
             found |= {entry.split(":")[0] for entry in entries if entry}
-    if rule == "draw_figure":
+    if script == "draw_figures":
         found |= {entry.module for entry in catalogue().values()}
     return {module for module in found if module.startswith("histobench")}
 

@@ -101,7 +101,7 @@ def test_the_prediction_is_given_the_tested_sections_and_no_others(plan, seams, 
         assert set(settings["folds"][fold]) == tested
         assert files["weights"] == [f"results/seams/models/{run}/{name}/weights.pt" for name in FOLDS]
         assert files["checksum"] == [f"{file}.sha256" for file in files["weights"]]
-    assert sections(tables.ceiling_input(plan, "seams", fold)) == tested
+    assert set(tables.ceiling_settings(plan, "seams")["folds"][fold]) == tested
 
 
 def test_every_configured_seed_reaches_its_training(plan, seams):

@@ -37,7 +37,7 @@ def test_jobs_are_counted_from_the_report_to_the_raw_files(plan):
     numbers = Counter(job.rule for job in size.jobs(plan))
     assert numbers["train_method"] == 3 and numbers["train_quick"] == 1  # all folds of the mean
     assert numbers["predict_folds"] == 2 and size.size(plan).trainings == 6
-    assert numbers["score_method"] == 2 and numbers["select_panel"] == numbers["estimate_ceiling"] == 3
+    assert numbers["score_method"] == 2 and numbers["select_panel"] == 3 and numbers["estimate_ceilings"] == 1
     assert numbers["simulate_section"] == numbers["read_section"] == numbers["cut_patches"] == 6
     assert numbers["write_report"] == numbers["list_results"] == numbers["tabulate_results"] == 1
     alone = Counter(job.rule for job in size.jobs(plan, paths.at(paths.FOLDS, experiment="small")))

@@ -45,7 +45,7 @@ def test_every_rule_runs_in_its_own_environment(fresh, tmp_path, monkeypatch):
         "predict_folds",
         "cut_patches",
         "fit_stain",
-        "draw_figure",
+        "draw_figures",
         "write_report",
     } <= ran
     assert checkout.snakemake("--use-conda", "--dry-run").stdout.count("Nothing to be done") == 1

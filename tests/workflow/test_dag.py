@@ -16,7 +16,7 @@ from histobench.cohorts.fetch.lock import load_lock
 from histobench.config.benchmark import Benchmark
 from histobench.config.files import merge
 from histobench.figures.catalogue import catalogue
-from histobench.plan import size, training
+from histobench.plan import figures, size, training
 from histobench.plan.model import make_plan
 from histobench.yamlfiles import read_yaml
 
@@ -184,10 +184,10 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     assert numbers["compare_published"] == sum(bool(e["folds"]["made"]) for e in papers)
     assert numbers["write_report"] == numbers["compare_experiments"] == 1
     drawn = {
-        part.partition("=")[2]
+        figure
         for rule, about in jobs
-        for part in about.split(", ")
-        if rule == "draw_figure" and part.startswith("figure=")
+        if rule.startswith("draw_")
+        for figure in figures.families(planned, about.removeprefix("experiment="))[rule.removeprefix("draw_")]
     }
     if name == "demo":
         assert set(catalogue()) - drawn <= PROTOCOLS | {"encoders"}
@@ -231,19 +231,17 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
         "sections": preparation,
         "patches": {"cut_patches"},
         "folds": {"select_panel"},
-        "ceilings": {"estimate_ceiling"},
         "quick": {"train_quick", "predict_folds", "score_method"},
         "scores": {"score_method"},
-        "figures": {"draw_figure"},
+        "figures": {rule for rule, _ in checkout.planned(text) if rule.startswith("draw_")},
     }
     # the rules that are grouped are the short ones, and all of these
     jobs = Counter(rule for rule, _ in checkout.planned(text))
     inside = sum(shared.values(), Counter())
     for rule in preparation | {
         "select_panel",
-        "estimate_ceiling",
         "score_method",
-        "draw_figure",
+        "draw_per_gene",
         "train_quick",
     }:
         assert inside[rule] == jobs[rule], rule
@@ -318,7 +316,8 @@ def test_figures_of_one_method_show_the_network_that_the_experiment_compares(fre
     checkout = fresh("leader")
     target = "results/demo/figures/gene_overlay.svg"
     text = checkout.snakemake("--dry-run", target, configfile="config/demo.yaml", check=True).stdout
-    drawn = next(block for block in re.split(r"\n *rule ", text) if block.startswith("draw_figure:"))
+    blocks = re.split(r"\n *rule ", text)
+    drawn = next(block for block in blocks if block.startswith("draw_on_tissue_of_demo:"))
     assert "results/demo/predictions/stnet/P1" in re.search(r"input: (.*)", drawn).group(1)
 
 
@@ -334,7 +333,6 @@ def test_a_dry_run_is_a_sentence_a_job_and_can_be_read(fresh):
         "Train ST-Net on fold P1 of demo",
         "Train training mean on every fold of demo",
         "Predict every fold of demo by ST-Net",
-        'Draw "Leader board" of demo',
         "Write the report",
     } <= set(said.values())
     assert "results/data/simulated/raw/P4_1.jpg and 3 more" in text

@@ -139,9 +139,9 @@ def test_slides_are_predicted_by_methods_that_look_at_images(fresh):
     assert ("predict_tiles", f"experiment=demo, cohort=tcga_brca, method=colour_ridge, {slide}") in jobs
     assert ("compare_pseudobulk", "experiment=demo, cohort=tcga_brca, method=ridge_probe") in jobs
     assert ("tabulate_slides", "experiment=demo/external/tcga_brca") in jobs
-    assert ("draw_figure", "experiment=demo, figure=slide_maps") in jobs
+    assert ("draw_slides", "experiment=demo") in jobs
     # nobody scores slides spot by spot
     assert not any("experiment=demo/external/tcga_brca" in w for r, w in jobs if r == "tabulate_results")
-    assert ("draw_figure", "experiment=demo, figure=transfer_matrix") not in jobs
+    assert ("draw_across", "experiment=demo") not in jobs
     assert not any("method=depth" in wildcards for rule, wildcards in jobs if rule == "predict_tiles")
     assert not any(slide in wildcards for rule, wildcards in jobs if rule == "read_section")

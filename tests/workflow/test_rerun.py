@@ -21,9 +21,12 @@ AFTERWARDS = {
     "collect_maps",
     "list_results",
     "tabulate_results",
-    "draw_figure",
     "write_report",
     "write_provenance",
+    *(
+        f"draw_{family}"
+        for family in ("across", "curves", "latent", "on_tissue", "per_gene", "per_method", "per_section")
+    ),
 }
 
 
@@ -94,14 +97,12 @@ def test_the_metrics_module_scores_again_and_retrains_nothing(finished):
     assert not rules(jobs) & {"train_method", "train_quick", "predict_folds", "cut_patches"}
 
 
-def test_one_figure_is_drawn_again(finished):
+def test_one_family_of_figures_is_drawn_again(finished):
     module = "workflow/lib/histobench/figures/per_method/per_patient.py"
     with finished.edit(module, *EDITED):
         jobs = finished.jobs()
-    assert {wildcards for rule, wildcards in jobs if rule == "draw_figure"} == {
-        "experiment=tiny, figure=per_patient"
-    }
-    assert rules(jobs) <= {"draw_figure", "list_results", "write_report"}
+    assert ("draw_per_method", "experiment=tiny") in jobs
+    assert rules(jobs) <= {"draw_per_method", "list_results", "write_report"}
 
 
 def test_comments_docstrings_and_formatting_mean_nothing(finished):

@@ -15,7 +15,6 @@ from histobench.config.files import read_configuration
 from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
-from histobench.figures.catalogue import catalogue
 from histobench.files import check_scratch, check_writable
 from histobench.plan import (
     across,
@@ -101,7 +100,6 @@ class Titled:
 # Messages look for names in the outermost workflow, also where this one is a module of it.
 workflow.modifier_stack[0].globals.update(
     method_title=Titled(lambda name, run: PLAN.described(name).runs[run].title),
-    figure_title=Titled(lambda figure: catalogue()[figure].title),
 )
 
 
@@ -124,10 +122,11 @@ def of(function, **given):
     return asked
 
 
-def code_of(script, modules=None):
+def code_of(script, modules=None, **given):
     """What stands for the code of a job: a hash of its script, of the modules that its wildcards ask for, and of both's."""
     hashed = functools.partial(code_hash, f"scripts/{script}.py", versions=VERSIONS)
-    return (lambda wildcards: hashed(*of(modules)(wildcards))) if modules else hashed()
+    asked = of(modules, **given) if modules else None
+    return (lambda wildcards: hashed(*asked(wildcards))) if asked else hashed()
 
 
 def growing(amount):
@@ -156,6 +155,11 @@ def quick_or(otherwise=None):
 def rule_name(described):
     """How names of rules name an experiment or branch."""
     return re.sub(r"\W", "_", described.name)
+
+
+def figure_group(wildcards):
+    """The group of figures, of which many share a submission on a cluster."""
+    return "figures" if grouped() else None
 
 
 def patch_group(wildcards):

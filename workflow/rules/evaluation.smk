@@ -27,27 +27,32 @@ rule score_method:
         "../scripts/score_method.py"
 
 
-rule estimate_ceiling:
-    """Estimate the best reachable score of each gene by thinning the counts of the tested sections."""
-    input:
-        unpack(of(tables.ceiling_input)),
-        panel=paths.PANEL,
-    output:
-        paths.CEILING,
-    log:
-        paths.log("estimate_ceiling/{experiment}/{fold}"),
-    conda:
-        "../../envs/data.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        settings=of(tables.ceiling_settings),
-        code=code_of("estimate_ceiling"),
-    message:
-        "Estimate the noise ceiling of fold {wildcards.fold} of {wildcards.experiment}"
-    script:
-        "../scripts/estimate_ceiling.py"
+for each in PLAN.tested.values():
+
+    rule:
+        name:
+            f"estimate_ceilings_of_{rule_name(each)}"
+        input:
+            unpack(of(tables.ceiling_input)),
+            panel=training.of_tested_folds(each, paths.PANEL),
+        output:
+            training.of_tested_folds(each, paths.CEILING),
+        log:
+            paths.log("estimate_ceilings/{experiment}"),
+        wildcard_constraints:
+            experiment=among([each.name]),
+        conda:
+            "../../envs/data.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60 + 10 * len(each.folds)),
+        params:
+            settings=of(tables.ceiling_settings),
+            code=code_of("estimate_ceilings"),
+        message:
+            "Estimate the best reachable scores of {wildcards.experiment} by thinning the counts of its tested sections"
+        script:
+            "../scripts/estimate_ceilings.py"
 
 
 rule tabulate_results:

@@ -1,37 +1,45 @@
 """Every figure, as vector and raster, with the table that it was drawn from."""
 
+# Of each experiment, the figures of a family in one job: most of what one of them takes is the start of its libraries.
+for each, family, drawn in figures.every_family(PLAN):
 
-rule draw_figure:
-    """Draw one figure of an experiment."""
-    input:
-        unpack(of(figures.figure_input)),
-    output:
-        svg=report(
-            paths.FIGURE_SVG,
-            caption="../report/figure.rst",
-            category="{experiment}",
-            subcategory="Figures",
-            labels={"figure": "{figure}"},
-        ),
-        png=paths.FIGURE_PNG,
-        table=paths.FIGURE_TABLE,
-        caption=paths.FIGURE_CAPTION,
-    log:
-        paths.log("draw_figure/{experiment}/{figure}"),
-    wildcard_constraints:
-        figure="[a-z_]+",
-    conda:
-        "../../envs/report.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(20),
-    params:
-        settings=of(figures.figure_settings),
-        code=code_of("draw_figure", figures.figure_modules),
-    message:
-        'Draw "{figure_title:{wildcards.figure} }" of {wildcards.experiment}'
-    script:
-        "../scripts/draw_figure.py"
+    rule:
+        name:
+            f"draw_{family}_of_{rule_name(each)}"
+        input:
+            unpack(of(figures.family_input, family=family)),
+        output:
+            svg=[
+                report(
+                    paths.fixed(paths.FIGURE_SVG, figure=figure),
+                    caption="../report/figure.rst",
+                    category="{experiment}",
+                    subcategory="Figures",
+                    labels={"figure": figure},
+                )
+                for figure in drawn
+            ],
+            png=expand(paths.FIGURE_PNG, figure=drawn, allow_missing=True),
+            tsv=expand(paths.FIGURE_TABLE, figure=drawn, allow_missing=True),
+            caption=expand(paths.FIGURE_CAPTION, figure=drawn, allow_missing=True),
+        log:
+            paths.log("draw_figures/{experiment}/" + family),
+        wildcard_constraints:
+            experiment=among([each.name]),
+        group:
+            figure_group
+        conda:
+            "../../envs/report.yaml"
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(20 + 5 * len(drawn)),
+        params:
+            settings=of(figures.family_settings, family=family),
+            code=code_of("draw_figures", figures.family_modules, family=family),
+        message:
+            f"Draw {len(drawn)} figures of {{wildcards.experiment}}, {family.replace('_', ' ')}"
+        script:
+            "../scripts/draw_figures.py"
 
 
 rule figures:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -203,3 +203,39 @@ def write_ceiling(
         least_spots=least_spots,
     )
     write_table(table, output)
+
+
+def write_ceilings(
+    *,
+    folds: Mapping[str, Sequence[str]],
+    h5ads: Sequence[str | Path],
+    qc_tables: Sequence[str | Path],
+    panels: Sequence[str | Path],
+    gene_lists: Sequence[str | Path],
+    outputs: Sequence[str | Path],
+    **settings: Any,
+) -> None:
+    """Estimate the noise ceiling of every fold, one after the other.
+
+    Parameters
+    ----------
+    folds
+        Sections that a fold tests, by fold.
+    h5ads, qc_tables
+        Stored sections and spot tables of all of them, in the order in which the folds name them first.
+    panels, gene_lists, outputs
+        Of each fold, as :func:`write_ceiling` takes them.
+    settings
+        What that function is told besides.
+    """
+    order = list(dict.fromkeys(name for tested in folds.values() for name in tested))
+    stored, kept = (dict(zip(order, files, strict=True)) for files in (h5ads, qc_tables))
+    for tested, panel, genes, output in zip(folds.values(), panels, gene_lists, outputs, strict=True):
+        write_ceiling(
+            h5ads=[stored[name] for name in tested],
+            qc_tables=[kept[name] for name in tested],
+            panel_tsv=panel,
+            genes_tsv=genes,
+            output=output,
+            **settings,
+        )

@@ -1,9 +1,9 @@
-"""Draw one figure by name, without importing the others, so that one figure's edit redraws one figure."""
+"""Draw figures by name, without importing the others, so that one figure's edit redraws its family only."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,22 @@ def draw(
     if caption is not None:
         with atomic_path(caption) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def draw_all(
+    inputs: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], **outputs: Sequence[str | Path]
+) -> None:
+    """Draw several figures, one after the other.
+
+    Parameters
+    ----------
+    inputs
+        The result files of all of them, named FIGURE.KIND.
+    settings
+        By figure; its order is that of the outputs.
+    outputs
+        ``svg``, ``png``, ``tsv`` and ``caption``, a file of every figure.
+    """
+    for number, (name, told) in enumerate(settings.items()):
+        own = {key.partition(".")[2]: files for key, files in inputs.items() if key.startswith(f"{name}.")}
+        draw(name, own, told, **{kind: files[number] for kind, files in outputs.items()})

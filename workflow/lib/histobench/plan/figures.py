@@ -227,9 +227,52 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
     return {**facts, **of_methods, **{key: further[key] for key in entry.settings}}
 
 
-def figure_modules(plan: Plan, figure: str) -> list[str]:
-    """Return the module that draws a figure."""
-    return [catalogue()[figure].module]
+@functools.cache
+def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
+    """Return the figures of an experiment by family: the folder of their modules.
+
+    What waits for other experiments or for slides is apart, so that the others need not wait.
+    """
+    found: dict[str, list[str]] = {}
+    for name in experiment_figures(plan, experiment):
+        entry = catalogue()[name]
+        needed = set(entry.placeholders)
+        family = entry.module.split(".")[-2]
+        if "slide" in needed:
+            family = "slides"
+        elif needed & {*CONTRASTS.values(), "external"}:
+            family = "across"
+        found.setdefault(family, []).append(name)
+    return found
+
+
+def every_family(plan: Plan) -> list[tuple[Experiment, str, list[str]]]:
+    """Return every family of figures of every experiment: (experiment, family, figures)."""
+    return [
+        (described, family, drawn)
+        for name, described in plan.tested.items()
+        for family, drawn in families(plan, name).items()
+    ]
+
+
+def family_input(plan: Plan, experiment: str, family: str) -> Files:
+    """Return what the figures of a family are drawn from, by FIGURE.KIND."""
+    return {
+        f"{figure}.{kind}": files
+        for figure in families(plan, experiment)[family]
+        for kind, files in figure_input(plan, experiment, figure).items()
+    }
+
+
+def family_settings(plan: Plan, experiment: str, family: str) -> dict[str, dict[str, Any]]:
+    """Return what captions say, and what figures declare besides, by figure."""
+    drawn = families(plan, experiment)[family]
+    return {figure: figure_settings(plan, experiment, figure) for figure in drawn}
+
+
+def family_modules(plan: Plan, experiment: str, family: str) -> list[str]:
+    """Return the modules that draw a family."""
+    return sorted({catalogue()[figure].module for figure in families(plan, experiment)[family]})
 
 
 def every_figure(plan: Plan) -> list[str]:

@@ -58,7 +58,6 @@ def rules(plan: Plan) -> list[Rule]:
     of_training = (paths.PANEL_UNIVERSE, paths.PANEL_SECTIONS, paths.TRAINING)
     model = (paths.WEIGHTS, paths.WEIGHTS_CHECKSUM, paths.HISTORY, paths.RUN_RECORD, paths.RUN_CHECKSUM)
     trained_on = (paths.TRAINING, paths.AUDIT, paths.PANEL, paths.PANEL_UNIVERSE)
-    drawn = (paths.FIGURE_SVG, paths.FIGURE_PNG, paths.FIGURE_CAPTION, paths.FIGURE_TABLE)
     return [
         Rule("simulate_section", simulated),
         Rule("simulate_truth", (paths.PLANTED_TRUTH,)),
@@ -104,7 +103,13 @@ def rules(plan: Plan) -> list[Rule]:
             joined=training.of_tested_folds,
         ),
         Rule("score_method", (paths.METRICS, paths.SPOTS), tables.predicted_folds),
-        Rule("estimate_ceiling", (paths.CEILING,), tables.ceiling_input, (paths.PANEL,)),
+        Rule(
+            "estimate_ceilings",
+            (paths.CEILING,),
+            tables.ceiling_input,
+            (paths.PANEL,),
+            joined=training.of_tested_folds,
+        ),
         Rule("tabulate_results", (paths.TABLE,), tables.table_input, values=_table(*tables.TABLES)),
         Rule("compare_published", (paths.TABLE,), _published, values=_table("published")),
         Rule("describe_external", (paths.TABLE,), external.external_summary_input, values=_table("external")),
@@ -115,7 +120,7 @@ def rules(plan: Plan) -> list[Rule]:
             "predict_tiles", (paths.SLIDE_TILES,), external.slide_image, (*model[:2], model[3], paths.AUDIT)
         ),
         Rule("compare_pseudobulk", (paths.BRANCH_PSEUDOBULK,), external.pseudobulk_input, of="experiments"),
-        Rule("draw_figure", drawn, figures.figure_input),
+        *_families(plan),
         Rule("collect_maps", (paths.MAPS,), manifest.maps_input),
         Rule("list_results", (paths.MANIFEST,), manifest.experiment_files),
         Rule("compare_experiments", (paths.CONTRASTS, paths.TRANSFER), _compared),
@@ -131,8 +136,24 @@ def _described(batch: Batch) -> Rule:
         return data.features_input(plan, backbone, batch)
 
     files = paths.fixed(paths.FEATURES, cohort=batch.cohort)
-    values = {"backbone": [*map(re.escape, batch.features)], "section": [*map(re.escape, batch.sections)]}
+    values = {"backbone": list(batch.features), "section": list(batch.sections)}
     return Rule("extract_features", (files,), asks, values=values, label=batch.label)
+
+
+def _families(plan: Plan) -> list[Rule]:
+    """Return the rules that draw figures, one for each family."""
+    drawn = (paths.FIGURE_SVG, paths.FIGURE_PNG, paths.FIGURE_CAPTION, paths.FIGURE_TABLE)
+    members: dict[str, set[str]] = {}
+    for _, family, names in figures.every_family(plan):
+        members.setdefault(family, set()).update(names)
+
+    def asked(family: str) -> Ask:
+        return lambda plan, experiment: figures.family_input(plan, experiment, family)
+
+    return [
+        Rule(f"draw_{family}", drawn, asked(family), values={"figure": names})
+        for family, names in members.items()
+    ]
 
 
 def _match(plan: Plan, experiment: str, fold: str) -> list[str]:
@@ -220,7 +241,12 @@ def _maker(
     for rule, pattern in makers:
         match = pattern.fullmatch(file)
         if match:
-            left_out = {"table", *(["fold"] if rule.joined else []), *(["section"] if rule.label else [])}
+            left_out = {
+                "table",
+                "figure",
+                *(["fold"] if rule.joined else []),
+                *(["section"] if rule.label else []),
+            }
             names = re.findall(r"\{(\w+)\}", rule.makes[0])
             return rule, {name: match[name] for name in names if name not in left_out}
     return None

@@ -82,11 +82,11 @@ def score_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     return settings
 
 
-def ceiling_input(plan: Plan, experiment: str, fold: str) -> Files:
-    """Return the tested sections of a fold, and the genes of the models that are tested on them."""
+def ceiling_input(plan: Plan, experiment: str) -> Files:
+    """Return the tested sections, and the genes of the models that are tested on them, fold by fold."""
     described = plan.described(experiment)
-    tested = described.here(tested_sections(plan, experiment, fold))
-    genes = described.trained(paths.PANEL_UNIVERSE, fold=fold)
+    tested = described.here(tested_sections(described))
+    genes = [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds]
     return {**kept_counts(tested, described.qc), "genes": genes}
 
 
@@ -94,6 +94,7 @@ def ceiling_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     """Return how counts are thinned and scored."""
     described = plan.described(experiment)
     return {
+        "folds": {name: list(fold.test) for name, fold in described.folds.items()},
         "seed": described.seed,
         "transform": described.transform,
         **described.settings["statistics"],

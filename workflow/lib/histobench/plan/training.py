@@ -40,9 +40,9 @@ def training_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
     return [*asked.train, *asked.valid]
 
 
-def tested_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
-    """Return the sections that a fold tests."""
-    return list(plan.described(experiment).fold(fold).test)
+def tested_sections(described: Experiment) -> list[str]:
+    """Return every section that some fold tests, in the order in which the folds name them first."""
+    return list(dict.fromkeys(section for fold in described.folds.values() for section in fold.test))
 
 
 def panel_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
@@ -230,8 +230,7 @@ def prediction_input(plan: Plan, experiment: str, method: str) -> Files:
     """Return what models of all folds predict from; a branch takes genes and weights from its experiment."""
     described = plan.described(experiment)
     models = [described.model(method, fold) for fold in described.folds]
-    tested = dict.fromkeys(section for fold in described.folds.values() for section in fold.test)
-    sections = described.here(tested)
+    sections = described.here(tested_sections(described))
     files: Files = {
         **kept_counts(sections, described.qc),
         **images(described, described.runs[method].arm, sections),
