@@ -15,7 +15,7 @@ from scipy import stats
 
 from histobench.cohorts.section import write_section
 from histobench.cohorts.table import load_section
-from histobench.config import Benchmark
+from histobench.config.benchmark import Benchmark
 from histobench.encoders.features import write_features
 from histobench.evaluation.metrics import gene_moments
 from histobench.imaging.patches import write_patches
