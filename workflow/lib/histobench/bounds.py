@@ -44,8 +44,6 @@ Folds = Annotated[int, Field(ge=2, le=10_000)]
 """Parts of which each is held out once."""
 Triple = Annotated[Sequence[Positive], Field(min_length=3, max_length=3)]
 """A number above 0 for each of red, green and blue."""
-Counts = Annotated[Sequence[Count], Field(min_length=1)]
-"""Whole numbers of at least 1."""
 Shares = Annotated[Sequence[PositiveShare], Field(min_length=1)]
 """Parts of a whole."""
 Fractions = Annotated[Sequence[Share], Field(min_length=1)]

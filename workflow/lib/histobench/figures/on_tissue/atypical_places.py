@@ -97,7 +97,7 @@ def plot_places(
         pitch = 0.92 * spot_pitch(own[["pixel_x", "pixel_y"]].to_numpy(float))
         drawn.append((draw_spots(grid[0, column], own, box, c=[colours[v] for v in own["label"]]), pitch))
         known = own[own["other_share"].notna()]
-        look = {"cmap": "magma_r", "vmin": 0, "vmax": 1}
+        look: dict[str, Any] = {"cmap": "magma_r", "vmin": 0, "vmax": 1}
         drawn.append((draw_spots(grid[1, column], known, box, c=known["other_share"], **look), pitch))
         for axes in grid[:, column]:
             for _, spot in own[own["rank"] > 0].iterrows():

@@ -88,7 +88,7 @@ def plot_best(table: pd.DataFrame, settings: Settings) -> Figure:
                 axes.axis("off")
                 continue
             low, high = (float(spots["value"].quantile(q)) for q in (0.02, 0.98))
-            look = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high if high > low else low + 1}
+            look: dict[str, Any] = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high if high > low else low + 1}
             drawn.append((draw_spots(axes, spots, box, c=spots["value"], **look), pitch))
             if source != MEASURED:
                 text = f"r = {signed(spots['r'].iloc[0])} (mean {signed(spots['mean_r'].iloc[0])})"

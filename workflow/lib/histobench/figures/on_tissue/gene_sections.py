@@ -92,7 +92,11 @@ def plot_sections(table: pd.DataFrame, settings: Settings) -> Figure:
             values = of_gene[["measured", "predicted"]]
             low, high = float(values.quantile(0.02).min()), float(values.quantile(0.98).max())
             for axes, kind in zip(row[1 + 2 * place : 3 + 2 * place], ("measured", "predicted"), strict=True):
-                look = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high if high > low else low + 1}
+                look: dict[str, Any] = {
+                    "cmap": SEQUENTIAL,
+                    "vmin": low,
+                    "vmax": high if high > low else low + 1,
+                }
                 drawn.append((draw_spots(axes, of_gene, box, c=of_gene[kind], **look), pitch))
             row[2 + 2 * place].set_xlabel(f"r = {signed(float(of_gene['r'].iloc[0]))}", fontsize=6.5)
     method = settings.wrapped(str(table["method"].iloc[0]), 12)

@@ -29,7 +29,15 @@ def tidy_means(metrics: pd.DataFrame) -> pd.DataFrame:
     own = metrics[metrics["section"] != "*"]
     means = own[own["metric"] == "mean_truth"].groupby(["gene", "patient"])["value"].mean()
     by_gene = means.groupby("gene")
-    table = by_gene.agg(mean="mean", low="min", high="max", sd_over_patients="std", n_patients="count")
+    table = pd.DataFrame(
+        {
+            "mean": by_gene.mean(),
+            "low": by_gene.min(),
+            "high": by_gene.max(),
+            "sd_over_patients": by_gene.std(),
+            "n_patients": by_gene.count(),
+        }
+    )
     table["sd_over_spots"] = own[own["metric"] == "sd_truth"].groupby("gene")["value"].mean()
     table = table.reset_index().sort_values(["mean", "gene"], ascending=[False, True], kind="stable")
     table["rank"] = np.arange(1, len(table) + 1)

@@ -69,7 +69,7 @@ def plot_transforms(table: pd.DataFrame, settings: Settings) -> Figure:
     rows = -(-len(names) // columns)
     figure = new_figure(DOUBLE, 0.6 + 1.85 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
-    drawn = None
+    drawn: Any = None
     for axes, name in zip(grid.flat, names, strict=False):
         own = table[table["transform"] == name]
         drawn = axes.scatter(

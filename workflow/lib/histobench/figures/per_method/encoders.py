@@ -76,7 +76,7 @@ def _dots(
     """Draw the score of each encoder with its interval, a line of dots for each head."""
     own = table[(table["kind"] == "encoder") & (table["scoring"] == "within")]
     fields = _fields(table)
-    lanes = [(head, field) for head in colours for field in (fields or [None])]
+    lanes = [(head, field) for head in colours for field in (*fields,) or (None,)]
     for lane, (head, field) in enumerate(lanes):
         rows = own[own["head"] == head]
         if field is not None:
@@ -155,7 +155,8 @@ def plot_encoders(table: pd.DataFrame, settings: Settings) -> Figure:
     lanes = len(heads) * max(len(_fields(table)), 1)
     upper = max(2.2, 0.9 + len(titles) * (0.16 + 0.085 * lanes))
     drawn = new_figure(DOUBLE, upper + 1.3 + 0.24 * len(titles))
-    above, below = drawn.subfigures(2, 1, height_ratios=[upper, 1.1 + 0.24 * len(titles)])
+    parts: Any = drawn.subfigures(2, 1, height_ratios=[upper, 1.1 + 0.24 * len(titles)])
+    above, below = parts
     left, right = above.subplots(1, 2, width_ratios=[1.5, 1])
     _dots(left, table, titles, colours, settings)
     _sizes(right, table, colours)

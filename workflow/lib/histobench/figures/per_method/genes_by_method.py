@@ -72,7 +72,7 @@ def plot_by_method(table: pd.DataFrame, settings: Settings) -> Figure:
     )
     axes.xaxis.tick_top()
     for label in axes.get_xticklabels():
-        label.set_style("italic")
+        label.set_fontstyle("italic")
     colour_tick_labels(axes, methods, settings)
     colour_bar(figure, image, axes, "median r over patients")
     return figure

@@ -52,10 +52,10 @@ def tidy_standardised(metrics: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) 
     joined = own.merge(scale.drop_duplicates(["method", "fold", "gene"]), on=["method", "fold", "gene"])
     joined["value"] = joined["value"] / joined["sd"]
     patients = joined.groupby(["method", "metric", "fold", "patient"], sort=False)["value"].mean()
-    genes = joined.groupby("method")["gene"].nunique()
+    genes = joined.groupby("method")["gene"].nunique().to_dict()
     tested = patients.reset_index().groupby(["method", "metric"], sort=False)
     rows = [
-        (method, "test", error, group["value"].mean(), group["fold"].nunique(), int(genes[method]))
+        (method, "test", error, group["value"].mean(), group["fold"].nunique(), genes[method])
         for (method, error), group in tested
     ]
     said = pd.DataFrame(
