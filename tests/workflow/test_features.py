@@ -9,11 +9,12 @@ import pytest
 pytestmark = pytest.mark.slow
 
 FEATURES = "results/data/simulated/features/resnet50.none.raw-4.8um-32px"
+PROBE = "      ridge_probe: {resources: {runtime: 90}}  # a job for every fold\n"
 FRAME_CHANGES = {
     "panel": ("panel: {size: 30}", "panel: {size: 25}"),
     "fold": ("    panel: {size: 30}", "    panel: {size: 30}\n    folds: {scheme: k_fold_patients, k: 2}"),
-    "head": ("      ridge_probe:", "      ridge_probe:\n      knn:\n      random_forest:"),
-    "penalty": ("      ridge_probe:", "      ridge_probe: {params: {alphas: [3.0, 30.0]}}"),
+    "head": (PROBE, PROBE + "      knn:\n      random_forest:\n"),
+    "penalty": (PROBE, "      ridge_probe: {params: {alphas: [3.0, 30.0]}}\n"),
     "seed": ("    weights: none", "    weights: none\n    seeds: [0, 1]"),
     "transform": ("    weights: none", "    weights: none\n    transform: log1p"),
 }
@@ -65,10 +66,10 @@ def test_a_section_that_comes_later_is_described_alone(described):
 
 def test_an_encoder_is_one_job_per_cohort_and_field(described):
     """However many sections, heads and folds: encoders x fields, of those that can be had."""
-    heads = "      ridge_probe:\n      knn:\n"
+    heads = PROBE + "      knn:\n"
     lite = "{encoder: efficientnet_lite0, weights: none}, efficientnet_lite0"
     chosen = f"    encoders: [{{encoder: small_cnn, weights: none}}, {lite}, uni]\n    fields: [112, 224]\n"
-    with described.edit("tiny.yaml", "      ridge_probe:\n", heads + chosen):
+    with described.edit("tiny.yaml", PROBE, heads + chosen):
         jobs = described.jobs()
     starts = ("efficientnet_lite0.none", "efficientnet_lite0.pretrained", "small_cnn.none")
     assert sorted(told for rule, told in jobs if rule == "extract_features") == [

@@ -59,8 +59,9 @@ def test_a_methods_module_retrains_that_method_alone(finished):
     assert {"tabulate_results", "write_report"} <= rules(jobs)
 
 
-def test_a_slow_methods_module_retrains_every_fold_of_it_alone(finished):
-    with finished.edit("workflow/lib/histobench/methods/ridge_probe.py", *EDITED):
+def test_a_slow_methods_yaml_retrains_every_fold_of_it_alone(finished):
+    """Its module is that of colour_ridge, too, which builds on it."""
+    with finished.edit("config/methods/ridge_probe.yaml", "alphas: [10.0,", "alphas: [0.25, 10.0,"):
         jobs = finished.jobs()
     assert methods(jobs) == {"ridge_probe"}
     assert {rule for rule, wildcards in jobs if "method=" in wildcards} == SLOW_TRAINING
