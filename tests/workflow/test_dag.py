@@ -30,6 +30,9 @@ NOT_RUN = {
 PROTOCOLS = {
     "ablation_bars",
     "leakage_inflation",
+    "nuclei_genes",
+    "nuclei_markers",
+    "nuclei_tissue",
     "published_numbers",
     "slide_maps",
     "stain_ablation",
@@ -116,7 +119,7 @@ def test_published_protocols(project):
     assert script.items() <= params.items()
     networks = [m for m in brstnet["methods"].values() if m["method"].removeprefix("brstnet_").removesuffix("_aux") in
                 {"b0", "b1", "b2", "b3", "b4", "b5", "resnet101", "inception_v3", "vit_b_16", "vit_b_32"}]  # fmt: skip
-    assert len(networks) == 20
+    assert len(networks) == 23  # ten with and without AuxNet, and three weights of it
     histogene = experiments["her2st_histogene"]
     assert len(histogene["folds"]["made"]) == 32
     assert set(experiments["her2st_loso"]["sections"]) == set(histogene["sections"])

@@ -70,7 +70,7 @@ def test_no_figure_takes_a_method_that_the_experiment_is_not_about(plan, bench):
         ("dlpfc_lopo", "label_genes", "predictions", ["thitogene", "histogene", "hist2st", "stnet"]),
         ("hbcis_he2gene", "latent_umap", "predictions", ["he2gene_base", "he2gene_spat"]),
         ("hbcis_histospace", "autoencoder_curves", "histories", ["histospace_photos", "histospace_photos_ae1", "histospace_photos_ae2"]),
-        ("hbcis_histospace/external/her2st", "expression_maps", "predictions", ["histospace_photos", "histospace", "stnet"]),
+        ("hbcis_histospace/external/her2st", "expression_maps", "predictions", ["histospace_photos", "histospace", "stnet", "hist2st"]),
     ],
 )  # fmt: skip
 def test_the_papers_figures_show_the_papers_methods(plan, experiment, figure, kind, expected):

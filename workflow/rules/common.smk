@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import re
 
 from snakemake.exceptions import WorkflowError

@@ -69,9 +69,10 @@ def short_reason(reason, told=Reason.__str__):
 def find_script(processor, job, search=ScriptProcessor.process_job):
     """Look whether there is a script: the same for every job of a rule, as no path of a script holds a wildcard."""
     known = vars(processor).setdefault("known", set())
-    if job.rule not in known:
+    own = job.rule
+    if own not in known:
         search(processor, job)
-        known.add(job.rule)
+        known.add(own)
 
 
 OutputIndex.match_producers = match_producers

@@ -12,7 +12,12 @@ for each, family, drawn in figures.every_family(PLAN):
             svg=[
                 report(
                     paths.fixed(paths.FIGURE_SVG, figure=figure),
-                    caption="../report/figure.rst",
+                    # written with the figure, from the numbers in it; a template would not know which of them
+                    caption=os.path.abspath(
+                        paths.fixed(
+                            paths.FIGURE_CAPTION, experiment=each.name, figure=figure
+                        )
+                    ),
                     category="{experiment}",
                     subcategory="Figures",
                     labels={"figure": figure},
@@ -23,7 +28,7 @@ for each, family, drawn in figures.every_family(PLAN):
             tsv=expand(paths.FIGURE_TABLE, figure=drawn, allow_missing=True),
             caption=expand(paths.FIGURE_CAPTION, figure=drawn, allow_missing=True),
         log:
-            paths.log("draw_figures/{experiment}/" + family),
+            paths.log(f"draw_figures/{{experiment}}/{family}"),
         wildcard_constraints:
             experiment=among([each.name]),
         group:
