@@ -21,12 +21,29 @@ from snakemake.workflow import Workflow
 gc.set_threshold(200_000, 50, 50)
 
 
-def match_producers(index, file, search=OutputIndex.match_producers):
+def by_ends(index, rules):
+    """Sort what rules make by the end of its path, which tells more than its beginning: that is results/ for all."""
+    index.known, index.ends = {}, defaultdict(list)
+    for maker in rules:
+        for product in maker.products():
+            end = str(product.constant_suffix())
+            start = str(product.constant_prefix())
+            index.ends[end].append((start, product, maker))
+    index.lengths = sorted({len(end) for end in index.ends})
+
+
+def match_producers(index, file):
     """Rules that make a file: the same for every job that asks for it, and twenty ask on average."""
-    known = vars(index).setdefault("known", {})
-    if str(file) not in known:
-        known[str(file)] = frozenset(search(index, file))
-    return known[str(file)]
+    file = str(file)
+    if file not in index.known:
+        index.known[file] = frozenset(
+            maker
+            for length in index.lengths
+            if length <= len(file)
+            for start, product, maker in index.ends.get(file[len(file) - length :], ())
+            if file.startswith(start) and product.match(file)
+        )
+    return index.known[file]
 
 
 def check_groups(dag, thorough=DAG._check_groups):
@@ -75,6 +92,7 @@ def find_script(processor, job, search=ScriptProcessor.process_job):
         known.add(own)
 
 
+OutputIndex.__init__ = by_ends
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
 ScriptProcessor.process_job = find_script
