@@ -247,10 +247,13 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
 
 
 def every_family(plan: Plan) -> list[tuple[Experiment, str, list[str]]]:
-    """Return every family of figures of every experiment: (experiment, family, figures)."""
+    """Return every family of figures of every experiment: (experiment, family, figures).
+
+    Also of an experiment that tests nobody, as one that is trained for slides of others.
+    """
     return [
         (described, family, drawn)
-        for name, described in plan.tested.items()
+        for name, described in {**plan.experiments, **plan.tested}.items()
         for family, drawn in families(plan, name).items()
     ]
 
