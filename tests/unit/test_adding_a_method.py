@@ -48,7 +48,7 @@ def run(checkout, *command, **environment):
         },
         capture_output=True,
         text=True,
-        timeout=800,
+        timeout=300,
     )
 
 

@@ -117,9 +117,8 @@ def test_snakemakes_own_report_is_made(finished):
 def test_the_notebook_example_of_the_readme_runs(finished):
     readme = (finished.folder / "README.md").read_text()
     blocks = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
-    (code,) = [
-        block for block in blocks if "histobench.create(" in block
-    ]  # results are opened in test_results_run
+    # the block that opens results is that of test_results_run
+    (code,) = [block for block in blocks if "histobench.create(" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     for ours, theirs in (("results/demo", "results/tiny"), ("raw-2.4um-64px", "raw-4.8um-32px")):
         code = code.replace(ours, theirs)
