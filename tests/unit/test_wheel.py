@@ -103,7 +103,7 @@ def test_the_library_works_without_extras_and_checkout(run):
         "import importlib.util as found, histobench, pathlib\n"
         "from histobench.project import project_folder\n"
         "assert project_folder().is_relative_to(pathlib.Path(histobench.__file__).parent)\n"
-        "assert not any(map(found.find_spec, ('snakemake', 'captum', 'umap', 'pytest', 'staintools')))\n"
+        "assert not any(map(found.find_spec, ('snakemake', 'captum', 'pytest', 'staintools')))\n"
         "assert {'stnet', 'histogene', 'train_mean'} <= set(histobench.methods())\n"
         "print(type(histobench.create('stnet')).__name__)\n"
     )
