@@ -9,6 +9,7 @@ import pytest
 
 from histobench.errors import UserError
 from histobench.evaluation.nuclei import write_nuclei
+from histobench.filelists import write_list
 from histobench.files import write_table
 from histobench.results.catalogue import catalogue
 from histobench.results.tables import read
@@ -32,7 +33,8 @@ def section(tmp_path):
     write_table(pd.DataFrame({"spot": ["1x1", "1x2", "1x3"]}), tmp_path / "A1.tsv")
     data = anndata.AnnData(np.ones((3, 1), np.float32), uns={"um_per_px": UM_PER_PX, "section": "A1"})
     data.write_h5ad(tmp_path / "A1.h5ad")
-    return [tmp_path / f"A1.{kind}" for kind in ("npy", "tsv", "h5ad")]
+    write_list({"A1": {"patches": tmp_path / "A1.npy", "index": tmp_path / "A1.tsv"}}, tmp_path / "list.tsv")
+    return [[tmp_path / "list.tsv"], tmp_path / "A1.h5ad"]
 
 
 RECIPE = {
@@ -65,6 +67,6 @@ def test_a_resampled_patch_has_the_scale_it_was_cut_at(section, tmp_path):
 
 
 def test_a_section_without_scale_is_one_sentence(section, tmp_path):
-    anndata.AnnData(np.ones((3, 1), np.float32), uns={"section": "A1"}).write_h5ad(section[2])
+    anndata.AnnData(np.ones((3, 1), np.float32), uns={"section": "A1"}).write_h5ad(section[1])
     with pytest.raises(UserError, match="section A1: nuclei need um/px"):
         write_nuclei(*section, tmp_path / "nuclei.parquet", recipe=RECIPE, um_per_px="native")

@@ -27,7 +27,9 @@ from histobench.expression.qc import (
     write_section_qc,
     write_summary,
 )
+from histobench.filelists import write_list
 from histobench.plan import data, training
+from histobench.plan.batches import KEPT
 from histobench.plan.model import constraints, make_plan
 from histobench.yamlfiles import read_yaml
 
@@ -122,7 +124,9 @@ def test_tables_of_sections_count_every_drop(tmp_path):
         pd.testing.assert_frame_equal(
             read_spots(outputs[-1]), check_spots(limits("he2gene"), load_section(path))
         )
-    write_summary(outputs, tmp_path / "summary.tsv")
+    names = [file.stem for file in outputs]
+    write_list({name: {"qc": file} for name, file in zip(names, outputs, strict=True)}, tmp_path / "list.tsv")
+    write_summary([tmp_path / "list.tsv"], names, tmp_path / "summary.tsv")
     summary = pd.read_csv(tmp_path / "summary.tsv", sep="\t")
     assert (
         summary["n_spots_raw"] - summary["n_spots_kept"] == summary.filter(like="dropped_").sum(axis=1)
@@ -182,8 +186,9 @@ def test_a_shipped_profile_can_be_changed_for_a_run(project, tmp_path):
     text = "qc_profiles: {brstnet: {min_umi: 10}}\nexperiments: {demo: {qc: brstnet}}\n"
     plan = planned(project, tmp_path, text)
     assert data.spot_limits(plan, "brstnet") == {"max_white": 0.5, "min_umi": 10, "window_px": 224}
-    assert data.spot_filter_input(plan, "simulated", "P1_1", "brstnet").keys() == {"h5ad", "index"}
-    assert data.spot_filter_input(plan, "simulated", "P1_1", "none").keys() == {"h5ad"}
+    (batch,) = data.batches_of(plan, KEPT)
+    assert data.spot_filter_input(plan, "brstnet", batch).keys() == {"h5ads", "patches"}
+    assert data.spot_filter_input(plan, "none", batch).keys() == {"h5ads"}
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from scipy import sparse
 from histobench.errors import UserError
 from histobench.evaluation.score import read_scored_section
 from histobench.expression.transforms import transform_counts
+from histobench.filelists import write_list
 from histobench.methods.stnet import STNet
 from histobench.slides.grid import read_run
-from histobench.splits.training import write_training_list
 from histobench.training import run
 from histobench.training.contract import Prediction, TrainingLog
 from histobench.training.folds import predict_folds, train_folds, training_files
@@ -644,17 +644,20 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
             (model / "weights.pt").read_bytes(),
             {file.name: anndata.read_h5ad(file).X for file in predictions.glob("*.h5ad")},
         )
-    files = [study.sections[name] for name in names]
     for fold, roles in folds.items():
-        stored = ([study.sections[name][kind] for name in roles] for kind in ("h5ad", "qc"))
-        write_training_list(roles, *stored, tmp_path / f"{fold}.training.tsv")
+        counts = {name: {kind: study.sections[name][kind] for kind in ("h5ad", "qc")} for name in roles}
+        write_list(counts, tmp_path / f"{fold}.training.tsv")
+    write_list(
+        {name: {"patches": study.sections[name]["patches"]} for name in names}, tmp_path / "patches.tsv"
+    )
+    write_list(study.sections, tmp_path / "everything.tsv")
     columns = {
         "training": [str(tmp_path / f"{fold}.training.tsv") for fold in folds],
-        "patches": [file["patches"] for file in files],
+        "images": [str(tmp_path / "patches.tsv")],
         "panel": [study.folder / "panel.tsv"] * 2,
         "genes": [study.folder / "genes.tsv"] * 2,
     }
-    for fold, handed in zip(folds, training_files(columns, names, folds), strict=True):
+    for fold, handed in zip(folds, training_files(columns, folds), strict=True):
         assert set(handed) == set(folds[fold]) and not set(handed) & set(tested[fold])
         assert handed == {name: study.sections[name] for name in folds[fold]}
     settings = study.common(**colours, method="colour_ridge")
@@ -665,14 +668,12 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
         outputs={
             kind: [str(tmp_path / "models" / fold / name) for fold in folds] for kind, name in made.items()
         },
-        sections=names,
         folds=folds,
         **settings,
     )
-    order = [name for sections in tested.values() for name in sections]
     predict_folds(
         columns={
-            **{kind: [study.sections[name][kind] for name in order] for kind in ("h5ad", "qc", "patches")},
+            "lists": [str(tmp_path / "everything.tsv")],
             **{kind: columns[kind] for kind in ("panel", "genes")},
             "weights": [str(tmp_path / "models" / fold / "weights.pt") for fold in folds],
         },

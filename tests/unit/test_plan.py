@@ -7,6 +7,7 @@ import pytest
 from histobench import paths
 from histobench.config.benchmark import Benchmark
 from histobench.plan import data, figures, tables, training
+from histobench.plan.batches import KEPT, PATCHES
 from histobench.plan.model import Variant, among, constraints, make_plan
 
 SETTINGS = {
@@ -63,19 +64,12 @@ def seams(plan):
 FOLDS = ["P1", "P2", "P3", "P4"]
 
 
-def sections(files):
-    """Sections whose files are named."""
-    listed = [file for value in files.values() for file in ([value] if isinstance(value, str) else value)]
-    return {file.rpartition("/")[2].partition(".")[0] for file in listed if "/data/" in file}
-
-
 @pytest.mark.parametrize("fold", FOLDS)
 def test_no_job_before_the_prediction_is_given_a_tested_section(plan, seams, fold):
     tested = set(seams.fold(fold).test)
     assert tested == {f"{fold}_1", f"{fold}_2"}
     assert not set(training.training_sections(plan, "seams", fold)) & tested
     for run in seams.runs:
-        assert not sections(training.training_input(plan, "seams", run, fold)) & tested
         roles = training.method_settings(plan, "seams", run, fold)["roles"]
         assert not set(roles) & tested
         assert set(roles.values()) == {"train", "valid"}
@@ -83,10 +77,7 @@ def test_no_job_before_the_prediction_is_given_a_tested_section(plan, seams, fol
         together = training.quick_training_settings(plan, "seams", run)
         assert together["folds"][fold] == roles
         alone = training.method_settings(plan, "seams", run, fold)
-        assert {**together, "fold": fold, "roles": roles} == {
-            **alone, "folds": together["folds"], "sections": together["sections"]
-        }  # fmt: skip
-    assert not sections(training.panel_input(plan, "seams", fold)) & tested
+        assert {**together, "fold": fold, "roles": roles} == {**alone, "folds": together["folds"]}
     assert not set(training.panel_sections(plan, "seams", fold)) & tested
     assert not set(training.audit_settings(plan, "seams")["training"][fold]) & tested
 
@@ -210,10 +201,14 @@ def test_a_branch_takes_its_models_genes_and_scale_from_its_experiment(project):
     assert files["genes"] == ["results/seams/panels/all.universe.tsv"]
     assert files["measured"] == ["results/seams/external/another/panels/all.tsv"]
     assert files["scale"] == "results/seams/scale.json"
-    assert files["patches"][0] == "results/data/another/patches/raw-as.seams-32px/P1_1.npy"
-    assert files["h5ad"] == [f"results/data/another/sections/{name}.h5ad" for name in ("P1_1", "P2_1")]
-    cut = data.patch_input(plan, "another", "P1_1", branch.patches.variant)
-    assert cut["scale"] == "results/seams/scale.json"
+    kept, patches = files["lists"]
+    (cut,) = (each for each in data.batches_of(plan, PATCHES) if each.owner == "another")
+    (filtered,) = (each for each in data.batches_of(plan, KEPT) if each.owner == "another")
+    assert cut.members == filtered.members == ("P1_1", "P2_1")
+    assert patches == cut.listed("raw-as.seams-32px") and kept == filtered.listed(branch.qc)
+    asked = data.patch_input(plan, branch.patches.variant, cut)
+    assert asked["scale"] == "results/seams/scale.json"
+    assert asked["h5ads"] == [f"results/data/another/sections/{name}.h5ad" for name in ("P1_1", "P2_1")]
     assert branch.audit == "results/seams/audit/leakage.tsv"
     assert training.compared_cohorts(plan, "seams") == ["simulated", "another"]
 

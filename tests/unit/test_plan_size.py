@@ -38,7 +38,8 @@ def test_jobs_are_counted_from_the_report_to_the_raw_files(plan):
     assert numbers["train_method"] == 3 and numbers["train_quick"] == 1  # all folds of the mean
     assert numbers["predict_folds"] == 2 and size.size(plan).trainings == 6
     assert numbers["score_method"] == 2 and numbers["select_panel"] == 3 and numbers["estimate_ceilings"] == 1
-    assert numbers["simulate_section"] == numbers["read_section"] == numbers["cut_patches"] == 6
+    assert numbers["simulate_section"] == numbers["read_section"] == 6
+    assert numbers["cut_patches"] == numbers["check_spots"] == numbers["hash_images"] == 1
     assert numbers["write_report"] == numbers["list_results"] == numbers["tabulate_results"] == 1
     alone = Counter(job.rule for job in size.jobs(plan, paths.at(paths.FOLDS, experiment="small")))
     assert alone == {"make_folds": 1}
@@ -72,7 +73,7 @@ def test_one_job_runs_alone_in_this_process(tmp_path, monkeypatch, capsys):
     assert cli.main(["debug", "train_method", "experiment=small", "method=stnet", "fold=P1", *given]) == 1
     told = capsys.readouterr().err
     assert re.search(
-        r"train_method: input (\S+) is missing \(8 in all\); make it first: `snakemake --cores 1 \1`", told
+        r"train_method: input (\S+) is missing \(5 in all\); make it first: `snakemake --cores 1 \1`", told
     )
     assert cli.main(["debug", "make_folds", "small", *given]) == 1
     assert "small is no wildcard; write NAME=VALUE" in capsys.readouterr().err

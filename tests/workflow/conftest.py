@@ -94,8 +94,8 @@ class Checkout:
             rule = re.match(r"\s*(?:local)?rule (\w+):", block).group(1)
             wildcards = re.search(r"^\s+wildcards: (.*)$", block, re.M)
             told = wildcards.group(1) if wildcards else ""
-            if described := re.fullmatch(r"extract_features_of_(\w+)_[0-9a-f]{8}", rule):
-                told = f"cohort={described.group(1)}, {told}"
+            if together := re.fullmatch(r"\w+_of_(\w+)_[0-9a-f]{8}", rule):  # what is made for many sections
+                told = f"cohort={together.group(1)}, {told}".removesuffix(", ")
             found.add((_family(rule), told))
         return found - {("all", "")}
 

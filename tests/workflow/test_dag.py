@@ -229,10 +229,9 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
     (checkout.folder / "one.yaml").write_text("run: [hbcis_he2gene]\ndevice: cpu\n")
     text = checkout.snakemake(*PROFILE, "--dry-run", configfile="one.yaml", check=True).stdout
     shared = groups(text)
-    preparation = {"read_section", "check_spots", "fit_stain", "hash_image", "cut_patches"}
+    preparation = {"read_section", "fit_stain"}
     assert {name: set(rules) for name, rules in shared.items()} == {
         "sections": preparation,
-        "patches": {"cut_patches"},
         "folds": {"select_panel"},
         "quick": {"train_quick", "predict_folds", "score_method"},
         "scores": {"score_method"},
@@ -305,7 +304,7 @@ def test_a_fold_never_trains_on_a_tested_patient(fresh):
     checkout = fresh("inputs")
     text = checkout.snakemake("--dry-run", configfile="config/demo.yaml", check=True).stdout
     blocks = re.split(r"\n *rule ", text)
-    # images are inputs of the training itself; counts come with the panel, which is chosen on the same sections
+    # images are in lists of the whole cohort, of which a training is handed the sections that have a role in it
     for rule, least in (("train_method:", 40), ("select_panel:", 6)):
         found = [block for block in blocks if block.startswith(rule)]
         assert len(found) >= least

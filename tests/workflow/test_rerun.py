@@ -174,7 +174,8 @@ def test_touching_a_readme_does_nothing(finished):
 def test_another_section_concerns_only_what_depends_on_it(finished):
     """P1 gets a second section: P1's own fold trains on the others only, so it is predicted anew but not trained."""
     with finished.edit("tiny.yaml", "sections: [P1_1,", "sections: [P1_1, P1_2,"):
-        jobs = finished.jobs()
+        text = finished.snakemake("--dry-run", check=True).stdout
+        jobs = finished.planned(text)
     trained = {wildcards for rule, wildcards in jobs if rule == "train_method"}
     # all folds of what takes seconds are trained together, so again together
     assert any(rule == "train_quick" for rule, _ in jobs)
@@ -182,7 +183,18 @@ def test_another_section_concerns_only_what_depends_on_it(finished):
     assert {"fold=P2", "fold=P3"} == {part for w in trained for part in w.split(", ") if "fold" in part}
     assert {"colour_ridge", "ridge_probe"} <= methods(job for job in jobs if job[0] == "predict_folds")
     for rule in ("cut_patches", "check_spots"):
-        assert {w for r, w in jobs if r == rule and "section=P1_2" not in w} == set(), rule
+        made = re.findall(rf"rule {rule}_of_\w+:\n\s+input: [^\n]*\n\s+output: ([^\n]*)", text)
+        assert len(made) == 1 and set(re.findall(r"/(P\d_\d)\.", made[0])) == {"P1_2"}, rule
+
+
+def test_the_list_of_a_fold_names_no_section_that_it_tests(finished):
+    """What trainings read is listed; patches of all sections are in one list, of which they take these."""
+    for fold in ("P1", "P2", "P3"):
+        text = (finished.folder / f"results/tiny/panels/{fold}.training.tsv").read_text()
+        assert set(re.findall(r"^(P\d_\d)\t", text, re.M)) == {"P1_1", "P2_1", "P3_1"} - {f"{fold}_1"}
+        for method in ("train_mean", "colour_ridge", "ridge_probe"):
+            card = finished.folder / f"results/tiny/models/{method}/{fold}/run.json"
+            assert f"{fold}_1" not in card.read_text()
 
 
 def test_a_new_method_runs_alone(finished):

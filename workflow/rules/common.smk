@@ -27,6 +27,7 @@ from histobench.plan import (
     tables,
     training,
 )
+from histobench.plan.batches import FEATURES, HASHES, KEPT, PATCHES, UNPACKED
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.weights import used_weights
 from histobench.runtime import begin_run, prefer_this_library
@@ -161,16 +162,6 @@ def rule_name(described):
 def figure_group(wildcards):
     """The group of figures, of which many share a submission on a cluster."""
     return "figures" if grouped() else None
-
-
-def patch_group(wildcards):
-    """Patches share a submission on a cluster with the preparation of their section, unless they wait for another cohort.
-
-    At the scale of a training they need sections of its cohort, some of which may be in the same submission.
-    """
-    if not grouped():
-        return None
-    return "patches" if of(data.at_another_scale)(wildcards) else "sections"
 
 
 @functools.cache

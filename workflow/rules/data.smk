@@ -22,28 +22,31 @@ rule download_file:
         "../scripts/download_file.py"
 
 
-rule unpack_file:
-    """Take one file out of a published archive."""
-    input:
-        paths.ARCHIVE,
-    output:
-        paths.UNPACKED_FILE,
-    log:
-        paths.log("unpack_file/{source}/{archive}/{member}"),
-    wildcard_constraints:
-        source=among(data.sources(PLAN)),
-        archive=among(data.archives(PLAN)),
-        member=".+",
-    localrule: True
-    conda:
-        "../../envs/data.yaml"
-    params:
-        settings=of(data.unpack_settings),
-        code=code_of("unpack_file", data.unpack_modules),
-    message:
-        "Take {wildcards.member} out of {wildcards.archive} from {wildcards.source}"
-    script:
-        "../scripts/unpack_file.py"
+# An archive is opened once for all files that are taken out of it.
+for batch in data.batches_of(PLAN, UNPACKED):
+
+    rule:
+        """Take files out of a published archive."""
+        name:
+            f"unpack_files_of_{batch.label}"
+        input:
+            paths.fixed(paths.ARCHIVE, source=batch.owner),
+        output:
+            batch.outputs(paths.UNPACKED_FILE),
+        log:
+            paths.log(f"unpack_files/{batch.owner}/{{archive}}/{batch.digest}"),
+        wildcard_constraints:
+            archive=among(batch.whats),
+        localrule: True
+        conda:
+            "../../envs/data.yaml"
+        params:
+            settings=data.unpack_settings(PLAN, batch),
+            code=code_of("unpack_files", data.unpack_modules, batch=batch),
+        message:
+            f"Take {batch.told} out of {{wildcards.archive}}"
+        script:
+            "../scripts/unpack_files.py"
 
 
 rule cut_photos:
@@ -163,26 +166,34 @@ rule tabulate_cohort:
         "../scripts/tabulate_cohort.py"
 
 
-rule check_spots:
-    """Apply one paper's filter of spots to a section; says why each spot is dropped."""
-    input:
-        unpack(of(data.spot_filter_input)),
-    output:
-        paths.KEPT_SPOTS,
-    log:
-        paths.log("check_spots/{cohort}/{profile}/{section}"),
-    conda:
-        "../../envs/data.yaml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
-    params:
-        limits=of(data.spot_limits),
-        code=code_of("check_spots"),
-    message:
-        "Filter the spots of section {wildcards.section} of {wildcards.cohort}, profile {wildcards.profile}"
-    script:
-        "../scripts/check_spots.py"
+for batch in data.batches_of(PLAN, KEPT):
+
+    rule:
+        """Apply one paper's filter of spots to sections; says why each spot is dropped."""
+        name:
+            f"check_spots_of_{batch.label}"
+        input:
+            unpack(of(data.spot_filter_input, batch=batch)),
+        output:
+            spots=batch.outputs(paths.KEPT_SPOTS),
+            list=batch.list_pattern(),
+        log:
+            paths.log(f"check_spots/{batch.label}/{{profile}}"),
+        wildcard_constraints:
+            profile=among(batch.whats),
+        conda:
+            "../../envs/data.yaml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10 + len(batch.members)),
+        params:
+            sections=list(batch.members),
+            limits=of(data.spot_limits),
+            code=code_of("check_spots"),
+        message:
+            f"Filter the spots of {batch.told}, profile {{wildcards.profile}}"
+        script:
+            "../scripts/check_spots.py"
 
 
 rule summarise_qc:
@@ -199,6 +210,7 @@ rule summarise_qc:
         mem_mb=growing(1500),
         runtime=growing(10),
     params:
+        sections=of(data.qc_sections),
         code=code_of("summarise_qc"),
     message:
         "Count the spots that {wildcards.experiment} drops"

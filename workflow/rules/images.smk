@@ -42,57 +42,70 @@ use rule fit_stain as fit_stain_otherwise with:
         "Estimate the stains of section {wildcards.section} of {wildcards.cohort}, {wildcards.stain}"
 
 
-rule hash_image:
-    """Describe an image by a perceptual hash, which tells whether it occurs under two names."""
-    input:
-        image=of(data.raw_image),
-    output:
-        paths.IMAGE_HASH,
-    log:
-        paths.log("hash_image/{cohort}/{section}"),
-    conda:
-        "../../envs/images.yaml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
-    params:
-        code=code_of("hash_image"),
-    message:
-        "Hash the image of section {wildcards.section} of {wildcards.cohort}"
-    script:
-        "../scripts/hash_image.py"
+for batch in data.batches_of(PLAN, HASHES):
+
+    rule:
+        """Describe images by a perceptual hash, which tells whether one occurs under two names."""
+        name:
+            f"hash_images_of_{batch.label}"
+        input:
+            data.hash_input(PLAN, batch),
+        output:
+            batch.outputs(paths.IMAGE_HASH),
+        log:
+            paths.log(f"hash_images/{batch.label}"),
+        conda:
+            "../../envs/images.yaml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10 + len(batch.members)),
+        params:
+            cohort=batch.owner,
+            sections=list(batch.members),
+            code=code_of("hash_images"),
+        message:
+            f"Hash the images of {batch.told}"
+        script:
+            "../scripts/hash_images.py"
 
 
-rule cut_patches:
-    """Cut the field around every spot into one memory-mappable array."""
-    input:
-        unpack(of(data.patch_input)),
-    output:
-        patches=paths.PATCHES,
-        index=paths.PATCH_INDEX,
-    log:
-        paths.log("cut_patches/{cohort}/{variant}/{section}"),
-    benchmark:
-        paths.benchmark("cut_patches/{cohort}/{variant}/{section}")
-    # seconds: on a cluster, in one job with the rest of the section's preparation
-    group:
-        patch_group
-    conda:
-        "../../envs/images.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(20),
-    params:
-        settings=of(data.patch_settings),
-        code=code_of("cut_patches"),
-    message:
-        "Cut patches of section {wildcards.section} of {wildcards.cohort}, {wildcards.variant}"
-    script:
-        "../scripts/cut_patches.py"
+for batch in data.batches_of(PLAN, PATCHES):
+
+    rule:
+        """Cut the field around every spot into one memory-mappable array per section."""
+        name:
+            f"cut_patches_of_{batch.label}"
+        input:
+            unpack(of(data.patch_input, batch=batch)),
+        output:
+            patches=batch.outputs(paths.PATCHES),
+            index=batch.outputs(paths.PATCH_INDEX),
+            list=batch.list_pattern(),
+        log:
+            paths.log(f"cut_patches/{batch.label}/{{variant}}"),
+        benchmark:
+            paths.benchmark(f"cut_patches/{batch.label}/{{variant}}")
+        wildcard_constraints:
+            variant=among(batch.whats),
+        conda:
+            "../../envs/images.yaml"
+        # sections side by side; with few, starting processes takes longer than cutting
+        threads: min(data.CUT_THREADS, 1 + len(batch.members) // 8)
+        resources:
+            mem_mb=lambda wildcards, attempt, threads: 4000 * attempt * threads,
+            runtime=growing(20 + 2 * len(batch.members)),
+        params:
+            sections=list(batch.members),
+            settings=of(data.patch_settings),
+            code=code_of("cut_patches"),
+        message:
+            f"Cut patches of {batch.told}, {{wildcards.variant}}"
+        script:
+            "../scripts/cut_patches.py"
 
 
-# One job per cohort, encoder and field: loading an encoder takes as long as a section or more.
-for batch in data.batches(PLAN):
+# Loading an encoder takes as long as a section or more.
+for batch in data.batches_of(PLAN, FEATURES):
 
     rule:
         """Describe every patch of a cohort's sections by the pooled output of a frozen network."""
@@ -101,13 +114,14 @@ for batch in data.batches(PLAN):
         input:
             unpack(of(data.features_input, batch=batch)),
         output:
-            data.batch_files(batch),
+            features=batch.outputs(paths.FEATURES),
+            list=batch.list_pattern(),
         log:
             paths.log(f"extract_features/{batch.label}/{{backbone}}"),
         benchmark:
             paths.benchmark(f"extract_features/{batch.label}/{{backbone}}")
         wildcard_constraints:
-            backbone=among(batch.features),
+            backbone=among(batch.whats),
         conda:
             "../../envs/torch.yaml"
         # one, so that results are the same on every machine; encoders and cohorts run side by side
@@ -117,6 +131,7 @@ for batch in data.batches(PLAN):
             runtime=growing(240),
             gpu=int(PLAN.uses_gpu),
         params:
+            sections=list(batch.members),
             settings=of(data.features_settings),
             code=code_of("extract_features"),
         message:
@@ -128,7 +143,7 @@ for batch in data.batches(PLAN):
 rule measure_nuclei:
     """Find the nuclei in every patch of a section, and say how many there are and what they look like."""
     input:
-        unpack(of(nuclei.nuclei_input)),
+        unpack(of(data.nuclei_input)),
     output:
         paths.NUCLEI,
     log:

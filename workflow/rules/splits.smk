@@ -40,6 +40,7 @@ rule select_panel:
         runtime=growing(30),
     params:
         settings=of(training.panel_settings),
+        deciding=of(training.panel_sections),
         training=of(training.training_sections),
         code=code_of("select_panel"),
     message:

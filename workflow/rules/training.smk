@@ -8,7 +8,7 @@ when a rule is read.
 rule train_method:
     """Fit one method on the training sections of one fold."""
     input:
-        # images; counts and kept spots of the same sections are in the list of the fold
+        # lists of images; counts and kept spots of the training sections are in the list of the fold
         unpack(of(training.training_input)),
         training=paths.TRAINING,
         # a gate, not data: an audit that ran again and passed changes nothing about a model

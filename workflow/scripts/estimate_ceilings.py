@@ -5,8 +5,7 @@ from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
     write_ceilings(
-        h5ads=snakemake.input.h5ad,
-        qc_tables=snakemake.input.qc,
+        lists=snakemake.input.lists,
         panels=snakemake.input.panel,
         gene_lists=snakemake.input.genes,
         outputs=snakemake.output,

@@ -1,12 +1,14 @@
 """Describe the patches of sections by a frozen network; all logic is in histobench.encoders.features."""
 
-from histobench.encoders.features import write_features
+from histobench.encoders.features import write_section_features
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
-    write_features(
+    write_section_features(
         snakemake.input.patches,
-        list(snakemake.output),
+        snakemake.output.features,
+        sections=snakemake.params.sections,
+        output_list=snakemake.output.list,
         device=snakemake.config["device"],
         **snakemake.params.settings,
     )

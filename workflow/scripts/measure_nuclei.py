@@ -6,7 +6,6 @@ from histobench.runtime import job_log
 with job_log(snakemake.log[0]):
     write_nuclei(
         snakemake.input.patches,
-        snakemake.input.index,
         snakemake.input.h5ad,
         snakemake.output[0],
         **snakemake.params.settings,

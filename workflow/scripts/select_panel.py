@@ -1,13 +1,15 @@
 """Choose the predicted genes of a fold and list its training sections."""
 
 from histobench.expression.panels import write_panel
+from histobench.filelists import files_of, read_lists, write_part
 from histobench.runtime import job_log
-from histobench.splits.training import write_training_list
 
 with job_log(snakemake.log[0]):
+    lists = snakemake.input.lists
+    deciding = files_of(read_lists(lists), snakemake.params.deciding).values()
     write_panel(
-        h5ads=snakemake.input.h5ad,
-        qc_tables=snakemake.input.qc,
+        h5ads=[files["h5ad"] for files in deciding],
+        qc_tables=[files["qc"] for files in deciding],
         output_panel=snakemake.output.panel,
         output_universe=snakemake.output.genes,
         output_dropped=snakemake.output.dropped,
@@ -15,5 +17,4 @@ with job_log(snakemake.log[0]):
         file=snakemake.input.get("listed"),
         **snakemake.params.settings,
     )
-    counts = (snakemake.input.h5ad, snakemake.input.qc)
-    write_training_list(snakemake.params.training, *counts, snakemake.output.training)
+    write_part(lists, snakemake.params.training, snakemake.output.training)

@@ -4,4 +4,4 @@ from histobench.expression.qc import write_summary
 from histobench.runtime import job_log
 
 with job_log(snakemake.log[0]):
-    write_summary(snakemake.input, snakemake.output[0])
+    write_summary(snakemake.input, snakemake.params.sections, snakemake.output[0])

@@ -13,8 +13,8 @@ RAW_FILE = f"{DATA}/{{source}}/raw/{{file}}"
 ARCHIVE = f"{DATA}/{{source}}/raw/{{archive}}"
 UNPACKED_FILE = f"{DATA}/{{source}}/unpacked/{{archive}}/{{member}}"
 
-# which sections are described together by an encoder
-FEATURE_RECORD = f"{DATA}/features.json"
+# what is made together for many sections; {batch} names those of a list
+BATCH_RECORD = f"{DATA}/batches.json"
 
 COHORT = f"{DATA}/{{cohort}}"
 SECTIONS = f"{COHORT}/sections.tsv"
@@ -22,6 +22,7 @@ GENES = f"{COHORT}/genes.tsv"
 SECTION = f"{COHORT}/sections/{{section}}.h5ad"
 SECTION_ROW = f"{COHORT}/sections/{{section}}.json"
 KEPT_SPOTS = f"{COHORT}/qc/{{profile}}/{{section}}.tsv"
+KEPT_LIST = f"{COHORT}/qc/{{profile}}/lists/{{batch}}.tsv"
 STAIN = f"{COHORT}/stain/{{section}}.json"
 STAIN_PREVIEW = f"{COHORT}/stain/{{section}}.png"
 OTHER_STAIN = f"{COHORT}/stain/{{stain}}/{{section}}.json"
@@ -30,7 +31,9 @@ IMAGE_HASH = f"{COHORT}/image_hashes/{{section}}.json"
 SAME_SECTIONS = f"{COHORT}/same_sections/{{other}}.tsv"
 PATCHES = f"{COHORT}/patches/{{variant}}/{{section}}.npy"
 PATCH_INDEX = f"{COHORT}/patches/{{variant}}/{{section}}.tsv"
+PATCH_LIST = f"{COHORT}/patches/{{variant}}/lists/{{batch}}.tsv"
 FEATURES = f"{COHORT}/features/{{backbone}}/{{section}}.npy"
+FEATURE_LIST = f"{COHORT}/features/{{backbone}}/lists/{{batch}}.tsv"
 PHOTO_TILES = f"{COHORT}/tiles/{{variant}}.npy"
 PHOTO_INDEX = f"{COHORT}/tiles/{{variant}}.tsv"
 

@@ -14,6 +14,7 @@ import torch
 from histobench.devices import claim_device
 from histobench.encoders.build import frozen_encoder
 from histobench.errors import UserError
+from histobench.filelists import files_of, read_lists, write_list
 from histobench.files import atomic_path
 from histobench.training.data import PatchSource
 from histobench.training.device import has_bfloat16, pick_device
@@ -109,6 +110,33 @@ def describe(
         len(source) / max(seconds, 1e-9),
     )
     return np.concatenate(found)
+
+
+def write_section_features(
+    patch_lists: Sequence[str | Path],
+    outputs: Sequence[str | Path],
+    *,
+    sections: Sequence[str],
+    output_list: str | Path,
+    **settings: Any,
+) -> None:
+    """Write the frozen features of sections, and a list of them.
+
+    Parameters
+    ----------
+    patch_lists
+        Lists with their ``patches`` (:mod:`histobench.filelists`).
+    outputs, sections
+        Files and names of the sections, in the same order.
+    output_list
+        A list of ``features``.
+    settings
+        See :func:`write_features`.
+    """
+    files = files_of(read_lists(patch_lists), sections)
+    write_features([files[name]["patches"] for name in sections], outputs, **settings)
+    rows = zip(sections, outputs, strict=True)
+    write_list({name: {"features": output} for name, output in rows}, output_list)
 
 
 def write_features(

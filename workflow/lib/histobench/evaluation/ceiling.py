@@ -21,6 +21,7 @@ from histobench.evaluation.metrics import LEAST_SPOTS, gene_metrics
 from histobench.evaluation.score import COLUMNS, POOLED
 from histobench.expression.thinning import split_counts
 from histobench.expression.transforms import transform_counts
+from histobench.filelists import files_of, read_lists
 from histobench.files import read_table, write_table
 from histobench.seeds import seed_for
 
@@ -208,8 +209,7 @@ def write_ceiling(
 def write_ceilings(
     *,
     folds: Mapping[str, Sequence[str]],
-    h5ads: Sequence[str | Path],
-    qc_tables: Sequence[str | Path],
+    lists: Sequence[str | Path],
     panels: Sequence[str | Path],
     gene_lists: Sequence[str | Path],
     outputs: Sequence[str | Path],
@@ -221,19 +221,19 @@ def write_ceilings(
     ----------
     folds
         Sections that a fold tests, by fold.
-    h5ads, qc_tables
-        Stored sections and spot tables of all of them, in the order in which the folds name them first.
+    lists
+        Lists of their counts and kept spots, ``h5ad`` and ``qc`` (:mod:`histobench.filelists`).
     panels, gene_lists, outputs
         Of each fold, as :func:`write_ceiling` takes them.
     settings
         What that function is told besides.
     """
-    order = list(dict.fromkeys(name for tested in folds.values() for name in tested))
-    stored, kept = (dict(zip(order, files, strict=True)) for files in (h5ads, qc_tables))
+    listed = read_lists(lists)
     for tested, panel, genes, output in zip(folds.values(), panels, gene_lists, outputs, strict=True):
+        files = files_of(listed, tested).values()
         write_ceiling(
-            h5ads=[stored[name] for name in tested],
-            qc_tables=[kept[name] for name in tested],
+            h5ads=[own["h5ad"] for own in files],
+            qc_tables=[own["qc"] for own in files],
             panel_tsv=panel,
             genes_tsv=genes,
             output=output,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histobench.errors import UserError
+from histobench.filelists import files_of, read_lists
 from histobench.files import read_results, read_table, reading
 from histobench.imaging.nuclei import NUCLEUS_FEATURES, Recipe, describe_nuclei, haematoxylin_image
 from histobench.results.catalogue import catalogue
@@ -61,8 +62,7 @@ def spot_nuclei(patch: np.ndarray, um_per_px: float, recipe: Recipe) -> dict[str
 
 
 def write_nuclei(
-    patches: str | Path,
-    index: str | Path,
+    patch_lists: Sequence[str | Path],
     h5ad: str | Path,
     output: str | Path,
     *,
@@ -73,8 +73,9 @@ def write_nuclei(
 
     Parameters
     ----------
-    patches, index
-        uint8 (spots, width, width, 3), and the spots in its order (column ``spot``).
+    patch_lists
+        Lists (:mod:`histobench.filelists`) with its ``patches``, uint8 (spots, width, width, 3), and their
+        ``index``, the spots in that order (column ``spot``).
     h5ad
         The section, which says its patient, and its scale where patches are not resampled.
     output
@@ -92,11 +93,13 @@ def write_nuclei(
     """
     import pandas as pd
 
-    with reading(patches):
-        stored = np.load(patches, mmap_mode="r")
     about = read_results(h5ad)
     scale = float(um_per_px if isinstance(um_per_px, (int, float)) else about.uns.get("um_per_px", np.nan))
     section = str(about.uns.get("section", Path(h5ad).stem))
+    files = files_of(read_lists(patch_lists), [section])[section]
+    patches, index = files["patches"], files["index"]
+    with reading(patches):
+        stored = np.load(patches, mmap_mode="r")
     if not np.isfinite(scale) or scale <= 0:
         raise UserError(f"section {section}: nuclei need um/px, which this section lacks; declare um_per_px.")
     settings = dict(recipe)

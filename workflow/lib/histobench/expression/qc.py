@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.table import load_section
+from histobench.filelists import files_of, read_lists, write_list
 from histobench.files import read_table, write_table
 
 if TYPE_CHECKING:
@@ -235,9 +236,41 @@ def write_section_qc(
     write_table(table, output)
 
 
-def write_summary(spot_tables: Sequence[str | Path], output: str | Path) -> None:
-    """Collect the spot tables of sections into ``summary.tsv``."""
-    write_table(summarise_spots([read_spots(path) for path in spot_tables]), output)
+def write_spot_tables(
+    profile: str,
+    limits: Mapping[str, Any],
+    h5ads: Sequence[str | Path],
+    outputs: Sequence[str | Path],
+    *,
+    sections: Sequence[str],
+    output_list: str | Path,
+    patch_lists: Sequence[str | Path] = (),
+) -> None:
+    """Write the spot tables of several sections under a profile, and a list of sections with their tables.
+
+    Parameters
+    ----------
+    profile, limits
+        See :func:`write_section_qc`.
+    h5ads, outputs, sections
+        Stored sections, their tables and their names, in the same order.
+    output_list
+        A list of ``h5ad`` and ``qc`` (:mod:`histobench.filelists`).
+    patch_lists
+        Lists with the ``index`` of patches, for a profile that judges them.
+    """
+    indexes = {name: files["index"] for name, files in read_lists(patch_lists).items()}
+    for name, h5ad, output in zip(sections, h5ads, outputs, strict=True):
+        write_section_qc(profile, limits, h5ad, output, patch_index=indexes.get(name))
+    files = zip(h5ads, outputs, strict=True)
+    rows = {name: {"h5ad": h5ad, "qc": qc} for name, (h5ad, qc) in zip(sections, files, strict=True)}
+    write_list(rows, output_list)
+
+
+def write_summary(lists: Sequence[str | Path], sections: Sequence[str], output: str | Path) -> None:
+    """Collect the spot tables of sections, from lists that name them, into ``summary.tsv``."""
+    tables = [files["qc"] for files in files_of(read_lists(lists), sections).values()]
+    write_table(summarise_spots([read_spots(path) for path in tables]), output)
 
 
 def read_spots(path: str | Path) -> pd.DataFrame:

@@ -6,8 +6,11 @@ the width (rounded down), as in He et al. 2020 (ST-Net). Where it leaves the ima
 
 from __future__ import annotations
 
+import functools
+import itertools
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from histobench.errors import UserError
+from histobench.filelists import write_list
 from histobench.files import atomic_path, read_json, write_table
 from histobench.imaging.slides import Slide, open_slide
 from histobench.imaging.stains import NORMALISED
+from histobench.processes import in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 Image = npt.NDArray[np.uint8]
 ColourFunction = Callable[[Image], Image]
@@ -252,6 +259,59 @@ def write_patches(
             if written != shape:
                 raise RuntimeError(f"{output_npy}: {written} was written where {shape} was expected")
             write_table(index.round({"white_fraction": 6}), output_tsv)
+
+
+def write_section_patches(
+    *,
+    sections: Sequence[str],
+    images: Sequence[str | Path],
+    h5ads: Sequence[str | Path],
+    output_patches: Sequence[str | Path],
+    output_indexes: Sequence[str | Path],
+    output_list: str | Path,
+    stains: Sequence[str | Path] | None = None,
+    reference: str | Path | None = None,
+    scale_json: str | Path | None = None,
+    processes: int = 1,
+    **settings: Any,
+) -> None:
+    """Write the patches of several sections, and a list of them.
+
+    Parameters
+    ----------
+    sections, images, h5ads, output_patches, output_indexes, stains
+        Of each section, in the same order: its name and what :func:`write_patches` takes and writes.
+    output_list
+        A list of ``patches`` and ``index`` (:mod:`histobench.filelists`).
+    reference, scale_json, settings
+        What :func:`write_patches` is told of all.
+    processes
+        Sections that are cut side by side; they change nothing about the result.
+
+    Raises
+    ------
+    UserError
+        As :func:`write_patches`.
+    """
+    each = zip(
+        images,
+        h5ads,
+        output_patches,
+        output_indexes,
+        stains or itertools.repeat(None, len(sections)),
+        strict=True,
+    )
+    cut = functools.partial(_cut_section, reference_json=reference, scale_json=scale_json, **settings)
+    in_turn(cut, list(each), processes)
+    files = zip(output_patches, output_indexes, strict=True)
+    pairs = zip(sections, files, strict=True)
+    write_list({name: {"patches": patches, "index": index} for name, (patches, index) in pairs}, output_list)
+
+
+def _cut_section(files: tuple[Any, ...], **settings: Any) -> None:
+    *taken, stain = files
+    write_patches(*taken, stain_json=stain, **settings)
+    log.info("cut %s", taken[2])
 
 
 def _stream(

@@ -10,7 +10,7 @@ The hash of a picture that was cut or placed anew is another one; for these, lan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "hash_pixels",
     "same_images",
     "write_hash",
+    "write_hashes",
 ]
 
 SIDE = 16  # frequencies per axis: 255 signs, without that of the mean
@@ -121,6 +122,14 @@ def describe_picture(picture: npt.NDArray[np.uint8]) -> dict[str, Any]:
 def describe_image(path: str | Path) -> dict[str, Any]:
     """Return what an image file is recognised by, see :func:`describe_picture`."""
     return describe_picture(thumbnail(path, 8 * _GRID))
+
+
+def write_hashes(
+    images: Sequence[str | Path], outputs: Sequence[str | Path], cohort: str, sections: Sequence[str]
+) -> None:
+    """Write what the images of several sections of a cohort are recognised by, each to a file."""
+    for image, output, section in zip(images, outputs, sections, strict=True):
+        write_hash(image, output, cohort, section)
 
 
 def write_hash(image: str | Path, output: str | Path, cohort: str, section: str) -> None:

@@ -6,6 +6,7 @@ Functions take the plan and, by name, the wildcards of the rule that asks.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,25 @@ from histobench.cohorts.sheet import section_options
 from histobench.errors import UserError
 from histobench.expression.qc import GENE_LIMITS
 from histobench.imaging.stains import NORMALISED
+from histobench.plan.batches import (
+    FEATURES,
+    HASHES,
+    KEPT,
+    PATCHES,
+    UNPACKED,
+    Batch,
+    Kind,
+    divide,
+    read_record,
+    write_record,
+)
 from histobench.plan.branches import AS
-from histobench.plan.features import Batch, feature_batches, read_record, write_record
-from histobench.plan.model import Files, Patches, Plan, Section, Variant, raw_path
+from histobench.plan.model import Experiment, Files, Patches, Plan, Section, Variant, raw_path
+from histobench.plan.nuclei import nuclei_sections
 from histobench.plan.weights import used_files
+
+# What one job takes of an image at a time: sections of a batch are cut side by side.
+CUT_THREADS = 4
 
 
 # -- published files -----------------------------------------------------------------------------
@@ -106,23 +122,23 @@ def download_settings(plan: Plan, source: str, file: str) -> dict[str, Any]:
     }
 
 
-def unpack_settings(plan: Plan, source: str, member: str) -> dict[str, Any]:
-    """Return how a member is found and opened; cohorts that share a source may each know a password."""
+def unpack_settings(plan: Plan, batch: Batch) -> dict[str, Any]:
+    """Return how members are found and opened; cohorts that share a source may each know a password."""
     opened = [
         cohort.settings["archives"]
         for cohort in plan.cohorts.values()
-        if cohort.downloaded and cohort.source == source
+        if cohort.downloaded and cohort.source == batch.owner
     ]
     return {
         "locate": next((how["locate"] for how in opened if how["locate"]), None),
-        "member": member,
+        "members": list(batch.members),
         "passwords": sorted({word for how in opened for word in how["passwords"]}),
     }
 
 
-def unpack_modules(plan: Plan, source: str) -> list[str]:
+def unpack_modules(plan: Plan, batch: Batch) -> list[str]:
     """Return the module that finds files in an archive, if one is named."""
-    locate = unpack_settings(plan, source, "")["locate"]
+    locate = unpack_settings(plan, batch)["locate"]
     return [locate.split(":")[0]] if locate else []
 
 
@@ -179,14 +195,23 @@ def cohort_input(plan: Plan, cohort: str) -> Files:
     return {"rows": [section.row for section in used], "h5ads": [section.counts for section in used]}
 
 
-def spot_filter_input(plan: Plan, cohort: str, section: str, profile: str) -> Files:
-    """Return what a filter reads: the section, and the patches where it judges them."""
-    described = plan.cohorts[cohort].sections[section]
-    files: Files = {"h5ad": described.counts}
-    if "max_white" in spot_limits(plan, profile) and described.has_image:
-        plain = Patches("raw", None, "native", 224).variant
-        files["index"] = paths.at(paths.PATCH_INDEX, cohort=cohort, section=section, variant=plain)
+def spot_filter_input(plan: Plan, profile: str, batch: Batch) -> Files:
+    """Return what a filter reads: sections, and their patches where it judges them."""
+    sections = members(plan, batch)
+    files: Files = {"h5ads": [section.counts for section in sections]}
+    if judges_patches(plan, profile):
+        seen = [section.name for section in sections if section.has_image]
+        files["patches"] = lists(plan, PATCHES, batch.owner, PLAIN, seen)
     return files
+
+
+# Of what a filter judges the share of white.
+PLAIN = Patches("raw", None, "native", 224).variant
+
+
+def judges_patches(plan: Plan, profile: str) -> bool:
+    """Whether a filter looks at images."""
+    return "max_white" in spot_limits(plan, profile)
 
 
 def _limits(plan: Plan, profile: str) -> dict[str, Any]:
@@ -211,17 +236,19 @@ def gene_limits(plan: Plan, profile: str) -> dict[str, Any]:
 
 
 def qc_input(plan: Plan, experiment: str) -> list[str]:
-    """Return the kept spots of every section of an experiment."""
+    """Return lists of the kept spots of every section of an experiment."""
     described = plan.described(experiment)
-    return [section.kept(described.qc) for section in described.here(described.sections)]
+    return kept_counts(plan, described, described.sections)
 
 
-def kept_counts(sections: list[Section], profile: str) -> Files:
-    """Return counts and kept spots of some sections."""
-    return {
-        "h5ad": [section.counts for section in sections],
-        "qc": [section.kept(profile) for section in sections],
-    }
+def qc_sections(plan: Plan, experiment: str) -> list[str]:
+    """Return the sections of an experiment."""
+    return list(plan.described(experiment).sections)
+
+
+def kept_counts(plan: Plan, described: Experiment, sections: Iterable[str]) -> list[str]:
+    """Return lists of counts and kept spots of some sections."""
+    return lists(plan, KEPT, described.cohort.name, described.qc, sections)
 
 
 def twin_input(plan: Plan, cohort: str, other: str) -> Files:
@@ -233,15 +260,23 @@ def twin_input(plan: Plan, cohort: str, other: str) -> Files:
 
 
 # -- images --------------------------------------------------------------------------------------
-def patch_input(plan: Plan, cohort: str, section: str, variant: str) -> Files:
+def hash_input(plan: Plan, batch: Batch) -> list[str]:
+    """Return the images of sections."""
+    return [section.raw["image"] for section in members(plan, batch)]
+
+
+def patch_input(plan: Plan, variant: str, batch: Batch) -> Files:
     """Return what patches are cut from and normalised by."""
-    own, asked = plan.cohorts[cohort].sections[section], Variant.named(variant)
-    files: Files = {"image": own.raw["image"], "h5ad": own.counts}
+    sections, asked = members(plan, batch), Variant.named(variant)
+    files: Files = {
+        "images": [section.raw["image"] for section in sections],
+        "h5ads": [section.counts for section in sections],
+    }
     if asked.stain in NORMALISED:
-        files["stain"] = own.stain(asked.stain)
+        files["stains"] = [section.stain(asked.stain) for section in sections]
     reference, _, home = asked.target.partition("@")
     if reference:
-        files["reference"] = plan.cohorts[home or cohort].sections[reference].stain(asked.stain)
+        files["reference"] = plan.cohorts[home or batch.owner].sections[reference].stain(asked.stain)
     if asked.scale.startswith(AS):
         files["scale"] = paths.at(paths.SCALE, experiment=asked.scale.removeprefix(AS))
     return files
@@ -258,11 +293,6 @@ def patch_settings(plan: Plan, variant: str) -> dict[str, Any]:
     }
 
 
-def at_another_scale(plan: Plan, variant: str) -> bool:
-    """Whether patches have the scale of another cohort, that of the training."""
-    return Variant.named(variant).scale.startswith(AS)
-
-
 def photo_input(plan: Plan, cohort: str) -> str:
     """Return the archive of a cohort of photographs."""
     described = plan.cohorts[cohort]
@@ -274,45 +304,123 @@ def photo_settings(plan: Plan, cohort: str, variant: str) -> dict[str, Any]:
     return {**patch_settings(plan, variant), "options": dict(sorted(plan.cohorts[cohort].options.items()))}
 
 
-def features_wanted(plan: Plan) -> dict[tuple[str, str], set[str]]:
-    """Return the sections that need frozen features, by cohort and name of the features."""
-    wanted: dict[tuple[str, str], set[str]] = {}
-    for described in (*plan.experiments.values(), *plan.branches.values()):
-        # slides have no spots: their tiles are described where they are predicted
-        for arm in described.arms.values() if not described.cohort.of_slides else ():
+def nuclei_input(plan: Plan, experiment: str, section: str) -> Files:
+    """Return lists with the patches of a section, and the section for its scale."""
+    described = plan.described(experiment)
+    assert described.patches is not None
+    patches = lists(plan, PATCHES, described.cohort.name, described.patches.variant, [section])
+    return {"patches": patches, "h5ad": described.cohort.sections[section].counts}
+
+
+# -- what is made for many sections at once --------------------------------------------------------
+def _with_spots(plan: Plan) -> list[Experiment]:
+    """Return experiments and branches, but not those to slides: their tiles are cut when predicted."""
+    every = (*plan.experiments.values(), *plan.branches.values())
+    return [described for described in every if not described.cohort.of_slides]
+
+
+def _wanted(asked: Iterable[tuple[Kind, str, str, Iterable[str]]]) -> dict[tuple[str, str, str], set[str]]:
+    wanted: dict[tuple[str, str, str], set[str]] = {}
+    for kind, owner, what, names in asked:
+        wanted.setdefault((kind.name, owner, what), set()).update(names)
+    return {key: names for key, names in wanted.items() if names}
+
+
+def _alone(plan: Plan) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
+    """Yield what is needed whatever else is made: unpacked files, hashes, kept spots and features."""
+    for source, file in published_files(plan):
+        archive, member = split_member(file)
+        if member:
+            yield UNPACKED, source, archive, [member]
+    for described in plan.experiments.values():
+        for name, sections in described.own_and_external if described.patches else ():
+            own = plan.cohorts[name].sections
+            yield HASHES, name, "", [section for section in sections if own[section].has_image]
+    for described in _with_spots(plan):
+        yield KEPT, described.cohort.name, described.qc, described.sections
+        for arm in described.arms.values():
             if arm.needs["features"]:
-                key = (described.cohort.name, described.features_of(arm))
-                wanted.setdefault(key, set()).update(described.sections)
-    return wanted
+                yield FEATURES, described.cohort.name, described.features_of(arm), described.sections
+
+
+def _patches(plan: Plan, before: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
+    """Yield which patches methods and tables of nuclei see, filters judge and encoders describe."""
+    for described in _with_spots(plan):
+        for arm in described.arms.values():
+            patches = described.patches_of(arm)
+            if arm.needs["patches"] and patches:
+                yield PATCHES, described.cohort.name, patches.variant, described.sections
+        if described.patches:
+            yield PATCHES, described.cohort.name, described.patches.variant, nuclei_sections(described)
+    for batch in before:
+        for what in batch.whats:
+            if batch.kind is FEATURES:
+                yield PATCHES, batch.owner, described_patches(what), batch.members
+            elif batch.kind is KEPT and judges_patches(plan, what):
+                seen = [section.name for section in members(plan, batch) if section.has_image]
+                yield PATCHES, batch.owner, PLAIN, seen
 
 
 @functools.cache
 def batches(plan: Plan) -> list[Batch]:
-    """Return the jobs that describe sections by encoders.
+    """Return what is made for many sections at once.
 
     Those of a job, whose own outputs are not there yet, are what the run that started it has recorded.
     """
-    recorded = read_record(Path(paths.FEATURE_RECORD), None if plan.bench.in_job else paths.FEATURES)
+    recorded = read_record(Path(paths.BATCH_RECORD), complete=plan.bench.in_job)
     known = {name: cohort.sections for name, cohort in plan.cohorts.items()}
-    return feature_batches(features_wanted(plan), recorded, known)
+    # publishers are no cohorts, although some bear the name of one
+    known_files: dict[str, Iterable[str]] = {}
+    first = _wanted(_alone(plan))
+    unpacked = {key: names for key, names in first.items() if key[0] == UNPACKED.name}
+    others = {key: names for key, names in first.items() if key not in unpacked}
+    found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
+    return found + divide(_wanted(_patches(plan, found)), recorded, known)
+
+
+def batches_of(plan: Plan, kind: Kind) -> list[Batch]:
+    """Return the batches of one kind."""
+    return [batch for batch in batches(plan) if batch.kind is kind]
+
+
+@functools.cache
+def _places(plan: Plan) -> dict[tuple[str, str, str], list[tuple[Batch, frozenset[str]]]]:
+    places: dict[tuple[str, str, str], list[tuple[Batch, frozenset[str]]]] = {}
+    for batch in batches(plan):
+        for what in batch.whats:
+            key = (batch.kind.name, batch.owner, what)
+            places.setdefault(key, []).append((batch, frozenset(batch.members)))
+    return places
+
+
+def lists(plan: Plan, kind: Kind, owner: str, what: str, names: Iterable[str]) -> list[str]:
+    """Return the lists in which the files of some sections stand."""
+    asked = frozenset(names)
+    of_kind = _places(plan)[kind.name, owner, what] if asked else []
+    return [batch.listed(what) for batch, members in of_kind if members & asked]
+
+
+def members(plan: Plan, batch: Batch) -> list[Section]:
+    """Return the sections of a batch."""
+    return [plan.cohorts[batch.owner].sections[name] for name in batch.members]
 
 
 def record_batches(plan: Plan) -> None:
-    """Write down which sections are described together."""
-    record = Path(paths.FEATURE_RECORD)
-    write_record(record, batches(plan), read_record(record, paths.FEATURES))
+    """Write down what is made together."""
+    record = Path(paths.BATCH_RECORD)
+    write_record(record, batches(plan), read_record(record))
 
 
-def batch_files(batch: Batch) -> list[str]:
-    """Return the features of the sections that one job describes; which features stays a wildcard."""
-    return [paths.fixed(paths.FEATURES, cohort=batch.cohort, section=section) for section in batch.sections]
+def described_patches(backbone: str) -> str:
+    """Return which patches features are of, from their name ENCODER.START.VARIANT."""
+    return backbone.split(".", 2)[2]
 
 
 def features_input(plan: Plan, backbone: str, batch: Batch) -> Files:
     """Return what frozen features are computed from: patches, and weights unless a package brings them."""
-    variant, file = backbone.split(".", 2)[2], encoder_recipe(plan, backbone).get("file")
-    sections = [plan.cohorts[batch.cohort].sections[section] for section in batch.sections]
-    return {"patches": [section.patches(variant) for section in sections], "weights": [file] if file else []}
+    file = encoder_recipe(plan, backbone).get("file")
+    patches = lists(plan, PATCHES, batch.owner, described_patches(backbone), batch.members)
+    return {"patches": patches, "weights": [file] if file else []}
 
 
 @functools.cache

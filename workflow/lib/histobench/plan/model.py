@@ -61,18 +61,6 @@ class Section:
         """The perceptual hash of its image."""
         return paths.at(paths.IMAGE_HASH, cohort=self.cohort, section=self.name)
 
-    def kept(self, profile: str) -> str:
-        """Return the table of spots that a filter keeps."""
-        return paths.at(paths.KEPT_SPOTS, cohort=self.cohort, section=self.name, profile=profile)
-
-    def patches(self, variant: str) -> str:
-        """Return its patches of one stain, scale and width."""
-        return paths.at(paths.PATCHES, cohort=self.cohort, section=self.name, variant=variant)
-
-    def features(self, backbone: str) -> str:
-        """Return its frozen features, ``backbone`` being ENCODER.START.VARIANT."""
-        return paths.at(paths.FEATURES, cohort=self.cohort, section=self.name, backbone=backbone)
-
     def stain(self, name: str = DEFAULT) -> str:
         """Return the fit of its stains by one treatment."""
         pattern = paths.STAIN if name == DEFAULT else paths.OTHER_STAIN
@@ -339,6 +327,11 @@ class Experiment:
     def takes_scale(self) -> bool:
         """Whether patches are cut at a scale that the training sections set."""
         return self.patches is not None and self.patches.known_scale is None
+
+    @property
+    def own_and_external(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The cohort and the external ones, each with the sections that take part."""
+        return [(self.cohort.name, self.sections), *self.external.items()]
 
     @property
     def audit(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from histobench.imaging.nuclei import Recipe
-from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.model import Experiment, Plan
 
 
 def nuclei_sections(described: Experiment) -> list[str]:
@@ -21,15 +21,6 @@ def _method(described: Experiment) -> str:
     return next(
         (arm for arm, method in described.settings["methods"].items() if method["gives"]["nuclei"]), ""
     )
-
-
-def nuclei_input(plan: Plan, experiment: str, section: str) -> Files:
-    """Return patches of a section, and the section for its scale."""
-    described = plan.described(experiment)
-    own, patches = described.cohort.sections[section], described.patches
-    assert patches is not None
-    file = own.patches(patches.variant)
-    return {"patches": file, "index": file.removesuffix(".npy") + ".tsv", "h5ad": own.counts}
 
 
 def nuclei_settings(plan: Plan, experiment: str) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histobench import paths
-from histobench.plan import across, data, external, figures, manifest, nuclei, tables, training
-from histobench.plan.features import Batch
-from histobench.plan.model import Experiment, Files, Plan, Settings, Variant, among, constraints
+from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan.batches import PATCHES, Batch
+from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
 
 Ask = Callable[..., Any]
 Folds = Callable[[Experiment, str], list[str]]
@@ -61,19 +61,15 @@ def rules(plan: Plan) -> list[Rule]:
     return [
         Rule("simulate_section", simulated),
         Rule("simulate_truth", (paths.PLANTED_TRUTH,)),
-        Rule("unpack_file", (paths.UNPACKED_FILE,), takes=(paths.ARCHIVE,)),
         Rule("download_file", (paths.RAW_FILE,)),
         Rule("cut_photos", (paths.PHOTO_TILES, paths.PHOTO_INDEX), data.photo_input),
         Rule("read_section", own_rows, data.raw_input),
         Rule("tabulate_cohort", (paths.SECTIONS, paths.GENES), data.cohort_input),
-        Rule("check_spots", (paths.KEPT_SPOTS,), data.spot_filter_input),
         Rule("fit_stain", (paths.STAIN, paths.STAIN_PREVIEW), data.raw_image),
         Rule("fit_stain_otherwise", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), data.raw_image),
-        Rule("hash_image", (paths.IMAGE_HASH,), data.raw_image),
         Rule("compare_cohorts", (paths.SAME_SECTIONS,), data.twin_input),
-        Rule("cut_patches", (paths.PATCHES, paths.PATCH_INDEX), data.patch_input),
-        *map(_described, data.batches(plan)),
-        Rule("measure_nuclei", (paths.NUCLEI,), nuclei.nuclei_input),
+        *map(_together, data.batches(plan)),
+        Rule("measure_nuclei", (paths.NUCLEI,), data.nuclei_input),
         Rule("summarise_qc", (paths.QC_SUMMARY,), data.qc_input),
         Rule("make_folds", (paths.FOLDS,)),
         Rule("audit_plan", (paths.AUDIT_PLAN,), takes=(paths.FOLDS,)),
@@ -129,15 +125,21 @@ def rules(plan: Plan) -> list[Rule]:
     ]
 
 
-def _described(batch: Batch) -> Rule:
-    """Return the rule that describes some sections by an encoder."""
-
-    def asks(plan: Plan, backbone: str) -> Files:
-        return data.features_input(plan, backbone, batch)
-
-    files = paths.fixed(paths.FEATURES, cohort=batch.cohort)
-    values = {"backbone": list(batch.features), "section": list(batch.sections)}
-    return Rule("extract_features", (files,), asks, values=values, label=batch.label)
+def _together(batch: Batch) -> Rule:
+    """Return the rule that makes something for many sections, or takes many files out of an archive."""
+    kind, owner = batch.kind, {batch.kind.owner: batch.owner}
+    makes = [paths.fixed(path, **owner) for path in kind.makes]
+    lists = [paths.fixed(kind.listed, **owner, batch=batch.digest)] if kind.listed else []
+    asked: dict[str, tuple[str, Ask]] = {
+        "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
+        "hashes": ("hash_images", lambda plan: data.hash_input(plan, batch)),
+        "patches": ("cut_patches", lambda plan, variant: data.patch_input(plan, variant, batch)),
+        "features": ("extract_features", lambda plan, backbone: data.features_input(plan, backbone, batch)),
+        "unpacked": ("unpack_files", lambda plan, archive: paths.at(paths.ARCHIVE, **owner, archive=archive)),
+    }
+    name, asks = asked[kind.name]
+    values = {kind.member: list(batch.members), **({kind.what: batch.whats} if kind.what else {})}
+    return Rule(name, (*makes, *lists), asks, values=values, label=batch.label)
 
 
 def _families(plan: Plan) -> list[Rule]:
@@ -245,7 +247,7 @@ def _maker(
                 "table",
                 "figure",
                 *(["fold"] if rule.joined else []),
-                *(["section"] if rule.label else []),
+                *(["section", "member"] if rule.label else []),
             }
             names = re.findall(r"\{(\w+)\}", rule.makes[0])
             return rule, {name: match[name] for name in names if name not in left_out}
@@ -304,8 +306,9 @@ def size(plan: Plan) -> Size:
     for job in every:
         asked = dict(job.wildcards)
         if job.rule == "cut_patches":
-            settings = plan.cohorts[asked["cohort"]].settings
-            patches += spots(settings) * 3 * Variant.named(asked["variant"]).width_px ** 2
+            batch = next(each for each in data.batches_of(plan, PATCHES) if each.label == job.label)
+            n_spots = spots(plan.cohorts[batch.owner].settings) * len(batch.members)
+            patches += n_spots * 3 * Variant.named(asked["variant"]).width_px ** 2
         if job.rule not in ("train_method", "train_quick", "predict_folds"):
             continue
         described = plan.described(asked["experiment"])

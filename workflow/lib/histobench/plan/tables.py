@@ -85,9 +85,9 @@ def score_settings(plan: Plan, experiment: str) -> dict[str, Any]:
 def ceiling_input(plan: Plan, experiment: str) -> Files:
     """Return the tested sections, and the genes of the models that are tested on them, fold by fold."""
     described = plan.described(experiment)
-    tested = described.here(tested_sections(described))
+    tested = kept_counts(plan, described, tested_sections(described))
     genes = [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds]
-    return {**kept_counts(tested, described.qc), "genes": genes}
+    return {"lists": tested, "genes": genes}
 
 
 def ceiling_settings(plan: Plan, experiment: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from histobench import paths
 from histobench.imaging.stains import stain_name
-from histobench.plan.data import gene_limits, kept_counts
-from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, Section
+from histobench.plan.batches import FEATURES, PATCHES
+from histobench.plan.data import gene_limits, kept_counts, lists
+from histobench.plan.model import Arm, Experiment, Files, Patches, Plan
 from histobench.plan.weights import feature_file, start_file
 from histobench.splits.folds import Fold
 
@@ -54,11 +55,10 @@ def panel_sections(plan: Plan, experiment: str, fold: str) -> list[str]:
 
 
 def panel_input(plan: Plan, experiment: str, fold: str) -> Files:
-    """Return what the panel of a fold is chosen on, and the published list where there is one."""
+    """Return lists of what the panel of a fold is chosen on, and the published list where there is one."""
     described = plan.described(experiment)
-    sections = described.here(panel_sections(plan, experiment, fold))
     listed = described.settings["panel"]["file"]
-    files = kept_counts(sections, described.qc)
+    files: Files = {"lists": kept_counts(plan, described, panel_sections(plan, experiment, fold))}
     return {**files, "listed": plan.shipped(listed)} if listed else files
 
 
@@ -78,11 +78,6 @@ def training_roles(fold: Fold) -> dict[str, str]:
 
 
 # -- the audit -----------------------------------------------------------------------------------
-def own_and_external(described: Experiment) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the experiment's own cohort and its external ones, each with the sections that take part."""
-    return [(described.cohort.name, described.sections), *described.external.items()]
-
-
 def other_cohorts(plan: Plan, experiment: str) -> list[str]:
     """Return the external cohorts with spots of an experiment, without its own."""
     described = plan.described(experiment)
@@ -154,8 +149,8 @@ def audit_input(plan: Plan, experiment: str) -> Files:
     """Return what shows whether something leaked: on whom genes were chosen, what images look like."""
     described = plan.experiments[experiment]
     hashes = [
-        plan.cohorts[cohort].sections[section].image_hash
-        for cohort, sections in own_and_external(described)
+        paths.at(paths.IMAGE_HASH, cohort=cohort, section=section)
+        for cohort, sections in described.own_and_external
         for section in sections
         if described.patches and plan.cohorts[cohort].sections[section].has_image
     ]
@@ -168,15 +163,14 @@ def audit_input(plan: Plan, experiment: str) -> Files:
 
 
 # -- training and prediction ---------------------------------------------------------------------
-def images(described: Experiment, arm: Arm, sections: list[Section]) -> Files:
-    """Return what a method sees of the images of some sections: patches, frozen features, or nothing."""
-    files: Files = {}
-    patches = described.patches_of(arm)
+def images(plan: Plan, described: Experiment, arm: Arm, sections: Iterable[str]) -> list[str]:
+    """Return lists of what a method sees of the images of some sections: patches, features, or nothing."""
+    names, patches = list(sections), described.patches_of(arm)
+    files = []
     if arm.needs["patches"] and patches:
-        files["patches"] = [section.patches(patches.variant) for section in sections]
+        files += lists(plan, PATCHES, described.cohort.name, patches.variant, names)
     if arm.needs["features"]:
-        folder = described.features_of(arm)
-        files["features"] = [section.features(folder) for section in sections]
+        files += lists(plan, FEATURES, described.cohort.name, described.features_of(arm), names)
     return files
 
 
@@ -211,7 +205,7 @@ def trained_sections(described: Experiment) -> list[str]:
 def _training_files(plan: Plan, experiment: str, method: str, sections: Iterable[str]) -> Files:
     described = plan.experiments[experiment]
     arm = described.runs[method].arm
-    files = images(described, arm, described.here(sections))
+    files: Files = {"images": images(plan, described, arm, sections)}
     start = described.settings["start_from"]
     if start and arm.family == "deep":
         first = plan.experiments[start].model(method, "all")
@@ -230,10 +224,10 @@ def prediction_input(plan: Plan, experiment: str, method: str) -> Files:
     """Return what models of all folds predict from; a branch takes genes and weights from its experiment."""
     described = plan.described(experiment)
     models = [described.model(method, fold) for fold in described.folds]
-    sections = described.here(tested_sections(described))
+    sections = tested_sections(described)
+    seen = images(plan, described, described.runs[method].arm, sections)
     files: Files = {
-        **kept_counts(sections, described.qc),
-        **images(described, described.runs[method].arm, sections),
+        "lists": [*kept_counts(plan, described, sections), *seen],
         "genes": [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds],
         "panel": [described.trained(paths.PANEL, fold=fold) for fold in described.folds],
         "weights": [model.weights for model in models],
@@ -260,7 +254,6 @@ def quick_training_settings(plan: Plan, experiment: str, method: str) -> dict[st
     return {
         **_every_fold(plan, experiment, method),
         "folds": roles,
-        "sections": trained_sections(described),
     }
 
 

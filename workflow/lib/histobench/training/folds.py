@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from histobench.training.run import predict, section_files, train
+from histobench.filelists import files_of, read_lists
+from histobench.training.run import predict, train
 
 Columns = Mapping[str, Any]
 
@@ -16,31 +17,27 @@ def _listed(files: str | Sequence[str]) -> list[str]:
 
 
 def training_files(
-    columns: Columns, sections: Sequence[str], folds: Mapping[str, Mapping[str, str]]
+    columns: Columns, folds: Mapping[str, Mapping[str, str]]
 ) -> Iterator[dict[str, dict[str, str]]]:
     """Yield the files of the sections of one fold after the other, and of no section that it tests.
 
     Parameters
     ----------
     columns
-        Files by kind: ``patches`` and ``features`` in the order of ``sections``; ``training``, the lists of
+        ``images``, lists of patches and features (:mod:`histobench.filelists`); ``training``, the lists of
         counts and kept spots, in the order of ``folds``.
-    sections
-        Every section that some fold trains on.
     folds
         Role of each section of a fold, "train" or "valid", by fold.
     """
-    images = section_files({kind: columns.get(kind) for kind in ("patches", "features")}, sections)
+    images = _listed(columns.get("images") or [])
     for training, roles in zip(_listed(columns["training"]), folds.values(), strict=True):
-        counts = section_files({"training": training}, roles)
-        yield {name: {**counts[name], **images[name]} for name in roles}
+        yield files_of(read_lists([training, *images]), roles)
 
 
 def train_folds(
     *,
     columns: Columns,
     outputs: Mapping[str, Sequence[str]],
-    sections: Sequence[str],
     folds: Mapping[str, Mapping[str, str]],
     **settings: Any,
 ) -> None:
@@ -52,12 +49,12 @@ def train_folds(
         Files as :func:`training_files` takes them, and by fold ``panel`` and ``genes``.
     outputs
         ``weights``, ``history`` and ``run`` by fold.
-    sections, folds
+    folds
         As there.
     settings
         What :func:`histobench.training.run.train` is told of each.
     """
-    each = zip(folds, training_files(columns, sections, folds), strict=True)
+    each = zip(folds, training_files(columns, folds), strict=True)
     for number, (fold, files) in enumerate(each):
         train(
             sections=files,
@@ -80,18 +77,19 @@ def predict_folds(
     Parameters
     ----------
     columns
-        Files of all tested sections by kind, in the order in which ``folds`` name them first; by fold
-        ``panel``, ``genes``, ``weights`` and, of a branch, ``measured``; and ``scale``.
+        ``lists`` of counts, kept spots, patches and features of all tested sections
+        (:mod:`histobench.filelists`); by fold ``panel``, ``genes``, ``weights`` and, of a branch,
+        ``measured``; and ``scale``.
     folders
         Where predictions of a fold go.
     folds, settings
         Tested sections by fold, and what :func:`histobench.training.run.predict` is told of each.
     """
-    files = section_files(columns, dict.fromkeys(name for names in folds.values() for name in names))
+    listed = read_lists(_listed(columns["lists"]))
     measured = columns.get("measured")
     for number, (fold, names) in enumerate(folds.items()):
         predict(
-            sections={name: files[name] for name in names},
+            sections=files_of(listed, names),
             fold=fold,
             panel_tsv=_listed(columns["panel"])[number],
             genes_tsv=_listed(columns["genes"])[number],

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from histobench.files import (
     write_table,
 )
 from histobench.seeds import seed_for
-from histobench.splits.training import read_training_list
 from histobench.training.card import CARD, published_weights, write_card
 from histobench.training.contract import Context, Prediction, TrainingLog
 from histobench.training.entry import build_method, load_method
@@ -45,21 +44,6 @@ log = logging.getLogger(__name__)
 
 Files = Mapping[str, Mapping[str, Any]]
 CHECKPOINTS = ".checkpoints"
-
-
-def section_files(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Turn lists of files by kind, each in the order of ``names``, into the files of each section.
-
-    Counts and kept spots may be in a list of their own, ``columns["training"]``.
-    """
-    names = list(names)
-    listed = read_training_list(columns["training"]) if columns.get("training") else {}
-    kinds = [kind for kind in ("h5ad", "qc", "patches", "features") if columns.get(kind)]
-    lists = {kind: [columns[kind]] if isinstance(columns[kind], str) else columns[kind] for kind in kinds}
-    return {
-        name: {**listed.get(name, {}), **{kind: str(lists[kind][i]) for kind in kinds}}
-        for i, name in enumerate(names)
-    }
 
 
 def _load(

@@ -1,0 +1,199 @@
+"""What one job makes for many sections: kept spots, hashes of images, patches, features, unpacked files.
+
+Starting a job takes longer than most sections do, and a plan takes time for every file that a job asks for.
+So one job makes what all sections of a cohort need, and a list of the files with their checksums, which those
+ask for who need many of them. Its sections are recorded when it is first planned: a section that comes later
+gets a job of its own, and what is made already stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from histobench import paths
+from histobench.files import read_json, write_json
+
+#: Members that are needed, by (kind, owner, what).
+Wanted = Mapping[tuple[str, str, str], Iterable[str]]
+Record = Mapping[str, Sequence[Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is made for every member of an owner, for the sections of a cohort or the files of an archive.
+
+    Attributes
+    ----------
+    name
+        As records name it.
+    makes
+        Paths of a member.
+    what
+        The wildcard that tells what is made: a filter, a variant of patches, an encoder; "" where there is
+        one of a kind.
+    listed
+        Path of the list of a batch, with its files and their checksums; "" for none.
+    owner, member
+        The wildcards that name whose it is and which.
+    """
+
+    name: str
+    makes: tuple[str, ...]
+    what: str = ""
+    listed: str = ""
+    owner: str = "cohort"
+    member: str = "section"
+
+    def files(self, owner: str, what: str, member: str) -> list[str]:
+        """Return the files of a member."""
+        return [self.at(path, owner, what, **{self.member: member}) for path in self.makes]
+
+    def at(self, path: str, owner: str, what: str, **wildcards: str) -> str:
+        """Return a path of something that is made."""
+        return paths.at(path, **{self.owner: owner, **({self.what: what} if self.what else {}), **wildcards})
+
+
+KEPT = Kind("kept", (paths.KEPT_SPOTS,), "profile", paths.KEPT_LIST)
+HASHES = Kind("hashes", (paths.IMAGE_HASH,))
+PATCHES = Kind("patches", (paths.PATCHES, paths.PATCH_INDEX), "variant", paths.PATCH_LIST)
+FEATURES = Kind("features", (paths.FEATURES,), "backbone", paths.FEATURE_LIST)
+UNPACKED = Kind("unpacked", (paths.UNPACKED_FILE,), "archive", owner="source", member="member")
+KINDS = {kind.name: kind for kind in (KEPT, HASHES, PATCHES, FEATURES, UNPACKED)}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Members of an owner that one job makes, for each of some things.
+
+    Attributes
+    ----------
+    kind
+        What is made.
+    owner
+        Name of the cohort, or of the publisher of archives.
+    members
+        In order; the same job makes all of them.
+    whats
+        Names of filters, patches, encoders or archives: one job each.
+    """
+
+    kind: Kind
+    owner: str
+    members: tuple[str, ...]
+    whats: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """A short name of the members, for lists."""
+        return hashlib.sha256("\n".join(self.members).encode()).hexdigest()[:8]
+
+    @property
+    def label(self) -> str:
+        """Name that depends on nothing but owner and members, for rules and logs."""
+        return f"{re.sub(r'[^A-Za-z0-9]', '_', self.owner)}_{self.digest}"
+
+    @property
+    def told(self) -> str:
+        """What it is made for, for messages."""
+        first, last = self.members[0], self.members[-1]
+        thing = self.kind.member if self.kind is not UNPACKED else "file"
+        some = f"{len(self.members)} {thing}s ({first} to {last})" if first != last else f"{thing} {first}"
+        return f"{some} of {self.owner}"
+
+    def outputs(self, path: str) -> list[str]:
+        """Return a path of every member; what is made stays a wildcard for a rule to match."""
+        owner = {self.kind.owner: self.owner}
+        return [paths.fixed(path, **owner, **{self.kind.member: member}) for member in self.members]
+
+    def list_pattern(self) -> str:
+        """Return the path of the list, with what is made as a wildcard."""
+        return paths.fixed(self.kind.listed, **{self.kind.owner: self.owner}, batch=self.digest)
+
+    def listed(self, what: str) -> str:
+        """Return the path of the list."""
+        return self.kind.at(self.kind.listed, self.owner, what, batch=self.digest)
+
+
+def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]]) -> list[Batch]:
+    """Divide what is needed into jobs.
+
+    Parameters
+    ----------
+    wanted
+        What the run needs.
+    recorded
+        Batches of earlier runs by ``kind/owner/what``; they keep their members.
+    known
+        Sections of each cohort; a recorded one that is no longer among them is left out. Owners that are not
+        in it keep all.
+
+    Returns
+    -------
+    list
+        Batches by kind, owner and members; things that are made of the same members share one.
+    """
+    found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (kind, owner, what), members in sorted(wanted.items()):
+        left = set(members)
+        for old in recorded.get(_key(kind, owner, what), []):
+            kept = tuple(sorted(set(old) & set(known.get(owner, old))))
+            if left & set(kept):
+                found.setdefault((kind, owner, kept), []).append(what)
+                left -= set(kept)
+        if left:
+            found.setdefault((kind, owner, tuple(sorted(left))), []).append(what)
+    return [
+        Batch(KINDS[kind], owner, members, tuple(whats))
+        for (kind, owner, members), whats in sorted(found.items())
+    ]
+
+
+def _key(kind: str, owner: str, what: str) -> str:
+    return f"{kind}/{owner}/{what}"
+
+
+def read_record(path: Path, *, complete: bool = False) -> dict[str, list[list[str]]]:
+    """Read the batches of earlier runs.
+
+    Parameters
+    ----------
+    path
+        See :func:`write_record`; nothing is recorded where it is missing or no longer readable.
+    complete
+        Whether to keep batches of which no file is left: as jobs must, whose own files are not there yet.
+    """
+    try:
+        stored = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    record = {str(key): [list(map(str, each)) for each in batches] for key, batches in stored.items()}
+    record = {key: batches for key, batches in record.items() if key.partition("/")[0] in KINDS}
+    if complete:
+        return record
+    return {
+        key: kept
+        for key, batches in record.items()
+        if (kept := [each for each in batches if _any_left(key, each)])
+    }
+
+
+def _any_left(key: str, members: Iterable[str]) -> bool:
+    kind, owner, what = key.split("/", 2)
+    return any(Path(file).is_file() for member in members for file in KINDS[kind].files(owner, what, member))
+
+
+def write_record(path: Path, batches: Iterable[Batch], earlier: Record) -> None:
+    """Write down what is made together; batches of other configurations are kept."""
+    record: dict[str, list[list[str]]] = {key: [list(each) for each in old] for key, old in earlier.items()}
+    for batch in batches:
+        for what in batch.whats:
+            own = record.setdefault(_key(batch.kind.name, batch.owner, what), [])
+            own[:] = [each for each in own if not set(each) & set(batch.members)]
+            own.append(list(batch.members))
+    record = {key: sorted(batches) for key, batches in sorted(record.items())}
+    if record and record != read_record(path):
+        write_json(record, path)
