@@ -229,7 +229,7 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
     (checkout.folder / "one.yaml").write_text("run: [hbcis_he2gene]\ndevice: cpu\n")
     text = checkout.snakemake(*PROFILE, "--dry-run", configfile="one.yaml", check=True).stdout
     shared = groups(text)
-    preparation = {"read_section", "fit_stain"}
+    preparation = {"read_section"}
     assert {name: set(rules) for name, rules in shared.items()} == {
         "sections": preparation,
         "folds": {"select_panel"},
@@ -294,7 +294,7 @@ def test_an_image_free_experiment_reads_no_image(fresh):
     jobs = fresh("counts").jobs(
         "results/her2st_counts/tables/leaderboard.tsv", configfile="config/her2st_mini.yaml"
     )
-    assert not any(rule in {"cut_patches", "fit_stain", "extract_features"} for rule, _ in jobs)
+    assert not any(rule in {"cut_patches", "fit_stains", "extract_features"} for rule, _ in jobs)
     assert not any(".jpg" in wildcards for rule, wildcards in jobs if rule == "download_file")
     assert Counter(rule for rule, _ in jobs)["read_section"] == 36
 

@@ -27,7 +27,15 @@ from histobench.plan import (
     tables,
     training,
 )
-from histobench.plan.batches import FEATURES, HASHES, KEPT, PATCHES, UNPACKED
+from histobench.plan.batches import (
+    FEATURES,
+    HASHES,
+    KEPT,
+    OTHER_STAINS,
+    PATCHES,
+    STAINS,
+    UNPACKED,
+)
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.weights import used_weights
 from histobench.runtime import begin_run, prefer_this_library

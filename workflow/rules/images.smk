@@ -1,45 +1,38 @@
 """From images to patches and frozen features."""
 
+for batch in [*data.batches_of(PLAN, STAINS), *data.batches_of(PLAN, OTHER_STAINS)]:
 
-rule fit_stain:
-    """Estimate the stains of a section and draw a before/after preview."""
-    input:
-        image=of(data.raw_image),
-    output:
-        json=paths.STAIN,
-        preview=paths.STAIN_PREVIEW,
-    log:
-        paths.log("fit_stain/{cohort}/{section}"),
-    benchmark:
-        paths.benchmark("fit_stain/{cohort}/{section}")
-    conda:
-        "../../envs/images.yaml"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(20),
-    params:
-        code=code_of("fit_stain"),
-    message:
-        "Estimate the stains of section {wildcards.section} of {wildcards.cohort}"
-    script:
-        "../scripts/fit_stain.py"
-
-
-use rule fit_stain as fit_stain_otherwise with:
-    output:
-        json=paths.OTHER_STAIN,
-        preview=paths.OTHER_STAIN_PREVIEW,
-    log:
-        paths.log("fit_stain/{cohort}/{stain}/{section}"),
-    benchmark:
-        paths.benchmark("fit_stain/{cohort}/{stain}/{section}")
-    resources:
-        # StainTools keeps several float64 copies of the whole image
-        mem_mb=lambda wildcards, attempt: attempt
-        * (10000 if wildcards.stain.endswith("staintools") else 4000),
-        runtime=growing(20),
-    message:
-        "Estimate the stains of section {wildcards.section} of {wildcards.cohort}, {wildcards.stain}"
+    rule:
+        """Estimate the stains of sections and draw a before/after preview of each."""
+        name:
+            f"fit_{batch.kind.name}_of_{batch.label}"
+        input:
+            data.image_input(PLAN, batch),
+        output:
+            json=batch.outputs(batch.kind.makes[0]),
+            preview=batch.outputs(batch.kind.makes[1]),
+        log:
+            paths.log("/".join(["fit_stains", batch.label, *batch.kind.wildcard])),
+        benchmark:
+            paths.benchmark("/".join(["fit_stains", batch.label, *batch.kind.wildcard]))
+        wildcard_constraints:
+            stain=among(batch.whats),
+        conda:
+            "../../envs/images.yaml"
+        threads: data.side_by_side(batch)
+        resources:
+            mem_mb=lambda wildcards, attempt, threads: data.stain_memory(
+                wildcards.get("stain", ""), threads
+            )
+            * attempt,
+            runtime=growing(20 + 2 * len(batch.members)),
+        params:
+            sections=list(batch.members),
+            code=code_of("fit_stains"),
+        message:
+            f"Estimate the stains of {batch.told}"
+        script:
+            "../scripts/fit_stains.py"
 
 
 for batch in data.batches_of(PLAN, HASHES):
@@ -49,7 +42,7 @@ for batch in data.batches_of(PLAN, HASHES):
         name:
             f"hash_images_of_{batch.label}"
         input:
-            data.hash_input(PLAN, batch),
+            data.image_input(PLAN, batch),
         output:
             batch.outputs(paths.IMAGE_HASH),
         log:
@@ -89,8 +82,7 @@ for batch in data.batches_of(PLAN, PATCHES):
             variant=among(batch.whats),
         conda:
             "../../envs/images.yaml"
-        # sections side by side; with few, starting processes takes longer than cutting
-        threads: min(data.CUT_THREADS, 1 + len(batch.members) // 8)
+        threads: data.side_by_side(batch)
         resources:
             mem_mb=lambda wildcards, attempt, threads: 4000 * attempt * threads,
             runtime=growing(20 + 2 * len(batch.members)),

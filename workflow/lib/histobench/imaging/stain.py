@@ -13,9 +13,12 @@ StainTools itself (see ``staintools_fit``).
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +36,9 @@ from histobench.imaging.slides import ArraySlide, Slide, open_slide
 from histobench.imaging.stain_fit import StainFit
 from histobench.imaging.stains import NORMALISED, split_name
 from histobench.imaging.staintools_fit import require_staintools, staintools_vectors
+from histobench.processes import in_turn
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "StainFit",
@@ -43,6 +49,7 @@ __all__ = [
     "read_stain",
     "stain_map",
     "write_stain",
+    "write_stains",
 ]
 
 Image = npt.NDArray[np.uint8]
@@ -268,6 +275,25 @@ def preview(
                 pixels, size, interpolation=cv2.INTER_AREA
             )
     return np.concatenate([before, np.full((len(before), gap, 3), 255, np.uint8), after], axis=1)
+
+
+def write_stains(
+    images: Sequence[str | Path],
+    json_paths: Sequence[str | Path],
+    preview_paths: Sequence[str | Path],
+    sections: Sequence[str],
+    *,
+    method: str = "vahadane",
+    processes: int = 1,
+) -> None:
+    """Fit the stains of several sections, each as :func:`write_stain` does, a few of them side by side."""
+    each = zip(images, json_paths, preview_paths, sections, strict=True)
+    in_turn(functools.partial(_fit_section, method=method), list(each), processes)
+
+
+def _fit_section(files: tuple[Any, ...], method: str) -> None:
+    write_stain(*files, method=method)
+    log.info("section %s", files[3])
 
 
 def write_stain(

@@ -1,4 +1,4 @@
-"""What one job makes for many sections: kept spots, hashes of images, patches, features, unpacked files.
+"""What one job makes for many sections: kept spots, hashes and stains of images, patches, features.
 
 Starting a job takes longer than most sections do, and a plan takes time for every file that a job asks for.
 So one job makes what all sections of a cohort need, and a list of the files with their checksums, which those
@@ -48,6 +48,11 @@ class Kind:
     owner: str = "cohort"
     member: str = "section"
 
+    @property
+    def wildcard(self) -> list[str]:
+        """The wildcard that tells what is made, as a part of a path; none where there is one of a kind."""
+        return [f"{{{self.what}}}"] if self.what else []
+
     def files(self, owner: str, what: str, member: str) -> list[str]:
         """Return the files of a member."""
         return [self.at(path, owner, what, **{self.member: member}) for path in self.makes]
@@ -59,10 +64,12 @@ class Kind:
 
 KEPT = Kind("kept", (paths.KEPT_SPOTS,), "profile", paths.KEPT_LIST)
 HASHES = Kind("hashes", (paths.IMAGE_HASH,))
+STAINS = Kind("stains", (paths.STAIN, paths.STAIN_PREVIEW))
+OTHER_STAINS = Kind("other_stains", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), "stain")
 PATCHES = Kind("patches", (paths.PATCHES, paths.PATCH_INDEX), "variant", paths.PATCH_LIST)
 FEATURES = Kind("features", (paths.FEATURES,), "backbone", paths.FEATURE_LIST)
 UNPACKED = Kind("unpacked", (paths.UNPACKED_FILE,), "archive", owner="source", member="member")
-KINDS = {kind.name: kind for kind in (KEPT, HASHES, PATCHES, FEATURES, UNPACKED)}
+KINDS = {kind.name: kind for kind in (KEPT, HASHES, STAINS, OTHER_STAINS, PATCHES, FEATURES, UNPACKED)}
 
 
 @dataclass(frozen=True)

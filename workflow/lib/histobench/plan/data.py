@@ -17,12 +17,14 @@ from histobench.cohorts.fetch.lock import missing as missing_files
 from histobench.cohorts.sheet import section_options
 from histobench.errors import UserError
 from histobench.expression.qc import GENE_LIMITS
-from histobench.imaging.stains import NORMALISED
+from histobench.imaging.stains import DEFAULT, NORMALISED
 from histobench.plan.batches import (
     FEATURES,
     HASHES,
     KEPT,
+    OTHER_STAINS,
     PATCHES,
+    STAINS,
     UNPACKED,
     Batch,
     Kind,
@@ -35,8 +37,10 @@ from histobench.plan.model import Experiment, Files, Patches, Plan, Section, Var
 from histobench.plan.nuclei import nuclei_sections
 from histobench.plan.weights import used_files
 
-# What one job takes of an image at a time: sections of a batch are cut side by side.
-CUT_THREADS = 4
+
+def side_by_side(batch: Batch) -> int:
+    """Return how many sections are worked on at a time; with few, starting processes takes longer."""
+    return min(4, 1 + len(batch.members) // 8)
 
 
 # -- published files -----------------------------------------------------------------------------
@@ -153,11 +157,6 @@ def raw_input(plan: Plan, cohort: str, section: str) -> Files:
     }
 
 
-def raw_image(plan: Plan, cohort: str, section: str) -> str:
-    """Return the image of a section."""
-    return plan.cohorts[cohort].sections[section].raw["image"]
-
-
 def section_settings(plan: Plan, cohort: str, section: str) -> dict[str, Any]:
     """Return everything of the configuration that the contents of a section depend on."""
     described = plan.cohorts[cohort]
@@ -260,9 +259,25 @@ def twin_input(plan: Plan, cohort: str, other: str) -> Files:
 
 
 # -- images --------------------------------------------------------------------------------------
-def hash_input(plan: Plan, batch: Batch) -> list[str]:
+def stained_sections(plan: Plan, cohort: str) -> list[str]:
+    """Return the sections whose stain is shown: those that some experiment cuts patches from."""
+    seen = {
+        section
+        for described in plan.tested.values()
+        if described.cohort.name == cohort and described.patches
+        for section in described.sections
+    }
+    return [section.name for section in plan.used[cohort] if section.name in seen]
+
+
+def image_input(plan: Plan, batch: Batch) -> list[str]:
     """Return the images of sections."""
     return [section.raw["image"] for section in members(plan, batch)]
+
+
+def stain_memory(stain: str, side_by_side: int) -> int:
+    """Return the MB that fitting stains takes; StainTools keeps float64 copies of a whole image."""
+    return (10000 if stain.endswith("staintools") else 4000) * side_by_side
 
 
 def patch_input(plan: Plan, variant: str, batch: Batch) -> Files:
@@ -361,6 +376,19 @@ def _patches(plan: Plan, before: Iterable[Batch]) -> Iterator[tuple[Kind, str, s
                 yield PATCHES, batch.owner, PLAIN, seen
 
 
+def _stains(plan: Plan, cut: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
+    """Yield which stains patches are normalised by, and the report shows."""
+    for name in plan.read:
+        yield STAINS, name, "", stained_sections(plan, name)
+    for batch in cut:
+        for asked in map(Variant.named, batch.whats):
+            if asked.stain in NORMALISED:
+                kind, what = (STAINS, "") if asked.stain == DEFAULT else (OTHER_STAINS, asked.stain)
+                yield kind, batch.owner, what, batch.members
+                reference, _, home = asked.target.partition("@")
+                yield kind, home or batch.owner, what, [reference] if reference else []
+
+
 @functools.cache
 def batches(plan: Plan) -> list[Batch]:
     """Return what is made for many sections at once.
@@ -375,7 +403,8 @@ def batches(plan: Plan) -> list[Batch]:
     unpacked = {key: names for key, names in first.items() if key[0] == UNPACKED.name}
     others = {key: names for key, names in first.items() if key not in unpacked}
     found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
-    return found + divide(_wanted(_patches(plan, found)), recorded, known)
+    cut = divide(_wanted(_patches(plan, found)), recorded, known)
+    return [*found, *cut, *divide(_wanted(_stains(plan, cut)), recorded, known)]
 
 
 def batches_of(plan: Plan, kind: Kind) -> list[Batch]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from histobench import paths
 from histobench.figures.catalogue import catalogue
+from histobench.plan.data import stained_sections
 from histobench.plan.external import branch_files, slide_branches
 from histobench.plan.figures import experiment_facts, figure_files, figures_left_out
 from histobench.plan.model import Cohort, Experiment, Files, Plan
@@ -121,17 +122,6 @@ def experiment_entry(plan: Plan, experiment: str) -> dict[str, Any]:
     }
 
 
-def stained_sections(plan: Plan, cohort: Cohort) -> list[str]:
-    """Return the sections whose stain is shown: those that some experiment cuts patches from."""
-    seen = {
-        section
-        for described in plan.tested.values()
-        if described.cohort.name == cohort.name and described.patches
-        for section in described.sections
-    }
-    return [section.name for section in plan.used[cohort.name] if section.name in seen]
-
-
 def _cohort_entry(plan: Plan, cohort: Cohort) -> dict[str, Any]:
     """Return what the report shows of a cohort."""
     kinds = {"json": paths.STAIN, "png": paths.STAIN_PREVIEW}
@@ -148,7 +138,7 @@ def _cohort_entry(plan: Plan, cohort: Cohort) -> dict[str, Any]:
                 kind: paths.at(pattern, cohort=cohort.name, section=section)
                 for kind, pattern in kinds.items()
             }
-            for section in stained_sections(plan, cohort)
+            for section in stained_sections(plan, cohort.name)
         },
     }
 

@@ -65,8 +65,6 @@ def rules(plan: Plan) -> list[Rule]:
         Rule("cut_photos", (paths.PHOTO_TILES, paths.PHOTO_INDEX), data.photo_input),
         Rule("read_section", own_rows, data.raw_input),
         Rule("tabulate_cohort", (paths.SECTIONS, paths.GENES), data.cohort_input),
-        Rule("fit_stain", (paths.STAIN, paths.STAIN_PREVIEW), data.raw_image),
-        Rule("fit_stain_otherwise", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), data.raw_image),
         Rule("compare_cohorts", (paths.SAME_SECTIONS,), data.twin_input),
         *map(_together, data.batches(plan)),
         Rule("measure_nuclei", (paths.NUCLEI,), data.nuclei_input),
@@ -132,7 +130,9 @@ def _together(batch: Batch) -> Rule:
     lists = [paths.fixed(kind.listed, **owner, batch=batch.digest)] if kind.listed else []
     asked: dict[str, tuple[str, Ask]] = {
         "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
-        "hashes": ("hash_images", lambda plan: data.hash_input(plan, batch)),
+        "hashes": ("hash_images", lambda plan: data.image_input(plan, batch)),
+        "stains": ("fit_stains", lambda plan: data.image_input(plan, batch)),
+        "other_stains": ("fit_other_stains", lambda plan, stain: data.image_input(plan, batch)),
         "patches": ("cut_patches", lambda plan, variant: data.patch_input(plan, variant, batch)),
         "features": ("extract_features", lambda plan, backbone: data.features_input(plan, backbone, batch)),
         "unpacked": ("unpack_files", lambda plan, archive: paths.at(paths.ARCHIVE, **owner, archive=archive)),
