@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 import tifffile
 import yaml
 
+from histobench import paths
 from histobench.cli.command import main
 from histobench.cohorts.fetch import gdc
 from histobench.cohorts.readers.tcga import read_star_counts, slide_scale, slide_tiles
 from histobench.config.benchmark import Benchmark
 from histobench.errors import UserError
+from histobench.evaluation.papers import read_papers
+from histobench.plan import external, size
+from histobench.plan.model import Plan, make_plan
 
 SLIDE = "TCGA-A8-A082-01A-01-TS1.3cad4a77-47a6-4658-becf-d8cffa161d3a.svs"
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -270,6 +275,33 @@ def external_slides(project: Path, table: Path | None) -> Benchmark:
         "external": [{"cohort": "tcga_brca"}],
     }
     return Benchmark({"run": ["x"], "experiments": {"x": experiment}, **change}, project)
+
+
+def default_run(project: Path, table: Path | None) -> Plan:
+    """Plan the experiment of the default run that takes TCGA as soon as there is a list of its slides."""
+    change = {} if table is None else {"cohorts": {"tcga_brca": {"table": str(table)}}}
+    return make_plan(Benchmark({"run": ["hbcis_stnet"], **change}, project))
+
+
+def test_the_default_run_has_tcga_as_soon_as_slides_are_listed(tmp_path: Path, project: Path) -> None:
+    """Until then nothing of it is planned, which is said with the command that makes the list."""
+    without = default_run(project, None)
+    assert list(without.branches) == ["hbcis_stnet/external/visium_breast"]
+    (told,) = [line for line in size.sentences(without) if line.startswith("Left out:")]
+    assert "hbcis_stnet leaves out cohort tcga_brca" in told
+    assert gdc.fill_command((project / "resources/tcga_brca_manifest.tsv").resolve()) in told
+    counts = row("a.tsv", "TCGA-A8-A082")
+    having = default_run(project, manifest(tmp_path / "m.tsv", row(SLIDE, "TCGA-A8-A082"), counts))
+    branch = "hbcis_stnet/external/tcga_brca"
+    assert branch in having.branches and not having.bench.left_out
+    jobs = size.jobs(having)
+    assert {"predict_tiles", "compare_pseudobulk", "tabulate_slides"} <= {job.rule for job in jobs}
+    papers = read_papers(project / "resources/papers.tsv")
+    promised = papers.loc[papers["reason"].str.contains(branch), "reason"]
+    assert len(promised) == 3
+    for reason in promised:
+        (table,) = re.findall(r"\b(\w+)\.tsv", reason)
+        assert paths.at(paths.TABLE, experiment=branch, table=table) in external.branch_files(having, branch)
 
 
 def test_slides_alone_can_be_prepared(tmp_path: Path, project: Path) -> None:

@@ -70,6 +70,10 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+if not in_job:
+    for told in PLAN.bench.left_out:
+        logger.info(told)
+
 # Jobs find how and where they compute in `snakemake.config`, where a change runs nothing again.
 config.update({key: PLAN.bench.config[key] for key in manifest.WAYS})
 # Licences are recorded with a model; one that is corrected changes no number.

@@ -68,6 +68,8 @@ class Benchmark:
         settings merged in.
     branches
         External predictions, described like experiments (:mod:`histobench.plan.branches`); by name.
+    left_out
+        What the run will not have although the configuration names it, and how to get it: a sentence each.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Benchmark:
         check(config, schema(project, "config"), self.origin)
         self.config = fill_defaults(merge({}, config), schema(project, "config"))
         self._defined: dict[tuple[str, str], dict[str, Any]] = {}
+        self.left_out: list[str] = []
         self.experiments: dict[str, dict[str, Any]] = {}
         self.cohorts: dict[str, dict[str, Any]] = {}
         self._check_changes()
@@ -474,6 +477,7 @@ class Benchmark:
                     f"{near(section, known)}"
                 )
         self.qc_profile(value["qc"], f"{where}: `qc`")
+        value["external"] = [other for other in value["external"] if self._takes_part(name, other)]
         for other in value["external"]:
             self._external(where, other, value)
         # a method that is switched off is no longer what the experiment is about
@@ -579,6 +583,23 @@ class Benchmark:
     def described(self, name: str) -> dict[str, Any]:
         """Return an experiment, or a branch of one."""
         return self.experiments[name] if name in self.experiments else self.branches[name]
+
+    def _takes_part(self, experiment: str, other: Mapping[str, Any]) -> bool:
+        """Whether an external cohort is there; one that need not be, and lists no slide, is left out."""
+        from histobench.cohorts.fetch.gdc import fill_command
+
+        name = other["cohort"]
+        if (
+            other.get("required", True)
+            or self.cohort(name, f"experiments.{experiment}: `external`")["sections"]
+        ):
+            return True
+        path = self.table(name).resolve()
+        self.left_out.append(
+            f"{experiment} leaves out cohort {name}, as its manifest {path} lists no slide; "
+            f"{fill_command(path)} makes the list."
+        )
+        return False
 
     def _external(self, where: str, other: dict[str, Any], experiment: Mapping[str, Any]) -> None:
         """Complete an external cohort of an experiment."""

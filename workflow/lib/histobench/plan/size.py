@@ -352,6 +352,7 @@ def sentences(plan: Plan) -> list[str]:
     most = ", ".join(f"{number} {rule}" for rule, number in Counter(told).most_common(4))
     gpu = f"{found.gpu_jobs} jobs, at most {found.gpu_hours:,.0f} hours by what methods state"
     unknown = f", and {found.n_unknown} of them of unknown size" if found.n_unknown else ""
+    left_out = [f"Left out:    {sentence}" for sentence in plan.bench.left_out]
     return [
         f"Run:         {experiments} on {cohorts}, {branches} to other cohorts",
         f"Sections:    {sum(map(len, plan.used.values()))}",
@@ -362,6 +363,7 @@ def sentences(plan: Plan) -> list[str]:
         f"Longest job: {found.longest[1]}, at most {found.longest[0]:g} hours",
         f"Downloads:   {_number(found.n_files, 'file')}, {found.n_bytes / 1e9:.1f} GB{unknown}",
         f"Disk:        about {found.disk / 1e9:.1f} GB for raw files and patches",
+        *left_out,
         "Results that are there already are not made again; `snakemake --dry-run` lists what is left.",
     ]
 
