@@ -28,6 +28,7 @@ from histobench.plan.batches import (
     UNPACKED,
     Batch,
     Kind,
+    Wanted,
     divide,
     read_record,
     write_record,
@@ -404,7 +405,27 @@ def batches(plan: Plan) -> list[Batch]:
     others = {key: names for key, names in first.items() if key not in unpacked}
     found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
     cut = divide(_wanted(_patches(plan, found)), recorded, known)
+    cut += divide(_left(_described_patches(plan), cut), recorded, known)
     return [*found, *cut, *divide(_wanted(_stains(plan, cut)), recorded, known)]
+
+
+def _described_patches(plan: Plan) -> dict[tuple[str, str, str], set[str]]:
+    """Return the patches that experiments describe, which can be asked for although no method sees them."""
+    return _wanted(
+        (PATCHES, described.cohort.name, described.patches.variant, described.sections)
+        for described in _with_spots(plan)
+        if described.patches
+    )
+
+
+def _left(wanted: Wanted, batches: Iterable[Batch]) -> dict[tuple[str, str, str], set[str]]:
+    """Return what no batch makes."""
+    made: dict[tuple[str, str, str], set[str]] = {}
+    for batch in batches:
+        for what in batch.whats:
+            made.setdefault((batch.kind.name, batch.owner, what), set()).update(batch.members)
+    left = {key: set(names) - made.get(key, set()) for key, names in wanted.items()}
+    return {key: names for key, names in left.items() if names}
 
 
 def batches_of(plan: Plan, kind: Kind) -> list[Batch]:
