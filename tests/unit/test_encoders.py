@@ -134,8 +134,11 @@ REFUSED = {
         "no pretrained weights",
     ),
     "tokens": (
-        {"experiment": {"encoder": "uni"}, "encoders": {"uni": {"pooling": "tokens"}}},
-        "one vector per token",
+        {
+            "experiment": {"encoder": "uni", "encoder_weights": "none"},
+            "encoders": {"uni": {"pooling": "tokens"}},
+        },
+        "takes one vector per spot, but the encoder `uni` gives one per token",
     ),
     "a key that is none": (
         {"experiment": {"encoder": "uni"}, "encoders": {"uni": {"poling": "cls"}}},
@@ -220,9 +223,33 @@ def test_no_register_enters_a_mean():
     assert pool(tokens, "cls_mean", 3)[0].tolist() == [0, 0, 0, 4.5, 4.5, 4.5]
     assert pool(tokens, "cls", 3)[0, 0] == 0 and pool(tokens, "tokens", 3).shape == (2, 4, 3)
     assert pool(torch.ones(2, 5, 4, 4), "mean", 0).shape == (2, 5)
+    maps = torch.arange(2 * 5 * 3 * 4.0).reshape(2, 5, 3, 4)
+    places = pool(maps, "tokens", 0)
+    assert places.shape == (2, 12, 5) and places[1, 6].equal(maps[1, :, 1, 2])
     for wrong in ((tokens, "cls", 0), (tokens[:, 0], "cls", 1), (tokens, "model", 1)):
         with pytest.raises(UserError, match="`pooling` is"):
             pool(*wrong)
+
+
+def test_tokens_are_what_the_vector_is_the_mean_of_and_he2rna_takes_them(project, tmp_path):
+    """One declaration more: the places of EfficientNet-Lite0's last map, which its own vector averages."""
+    given = yaml.safe_load((project / "config/encoders/efficientnet_lite0.yaml").read_text())
+    tokens = {**given, "title": "Tokens", "pooling": "tokens"}
+    made = bench(
+        project,
+        experiment={"methods": {"he2rna": {"encoder": "mine", "encoder_weights": "pretrained"}}},
+        encoders={"mine": tokens},
+    )
+    assert made.experiments["demo"]["methods"]["he2rna"]["needs"]["features"] == "mine"
+    patches = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    found = extract_features(patches, encoder=made.recipe("mine", True), precision="float32")
+    vectors = extract_features(
+        patches, encoder=recipe("v", declared(project, "efficientnet_lite0"), True, None), precision="float32"
+    )
+    assert found.shape == (3, 49, 1280) and found.std(axis=1).min() >= 0 and found.std(axis=1).max() > 0.1
+    np.testing.assert_allclose(found.mean(axis=1), vectors, rtol=1e-3, atol=1e-4)
+    report = check_encoder("mine", project, configured(tmp_path, mine=tokens))
+    assert report.problems == []
 
 
 # Labels of ImageNet and their probabilities, by the file of a package that everybody has.

@@ -10,7 +10,7 @@ from histobench.errors import UserError
 from histobench.methods.he2rna import HE2RNA
 from histobench.networks.backbones import count_parameters
 from histobench.networks.he2rna import he2rna_head
-from histobench.training.conformance import make_study
+from histobench.training.conformance import make_section, make_study
 from histobench.training.contract import Context
 
 ENTRY = "histobench.methods.he2rna:HE2RNA"
@@ -117,3 +117,50 @@ def test_an_unknown_encoder_is_refused() -> None:
     train, _ = make_study()
     with pytest.raises(UserError, match="resnet51"):
         HE2RNA(**{**TRAINED, "encoder": "resnet51"}).fit(train, [], CONTEXT)
+
+
+def bags(section, tokens: int):
+    """The section with several vectors per spot, around its own."""
+    rng = np.random.default_rng([tokens, len(section)])
+    noise = rng.normal(0, 0.5, (len(section), tokens, section.features.shape[1]))
+    return replace(section, features=(section.features[:, None] + noise).astype(np.float32))
+
+
+def test_a_spot_of_several_tokens_is_the_mean_of_the_highest_scores_as_a_slide_of_tiles() -> None:
+    train, _ = make_study()
+    method = HE2RNA(**TINY)
+    method.fit([bags(section, 12) for section in train], [], CONTEXT)
+    test = bags(make_section("p4", "s5", 300, 99), 12)  # more than is scored at a time
+    found = method.predict(test).expression
+    first, second = method.fitted
+    x = test.features.astype(np.float64)
+    for layer in (first, second):
+        x = x @ layer.weight.detach().numpy().T.astype(np.float64) + layer.bias.detach().numpy()
+    ordered = np.sort(x, axis=1)[:, ::-1]
+    expected = np.mean([ordered[:, :k].mean(axis=1) for k in (1, 2, 5, 10)], axis=0)  # 20 and more it has not
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    turned = replace(test, features=test.features[:, ::-1].copy())
+    np.testing.assert_allclose(method.predict(turned).expression, found, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bag_of_one_token_is_its_vector() -> None:
+    train, test = make_study()
+    plain, bag = HE2RNA(**TINY), HE2RNA(**TINY)
+    plain.fit(train, [], CONTEXT)
+    bag.fit([replace(s, features=s.features[:, None]) for s in train], [], CONTEXT)
+    one = replace(test, features=test.features[:, None])
+    np.testing.assert_allclose(
+        bag.predict(one).expression, plain.predict(test).expression, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_number_of_tokens_that_count_is_drawn_in_training() -> None:
+    train, _ = make_study()
+    several = [bags(section, 12) for section in train]
+    found = []
+    for top in ((1,), (12,), (1, 12)):
+        method = HE2RNA(**{**TINY, "top": top, "batch_size": 4})
+        method.fit(several, [], CONTEXT)
+        found.append(method.fitted[0].weight.detach().numpy())
+    for one in found[:2]:
+        assert np.abs(found[2] - one).max() > 1e-3

@@ -314,10 +314,6 @@ class Benchmark:
         """Say why an encoder could not be built or loaded here, and what to do; None if it can."""
         declared = self.encoder(name)
         trouble = builder_trouble(name, declared)
-        if trouble is None and declared["pooling"] == "tokens":
-            trouble = (
-                f"`{name}` gives one vector per token, which no method takes; choose `pooling: cls_mean`"
-            )
         row = published_weights(declared, self.lock)
         if trouble is None and pretrained and not (self.in_job and row):
             trouble = weights_trouble(
@@ -690,6 +686,12 @@ class Benchmark:
             start = change.get("encoder_weights")
             pretrained = start == "pretrained" if start else self.features_pretrained(experiment)
             self.check_encoder(f"{where}: `methods.{arm}`", needs["features"], pretrained=pretrained)
+            if self.encoder(needs["features"])["pooling"] == "tokens" and not method["takes_tokens"]:
+                raise UserError(
+                    f"{where}: `methods.{arm}` takes one vector per spot, but the encoder "
+                    f"`{needs['features']}` gives one per token; choose `pooling: mean` or `cls_mean`, or a "
+                    "method with `takes_tokens`."
+                )
             method["pretrained"] = pretrained
         elif {"encoder", "encoder_weights"} & change.keys():
             raise UserError(

@@ -91,8 +91,8 @@ def pool(out: torch.Tensor, pooling: str, prefix: int) -> torch.Tensor:
                 "choose cls, mean or cls_mean."
             )
         return out
-    if out.ndim == 4 and pooling == "mean":
-        return out.mean(dim=(2, 3))
+    if out.ndim == 4 and pooling in ("mean", "tokens"):
+        return out.mean(dim=(2, 3)) if pooling == "mean" else out.flatten(2).transpose(1, 2)
     if out.ndim != 3 or (pooling.startswith("cls") and prefix < 1):
         raise UserError(
             f"`pooling` is {pooling}, but the network gives "

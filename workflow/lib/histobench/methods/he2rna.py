@@ -3,12 +3,14 @@
 Schmauch B, Romagnoni A, Pronier E, et al. A deep learning model to predict RNA-Seq expression of tumours from
 whole slide images. Nature Communications 11, 3877 (2020); as a baseline of Chen et al. 2024 (HE2Gene).
 
-A slide of HE2RNA is a bag of tiles and its score the mean of the k highest; a spot is one tile, so k is 1
-and nothing is left to aggregate.
+A slide of HE2RNA is a bag of tiles and its score the mean of the k highest. A spot is one tile, so k is 1 and
+nothing is left to aggregate; of an encoder that gives a vector per token (``pooling: tokens``) it is a bag of
+them, scored as a slide is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -19,6 +21,7 @@ from torch.nn import functional
 
 from histobench.bounds import (
     Count,
+    Counts,
     Folds,
     NonNegative,
     Pixels,
@@ -40,6 +43,9 @@ from histobench.training.loop import Row
 from histobench.training.network_method import Facts, Shape, Start, SteppedAdam, Training
 from histobench.training.store import column_means, require
 
+# Bags scored at a time, so that memory does not grow with the section.
+_BAGS = 128
+
 
 @dataclass(frozen=True, kw_only=True)
 class HE2RNA(SteppedAdam[nn.Module]):
@@ -54,6 +60,9 @@ class HE2RNA(SteppedAdam[nn.Module]):
         :mod:`histobench.networks.backbones`.
     hidden
         Width of the hidden layers.
+    top
+        Of a spot with several tokens: a gene is the mean of its k highest scores, k drawn from these for each
+        training batch, and in prediction the mean over them. Those beyond the number of tokens are left out.
     rectify
         Replace negative predictions by 0, where the training targets are never negative.
     epochs, batch_size, learning_rate, weight_decay, clip_norm
@@ -75,6 +84,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
     head: Annotated[str, one_of(HEADS)] = "adapted"
     encoder: Architecture | None = None
     hidden: Count = 1024
+    top: Counts = (1, 2, 5, 10, 20, 50, 100)
     rectify: bool = False
     epochs: Count = 200
     batch_size: Count = 16
@@ -105,7 +115,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
             return
         features = torch.from_numpy(study.stacked("features").astype(np.float32))
         training.more["features"] = features.to(training.device)
-        training.shape = replace(training.shape, dimension=features.shape[1])
+        training.shape = replace(training.shape, dimension=features.shape[-1])
 
     def network(self, shape: Shape, start: Start) -> nn.Module:
         """Build the layers, on an encoder where one is trained with them."""
@@ -140,6 +150,9 @@ class HE2RNA(SteppedAdam[nn.Module]):
         chosen = training.rows(batch)
         if self.encoder is None:
             predicted = network(training.more["features"][chosen])
+            if predicted.ndim == 3:
+                sizes = bag_sizes(self.top, predicted.shape[1])
+                predicted = mean_of_highest(predicted, sizes[rng.integers(len(sizes))])
         else:
             predicted = network(self.pixels(training, batch, rng))[0]
         return functional.mse_loss(predicted.float(), training.wanted[chosen])
@@ -147,7 +160,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
     def scores(self, network: nn.Module, training: Training, held: np.ndarray, epoch: int) -> Row:
         """Return error and correlation of the held-out spots, from one view each."""
         if self.encoder is None:
-            raw = _apply(network, training.more["features"][training.rows(held)])
+            raw = self._applied(network, training.more["features"][training.rows(held)])
         else:
             raw = predict_patches(network, training.patches, held)[0]
         predicted, observed = np.maximum(raw, self.trained.extra["floor"]), training.study.targets[held]
@@ -165,14 +178,31 @@ class HE2RNA(SteppedAdam[nn.Module]):
             expression, seen = predict_patches(self.fitted, source, rows, views=self.views)
             return Prediction(np.maximum(expression, floor), embedding=seen)
         features = torch.from_numpy(require(section, "features").astype(np.float32))
-        return Prediction(np.maximum(_apply(self.fitted.eval(), features.to(self.trained.device)), floor))
+        raw = self._applied(self.fitted.eval(), features.to(self.trained.device))
+        return Prediction(np.maximum(raw, floor))
 
     def stored_device(self) -> str:
         """Let a head alone predict on the CPU."""
         return "cpu" if self.encoder is None else super().stored_device()
 
+    @torch.inference_mode()
+    def _applied(self, network: nn.Module, features: torch.Tensor) -> np.ndarray:
+        """Return (spots, genes) of vectors, or of bags of tokens, which are scored some spots at a time."""
+        if features.ndim == 2:
+            return np.asarray(network(features).float().cpu().numpy())
+        sizes = bag_sizes(self.top, features.shape[1])
+        found = []
+        for some in features.split(_BAGS):
+            scores = network(some).float()
+            found.append(torch.stack([mean_of_highest(scores, k) for k in sizes]).mean(dim=0))
+        return np.asarray(torch.cat(found).cpu().numpy())
 
-@torch.inference_mode()
-def _apply(network: nn.Module, features: torch.Tensor) -> np.ndarray:
-    out: np.ndarray = network(features).float().cpu().numpy()
-    return out
+
+def bag_sizes(top: Sequence[int], tokens: int) -> list[int]:
+    """Return those k that a bag of so many tokens has; all of it where it has none of them."""
+    return [k for k in top if k <= tokens] or [tokens]
+
+
+def mean_of_highest(scores: torch.Tensor, k: int) -> torch.Tensor:
+    """Return (spots, genes): the mean of the k highest scores of each gene, of (spots, tokens, genes)."""
+    return scores.topk(k, dim=1).values.mean(dim=1)
