@@ -13,6 +13,7 @@ from histobench.plan.batches import (
     UNPACKED,
     Batch,
     divide,
+    numbered,
     read_record,
     write_record,
 )
@@ -101,7 +102,9 @@ def test_files_of_an_archive_are_members_too() -> None:
 
 def test_labels_and_lists_tell_batches_apart() -> None:
     one, other = (Batch(PATCHES, "c", sections, ("v",)) for sections in (("s1",), ("s1", "s2")))
-    assert one.label != other.label and one.label.startswith("c_")
+    one, other = numbered([one, other])
+    assert (one.label, other.label) == ("c", "c_2")
+    assert (one.place("cut"), other.place("cut")) == ("cut/c/{variant}", "cut/c_2/{variant}")
     assert one.listed("v") != other.listed("v")
     assert one.list_pattern().format(variant="v") == one.listed("v")
     assert (one.told, other.told) == ("section s1 of c", "2 sections (s1 to s2) of c")

@@ -33,6 +33,12 @@ experiments:
 """
 
 
+# What one job makes for many sections, of which the rule names the cohort.
+TOGETHER = re.compile(
+    r"(?:check_spots|hash_images|fit_stains|fit_other_stains|cut_patches|extract_features)_of_(\w+?)(?:_\d+)?"
+)
+
+
 def _family(rule: str) -> str:
     """A rule without the experiment that it is written for: train_quick of train_quick_of_demo."""
     return rule.partition("_of_")[0]
@@ -94,7 +100,7 @@ class Checkout:
             rule = re.match(r"\s*(?:local)?rule (\w+):", block).group(1)
             wildcards = re.search(r"^\s+wildcards: (.*)$", block, re.M)
             told = wildcards.group(1) if wildcards else ""
-            if together := re.fullmatch(r"\w+_of_(\w+)_[0-9a-f]{8}", rule):  # what is made for many sections
+            if together := TOGETHER.fullmatch(rule):
                 told = f"cohort={together.group(1)}, {told}".removesuffix(", ")
             found.add((_family(rule), told))
         return found - {("all", "")}

@@ -34,7 +34,7 @@ for batch in data.batches_of(PLAN, UNPACKED):
         output:
             batch.outputs(paths.UNPACKED_FILE),
         log:
-            paths.log(f"unpack_files/{batch.owner}/{{archive}}/{batch.digest}"),
+            paths.log(batch.place("unpack_files")),
         wildcard_constraints:
             archive=among(batch.whats),
         localrule: True
@@ -178,7 +178,7 @@ for batch in data.batches_of(PLAN, KEPT):
             spots=batch.outputs(paths.KEPT_SPOTS),
             list=batch.list_pattern(),
         log:
-            paths.log(f"check_spots/{batch.label}/{{profile}}"),
+            paths.log(batch.place("check_spots")),
         wildcard_constraints:
             profile=among(batch.whats),
         conda:

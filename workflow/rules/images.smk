@@ -12,9 +12,9 @@ for batch in [*data.batches_of(PLAN, STAINS), *data.batches_of(PLAN, OTHER_STAIN
             json=batch.outputs(batch.kind.makes[0]),
             preview=batch.outputs(batch.kind.makes[1]),
         log:
-            paths.log("/".join(["fit_stains", batch.label, *batch.kind.wildcard])),
+            paths.log(batch.place("fit_stains")),
         benchmark:
-            paths.benchmark("/".join(["fit_stains", batch.label, *batch.kind.wildcard]))
+            paths.benchmark(batch.place("fit_stains"))
         wildcard_constraints:
             stain=among(batch.whats),
         conda:
@@ -46,7 +46,7 @@ for batch in data.batches_of(PLAN, HASHES):
         output:
             batch.outputs(paths.IMAGE_HASH),
         log:
-            paths.log(f"hash_images/{batch.label}"),
+            paths.log(batch.place("hash_images")),
         conda:
             "../../envs/images.yaml"
         resources:
@@ -75,9 +75,9 @@ for batch in data.batches_of(PLAN, PATCHES):
             index=batch.outputs(paths.PATCH_INDEX),
             list=batch.list_pattern(),
         log:
-            paths.log(f"cut_patches/{batch.label}/{{variant}}"),
+            paths.log(batch.place("cut_patches")),
         benchmark:
-            paths.benchmark(f"cut_patches/{batch.label}/{{variant}}")
+            paths.benchmark(batch.place("cut_patches"))
         wildcard_constraints:
             variant=among(batch.whats),
         conda:
@@ -109,9 +109,9 @@ for batch in data.batches_of(PLAN, FEATURES):
             features=batch.outputs(paths.FEATURES),
             list=batch.list_pattern(),
         log:
-            paths.log(f"extract_features/{batch.label}/{{backbone}}"),
+            paths.log(batch.place("extract_features")),
         benchmark:
-            paths.benchmark(f"extract_features/{batch.label}/{{backbone}}")
+            paths.benchmark(batch.place("extract_features"))
         wildcard_constraints:
             backbone=among(batch.whats),
         conda:

@@ -584,13 +584,14 @@ class Benchmark:
         """Whether an external cohort is there; one that need not be, and lists no slide, is left out."""
         from histobench.cohorts.fetch.gdc import fill_command
 
-        name = other["cohort"]
-        if (
-            other.get("required", True)
-            or self.cohort(name, f"experiments.{experiment}: `external`")["sections"]
-        ):
+        if other.get("required", True):
+            return True
+        name, others = other["cohort"], set(self.cohorts)
+        if self.cohort(name, f"experiments.{experiment}: `external`")["sections"]:
             return True
         path = self.table(name).resolve()
+        if name not in others:  # nothing of it takes part
+            del self.cohorts[name]
         self.left_out.append(
             f"{experiment} leaves out cohort {name}, as its manifest {path} lists no slide; "
             f"{fill_command(path)} makes the list."

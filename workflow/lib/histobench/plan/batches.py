@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from histobench import paths
@@ -48,11 +49,6 @@ class Kind:
     owner: str = "cohort"
     member: str = "section"
 
-    @property
-    def wildcard(self) -> list[str]:
-        """The wildcard that tells what is made, as a part of a path; none where there is one of a kind."""
-        return [f"{{{self.what}}}"] if self.what else []
-
     def files(self, owner: str, what: str, member: str) -> list[str]:
         """Return the files of a member."""
         return [self.at(path, owner, what, **{self.member: member}) for path in self.makes]
@@ -86,22 +82,31 @@ class Batch:
         In order; the same job makes all of them.
     whats
         Names of filters, patches, encoders or archives: one job each.
+    number
+        Which it is of its kind and owner.
     """
 
     kind: Kind
     owner: str
     members: tuple[str, ...]
     whats: tuple[str, ...]
+    number: int = 1
 
     @property
     def digest(self) -> str:
-        """A short name of the members, for lists."""
+        """A short name of the members, for lists, whichever other batches there are."""
         return hashlib.sha256("\n".join(self.members).encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
-        """Name that depends on nothing but owner and members, for rules and logs."""
-        return f"{re.sub(r'[^A-Za-z0-9]', '_', self.owner)}_{self.digest}"
+        """Name for rules: that of the owner, and a number where there are several."""
+        owner = re.sub(r"[^A-Za-z0-9]", "_", self.owner)
+        return owner if self.number == 1 else f"{owner}_{self.number}"
+
+    def place(self, rule: str) -> str:
+        """Return where logs and benchmarks of a rule lie; what is made stays a wildcard."""
+        what = [f"{{{self.kind.what}}}"] if self.kind.what else []
+        return "/".join((rule, self.label, *what))
 
     @property
     def told(self) -> str:
@@ -157,6 +162,16 @@ def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]])
         Batch(KINDS[kind], owner, members, tuple(whats))
         for (kind, owner, members), whats in sorted(found.items())
     ]
+
+
+def numbered(batches: Iterable[Batch]) -> list[Batch]:
+    """Return batches with the number that each has among those of its kind and owner."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for batch in batches:
+        seen[batch.kind.name, batch.owner] += 1
+        found.append(replace(batch, number=seen[batch.kind.name, batch.owner]))
+    return found
 
 
 def _key(kind: str, owner: str, what: str) -> str:

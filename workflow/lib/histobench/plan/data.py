@@ -30,6 +30,7 @@ from histobench.plan.batches import (
     Kind,
     Wanted,
     divide,
+    numbered,
     read_record,
     write_record,
 )
@@ -406,7 +407,7 @@ def batches(plan: Plan) -> list[Batch]:
     found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
     cut = divide(_wanted(_patches(plan, found)), recorded, known)
     cut += divide(_left(_described_patches(plan), cut), recorded, known)
-    return [*found, *cut, *divide(_wanted(_stains(plan, cut)), recorded, known)]
+    return numbered([*found, *cut, *divide(_wanted(_stains(plan, cut)), recorded, known)])
 
 
 def _described_patches(plan: Plan) -> dict[tuple[str, str, str], set[str]]:
