@@ -20,7 +20,6 @@ SMALL = {
     "bootstrap": (lambda _: tables.spot_resamples(quick=True), 100),
     "ridge": (lambda _: tables.ridge(True, 1), 2),
     "ridge over penalties": (lambda _: tables.ridge(True, 7), 4),
-    "extraction": (lambda folder: networks.extraction(folder, True, "cpu"), 0.9),
     "patches": (lambda folder: images.patches(folder, None, quick=True), 1),
 }
 
@@ -30,6 +29,12 @@ def test_the_fast_way_gives_the_same_and_is_faster(tmp_path, name):
     make, least = SMALL[name]
     row = compare(make(tmp_path))
     assert row["ratio_high"] > least, row
+
+
+def test_extraction_costs_at_most_a_tenth_more_than_the_bare_forward(tmp_path):
+    """The goal itself, in processor time: other work on the machine changes the clock, and hardly this."""
+    row = compare(networks.extraction(tmp_path, True, "cpu"))
+    assert row["ratio_cpu"] >= 0.9, row
 
 
 def test_frozen_features_agree_with_single_precision():
