@@ -153,7 +153,8 @@ def plot_encoders(table: pd.DataFrame, settings: Settings) -> Figure:
     heads = list(dict.fromkeys(table.loc[table["kind"] == "encoder", "head"]))
     colours = {head: HEAD_COLOURS[i % len(HEAD_COLOURS)] for i, head in enumerate(heads)}
     lanes = len(heads) * max(len(_fields(table)), 1)
-    upper = max(2.2, 0.9 + len(titles) * (0.16 + 0.085 * lanes))
+    # the names of controls stand upright above the dots
+    upper = max(2.9, 1.5 + len(titles) * (0.16 + 0.085 * lanes))
     drawn = new_figure(DOUBLE, upper + 1.3 + 0.24 * len(titles))
     parts: Any = drawn.subfigures(2, 1, height_ratios=[upper, 1.1 + 0.24 * len(titles)])
     above, below = parts
