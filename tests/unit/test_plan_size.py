@@ -39,7 +39,7 @@ def test_jobs_are_counted_from_the_report_to_the_raw_files(plan):
     assert numbers["predict_folds"] == 2 and size.size(plan).trainings == 6
     assert numbers["score_method"] == 2 and numbers["select_panel"] == 3 and numbers["estimate_ceilings"] == 1
     assert numbers["simulate_section"] == numbers["read_section"] == 6
-    assert numbers["cut_patches"] == numbers["check_spots"] == numbers["hash_images"] == 1
+    assert numbers["cut_patches"] == numbers["check_spots"] == numbers["images"] == 1
     assert numbers["write_report"] == numbers["list_results"] == numbers["tabulate_results"] == 1
     alone = Counter(job.rule for job in size.jobs(plan, paths.at(paths.FOLDS, experiment="small")))
     assert alone == {"make_folds": 1}

@@ -34,9 +34,7 @@ experiments:
 
 
 # What one job makes for many sections, of which the rule names the cohort.
-TOGETHER = re.compile(
-    r"(?:check_spots|hash_images|fit_stains|fit_other_stains|cut_patches|extract_features)_of_(\w+?)(?:_\d+)?"
-)
+TOGETHER = re.compile(r"(?:check_spots|images|fit_stains|cut_patches|extract_features)_of_(\w+?)(?:_\d+)?")
 
 
 def _family(rule: str) -> str:

@@ -44,7 +44,7 @@ def test_every_rule_runs_in_its_own_environment(fresh, tmp_path, monkeypatch):
         "train_quick",
         "predict_folds",
         "cut_patches",
-        "fit_stains",
+        "images",
         "draw_figures",
         "write_report",
     } <= ran

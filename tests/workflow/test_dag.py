@@ -294,7 +294,7 @@ def test_an_image_free_experiment_reads_no_image(fresh):
     jobs = fresh("counts").jobs(
         "results/her2st_counts/tables/leaderboard.tsv", configfile="config/her2st_mini.yaml"
     )
-    assert not any(rule in {"cut_patches", "fit_stains", "extract_features"} for rule, _ in jobs)
+    assert not any(rule in {"cut_patches", "images", "extract_features"} for rule, _ in jobs)
     assert not any(".jpg" in wildcards for rule, wildcards in jobs if rule == "download_file")
     assert Counter(rule for rule, _ in jobs)["read_section"] == 36
 

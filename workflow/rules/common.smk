@@ -29,11 +29,10 @@ from histobench.plan import (
 )
 from histobench.plan.batches import (
     FEATURES,
-    HASHES,
+    IMAGES,
     KEPT,
     OTHER_STAINS,
     PATCHES,
-    STAINS,
     UNPACKED,
 )
 from histobench.plan.model import among, constraints, make_plan

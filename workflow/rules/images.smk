@@ -1,16 +1,48 @@
 """From images to patches and frozen features."""
 
-for batch in [*data.batches_of(PLAN, STAINS), *data.batches_of(PLAN, OTHER_STAINS)]:
+for batch in data.batches_of(PLAN, IMAGES):
 
     rule:
-        """Estimate the stains of sections and draw a before/after preview of each."""
+        """Describe images: a perceptual hash, which tells whether one occurs under two names, and the stains."""
         name:
-            f"fit_{batch.kind.name}_of_{batch.label}"
+            f"images_of_{batch.label}"
         input:
             data.image_input(PLAN, batch),
         output:
-            json=batch.outputs(batch.kind.makes[0]),
-            preview=batch.outputs(batch.kind.makes[1]),
+            hashes=batch.outputs(paths.IMAGE_HASH),
+            json=batch.outputs(paths.STAIN),
+            preview=batch.outputs(paths.STAIN_PREVIEW),
+        log:
+            paths.log(batch.place("images")),
+        benchmark:
+            paths.benchmark(batch.place("images"))
+        conda:
+            "../../envs/images.yaml"
+        threads: data.side_by_side(batch)
+        resources:
+            mem_mb=lambda wildcards, attempt, threads: 4000 * attempt * threads,
+            runtime=growing(20 + 2 * len(batch.members)),
+        params:
+            cohort=batch.owner,
+            sections=list(batch.members),
+            code=code_of("describe_images"),
+        message:
+            f"Hash the images and estimate the stains of {batch.told}"
+        script:
+            "../scripts/describe_images.py"
+
+
+for batch in data.batches_of(PLAN, OTHER_STAINS):
+
+    rule:
+        """Estimate the stains of sections by another method or another tool's fit."""
+        name:
+            f"fit_stains_of_{batch.label}"
+        input:
+            data.image_input(PLAN, batch),
+        output:
+            json=batch.outputs(paths.OTHER_STAIN),
+            preview=batch.outputs(paths.OTHER_STAIN_PREVIEW),
         log:
             paths.log(batch.place("fit_stains")),
         benchmark:
@@ -22,7 +54,7 @@ for batch in [*data.batches_of(PLAN, STAINS), *data.batches_of(PLAN, OTHER_STAIN
         threads: data.side_by_side(batch)
         resources:
             mem_mb=lambda wildcards, attempt, threads: data.stain_memory(
-                wildcards.get("stain", ""), threads
+                wildcards.stain, threads
             )
             * attempt,
             runtime=growing(20 + 2 * len(batch.members)),
@@ -30,36 +62,9 @@ for batch in [*data.batches_of(PLAN, STAINS), *data.batches_of(PLAN, OTHER_STAIN
             sections=list(batch.members),
             code=code_of("fit_stains"),
         message:
-            f"Estimate the stains of {batch.told}"
+            f"Estimate the stains of {batch.told}, {{wildcards.stain}}"
         script:
             "../scripts/fit_stains.py"
-
-
-for batch in data.batches_of(PLAN, HASHES):
-
-    rule:
-        """Describe images by a perceptual hash, which tells whether one occurs under two names."""
-        name:
-            f"hash_images_of_{batch.label}"
-        input:
-            data.image_input(PLAN, batch),
-        output:
-            batch.outputs(paths.IMAGE_HASH),
-        log:
-            paths.log(batch.place("hash_images")),
-        conda:
-            "../../envs/images.yaml"
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(10 + len(batch.members)),
-        params:
-            cohort=batch.owner,
-            sections=list(batch.members),
-            code=code_of("hash_images"),
-        message:
-            f"Hash the images of {batch.told}"
-        script:
-            "../scripts/hash_images.py"
 
 
 for batch in data.batches_of(PLAN, PATCHES):

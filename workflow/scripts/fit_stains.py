@@ -10,5 +10,5 @@ with job_log(snakemake.log[0]):
         snakemake.output.preview,
         snakemake.params.sections,
         processes=snakemake.threads,
-        method=snakemake.wildcards.get("stain", "vahadane"),
+        method=snakemake.wildcards.stain,
     )

@@ -59,13 +59,12 @@ class Kind:
 
 
 KEPT = Kind("kept", (paths.KEPT_SPOTS,), "profile", paths.KEPT_LIST)
-HASHES = Kind("hashes", (paths.IMAGE_HASH,))
-STAINS = Kind("stains", (paths.STAIN, paths.STAIN_PREVIEW))
+IMAGES = Kind("images", (paths.IMAGE_HASH, paths.STAIN, paths.STAIN_PREVIEW))
 OTHER_STAINS = Kind("other_stains", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), "stain")
 PATCHES = Kind("patches", (paths.PATCHES, paths.PATCH_INDEX), "variant", paths.PATCH_LIST)
 FEATURES = Kind("features", (paths.FEATURES,), "backbone", paths.FEATURE_LIST)
 UNPACKED = Kind("unpacked", (paths.UNPACKED_FILE,), "archive", owner="source", member="member")
-KINDS = {kind.name: kind for kind in (KEPT, HASHES, STAINS, OTHER_STAINS, PATCHES, FEATURES, UNPACKED)}
+KINDS = {kind.name: kind for kind in (KEPT, IMAGES, OTHER_STAINS, PATCHES, FEATURES, UNPACKED)}
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ from histobench.expression.qc import GENE_LIMITS
 from histobench.imaging.stains import DEFAULT, NORMALISED
 from histobench.plan.batches import (
     FEATURES,
-    HASHES,
+    IMAGES,
     KEPT,
     OTHER_STAINS,
     PATCHES,
-    STAINS,
     UNPACKED,
     Batch,
     Kind,
@@ -344,15 +343,11 @@ def _wanted(asked: Iterable[tuple[Kind, str, str, Iterable[str]]]) -> dict[tuple
 
 
 def _alone(plan: Plan) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
-    """Yield what is needed whatever else is made: unpacked files, hashes, kept spots and features."""
+    """Yield what is needed whatever else is made: unpacked files, kept spots and features."""
     for source, file in published_files(plan):
         archive, member = split_member(file)
         if member:
             yield UNPACKED, source, archive, [member]
-    for described in plan.experiments.values():
-        for name, sections in described.own_and_external if described.patches else ():
-            own = plan.cohorts[name].sections
-            yield HASHES, name, "", [section for section in sections if own[section].has_image]
     for described in _with_spots(plan):
         yield KEPT, described.cohort.name, described.qc, described.sections
         for arm in described.arms.values():
@@ -378,14 +373,18 @@ def _patches(plan: Plan, before: Iterable[Batch]) -> Iterator[tuple[Kind, str, s
                 yield PATCHES, batch.owner, PLAIN, seen
 
 
-def _stains(plan: Plan, cut: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
-    """Yield which stains patches are normalised by, and the report shows."""
+def _images(plan: Plan, cut: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
+    """Yield which images the audit compares, and which stains are needed or shown in the report."""
+    for described in plan.experiments.values():
+        for name, sections in described.own_and_external if described.patches else ():
+            own = plan.cohorts[name].sections
+            yield IMAGES, name, "", [section for section in sections if own[section].has_image]
     for name in plan.read:
-        yield STAINS, name, "", stained_sections(plan, name)
+        yield IMAGES, name, "", stained_sections(plan, name)
     for batch in cut:
         for asked in map(Variant.named, batch.whats):
             if asked.stain in NORMALISED:
-                kind, what = (STAINS, "") if asked.stain == DEFAULT else (OTHER_STAINS, asked.stain)
+                kind, what = (IMAGES, "") if asked.stain == DEFAULT else (OTHER_STAINS, asked.stain)
                 yield kind, batch.owner, what, batch.members
                 reference, _, home = asked.target.partition("@")
                 yield kind, home or batch.owner, what, [reference] if reference else []
@@ -407,7 +406,7 @@ def batches(plan: Plan) -> list[Batch]:
     found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
     cut = divide(_wanted(_patches(plan, found)), recorded, known)
     cut += divide(_left(_described_patches(plan), cut), recorded, known)
-    return numbered([*found, *cut, *divide(_wanted(_stains(plan, cut)), recorded, known)])
+    return numbered([*found, *cut, *divide(_wanted(_images(plan, cut)), recorded, known)])
 
 
 def _described_patches(plan: Plan) -> dict[tuple[str, str, str], set[str]]:

@@ -130,9 +130,8 @@ def _together(batch: Batch) -> Rule:
     lists = [paths.fixed(kind.listed, **owner, batch=batch.digest)] if kind.listed else []
     asked: dict[str, tuple[str, Ask]] = {
         "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
-        "hashes": ("hash_images", lambda plan: data.image_input(plan, batch)),
-        "stains": ("fit_stains", lambda plan: data.image_input(plan, batch)),
-        "other_stains": ("fit_other_stains", lambda plan, stain: data.image_input(plan, batch)),
+        "images": ("images", lambda plan: data.image_input(plan, batch)),
+        "other_stains": ("fit_stains", lambda plan, stain: data.image_input(plan, batch)),
         "patches": ("cut_patches", lambda plan, variant: data.patch_input(plan, variant, batch)),
         "features": ("extract_features", lambda plan, backbone: data.features_input(plan, backbone, batch)),
         "unpacked": ("unpack_files", lambda plan, archive: paths.at(paths.ARCHIVE, **owner, archive=archive)),
