@@ -127,12 +127,20 @@ def test_the_page_finds_leakage_inflation_and_transfer_without_opening_an_experi
     write_report({"across": paths}, tmp_path / "index.html")
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     page = html.split('id="across"')[1].split('<section class="page"')[0]
-    for question in QUESTIONS.values():
-        assert f"<h2>{question.title}</h2>" in page
+    asked, unasked = page.split('<details class="left-out">')
+    assert "<h2>Leakage inflation</h2>" in asked and "Missing:" not in page
+    for key, question in QUESTIONS.items():
+        assert (f"<h2>{question.title}</h2>" in asked) == (key == "folds")
+        assert (f"<strong>{question.title}</strong>" in unasked) == (key != "folds")
     assert "r is higher in 1 of 2 trained methods" in page  # an oracle is not trained, and has no pair
     assert "mean change +0.050" in page and "also differ in panel of genes" in page
     assert "no results in leaky" in page
     assert "no experiment of this run repeats another with another target transform" in page
     assert "abroad, trained on home (other cohort, no training on it): best is stnet with r = 0.100" in page
+    for name in paths:  # a run of one experiment asks nothing: no page, one sentence
+        write_table(read_table(paths[name]).head(0), paths[name])
+    write_report({"across": paths}, tmp_path / "alone.html")
+    alone = (tmp_path / "alone.html").read_text(encoding="utf-8")
+    assert "#across" not in alone and 'id="across' not in alone and "no page across experiments" in alone
     write_report({}, tmp_path / "empty.html")
     assert "comparisons across experiments: not part of this run" in (tmp_path / "empty.html").read_text()

@@ -76,3 +76,38 @@ def test_a_figure_looks_as_it_did(name):
 def test_a_spoilt_figure_is_seen(spoil):
     expected = np.asarray(Image.open(PICTURES / "leaderboard.png").convert("RGB"))
     assert difference(drawn("leaderboard", spoil), expected) > LARGEST
+
+
+def overlaps(figure) -> list[tuple[str, str]]:
+    """Pairs of headings, or of labels of one axis, that lie on one another."""
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    groups = [[text for axes in figure.axes for text in (axes.title, axes._left_title)]]
+    groups += [axis.get_ticklabels() for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    found = []
+    for group in groups:
+        shown = [
+            text
+            for text in group
+            if text.get_visible() and text.get_text().strip() and not text.get_rotation()
+        ]
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in shown]
+        for place, (one, text) in enumerate(zip(boxes, shown, strict=True)):
+            for other, second in zip(boxes[place + 1 :], shown[place + 1 :], strict=True):
+                wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+                if wide > 1 and min(one.y1, other.y1) - max(one.y0, other.y0) > 1:
+                    found.append((text.get_text(), second.get_text()))
+    return found
+
+
+@pytest.mark.parametrize("name", ["cluster_confusion", "rank_heatmap"])
+def test_no_heading_lies_on_another(name):
+    """With the titles of the demo, the longest of which is HE2Gene (small network)."""
+    module = importlib.import_module(catalogue()[name].module)
+    (plot,) = (getattr(module, each) for each in vars(module) if each.startswith("plot_"))
+    with mpl.rc_context(RC):
+        figure = plot(read_table(PICTURES / f"{name}.tsv"), described.settings(experiment="demo"))
+        found = overlaps(figure)
+        plt.close(figure)
+    assert found == []

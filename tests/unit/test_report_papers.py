@@ -10,7 +10,9 @@ from unit.test_report_page import Page, write_and_parse
 from histobench.evaluation import published
 from histobench.evaluation.papers import read_papers
 from histobench.files import read_table, write_table
+from histobench.report import experiment
 from histobench.report.papers import NO_PAPER
+from histobench.report.tables import Loaded
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 
@@ -109,9 +111,27 @@ def test_numbers_of_a_branch_come_before_those_that_cannot_be_compared(manifest,
 def test_a_run_without_a_papers_protocol_says_so_in_one_line(manifest, tmp_path):
     manifest["experiments"] = {"demo": {}}
     source, text = write_and_parse(manifest, tmp_path)
-    assert NO_PAPER in text and not lines(source)
-    block = source[source.index('id="papers"') :]
-    assert "Missing:" not in block[: block.index("</section>")]
+    assert text.count(NO_PAPER) == 1 and not lines(source)
+    assert "#papers" not in source and 'id="papers"' not in source  # no page, and no link to one
+
+
+def test_figures_come_before_the_tables_that_few_will_read(manifest, tmp_path):
+    source, _ = write_and_parse(manifest, tmp_path)
+    figures, further = (source.index(f'id="experiment-hbcis_stnet-{name}"') for name in ("figures", "tables"))
+    assert figures < further < source.index('id="hbcis_stnet-domains"')
+
+
+def test_an_experiment_says_how_many_genes_are_scored_and_what_networks_start_from():
+    settings = {"panel": {"rule": "top_mean", "size": 25, "scope": "train"}, "weights": "none"}
+    board = Loaded(pd.DataFrame({"method": ["stnet"], "n_genes": [27]}))
+    facts = dict(experiment._facts(settings, {"leaderboard": board}))
+    assert facts["Genes"] == "25 by top mean, chosen on training patients of each fold; 27 in any"
+    assert facts["Networks start"] == "at random"
+    settings = {"panel": {**settings["panel"], "size": 27}, "weights": "pretrained"}
+    facts = dict(experiment._facts(settings, {"leaderboard": board}))
+    assert facts["Genes"] == "27 by top mean, chosen on training patients"
+    assert facts["Networks start"] == "from pretrained weights"
+    assert "Genes" not in dict(experiment._facts({}, {"leaderboard": Loaded(None, "absent")}))
 
 
 @pytest.mark.parametrize(

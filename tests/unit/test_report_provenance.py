@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from unit import result_tables
@@ -78,3 +80,19 @@ def test_a_git_checkout_is_described(tmp_path):
     assert len(clean["commit"]) == 40 and clean["git"] == clean["commit"][:12]
     (tmp_path / "file").write_text("2")
     assert provenance.code_version(tmp_path)["git"].endswith("-dirty")
+
+
+def test_the_script_finds_both_locks_of_the_project(arguments, project, tmp_path):
+    """Snakemake names the folder of scripts as the rule does: from the folder of the rule, by dots."""
+    settings = {"configuration": {"seed": 1}, "weights": {}, "cohorts": ["her2st"]}
+    job = SimpleNamespace(
+        scriptdir=str(project / "workflow" / "rules" / ".." / "scripts"),
+        log=[tmp_path / "job.log"],
+        input=SimpleNamespace(sections=[arguments["sections"]["her2st"]], runs=arguments["runs"]),
+        output=[tmp_path / "p.json"],
+        params=SimpleNamespace(settings=settings),
+    )
+    runpy.run_path(project / "workflow/scripts/write_provenance.py", {"snakemake": job})
+    record = read_json(tmp_path / "p.json")
+    assert record["data"]["lock_sha256"] == sha256(project / "resources" / "data_lock.tsv")
+    assert record["environment"]["lock_sha256"] == sha256(project / "requirements.lock")

@@ -8,7 +8,7 @@ from histobench.runtime import job_log
 with job_log(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
     cohorts = settings.pop("cohorts")
-    project = Path(snakemake.scriptdir).parents[1]
+    project = Path(snakemake.scriptdir).resolve().parents[1]  # it comes as workflow/rules/../scripts
     write_provenance(
         snakemake.output[0],
         project=project,

@@ -42,12 +42,13 @@ _UNASKED = {
 
 @dataclass
 class Section:
-    """One question: what it asks, its answer in words, and the table behind."""
+    """One question: what it asks, its answer in words, and the table behind; or why no experiment asks it."""
 
     title: str
     answers: list[str]
     table: View
     figures: list[tuple[str, str]] = field(default_factory=list)
+    unasked: str = ""
 
 
 def across_view(
@@ -79,20 +80,23 @@ def across_view(
         if contrasts.table is not None:
             rows = contrasts.table[contrasts.table["question"] == key]
             own = Loaded(rows) if len(rows) else Loaded(None, _UNASKED[key])
+        unasked = own.reason if contrasts.table is not None else ""
         shown = _informative(CONTRASTS, own.table)
         table = view(f"across-{key}", question.title, own, shown, download=offered, note=question.text)
         mark_methods(table, looks)
         answers = [] if own.table is None else _answers(own.table)
-        sections.append(Section(question.title, answers, table, _links(key, experiments)))
+        sections.append(Section(question.title, answers, table, _links(key, experiments), unasked))
     transfer = load(entry.get("transfer"), "transfer to other cohorts")
     offered = downloads.add(entry["transfer"], "across experiments") if entry.get("transfer") else None
+    unasked = ""
     if transfer.table is not None and transfer.table.empty:
-        transfer = Loaded(None, _UNASKED["transfer"])
+        unasked = _UNASKED["transfer"]
+        transfer = Loaded(None, unasked)
     table = view("across-transfer", catalogue()["transfer"].title, transfer, TRANSFER, download=offered,
                  note=catalogue()["transfer"].caption, search=True)  # fmt: skip
     mark_methods(table, looks)
     best = [] if transfer.table is None else _best(transfer.table, looks)
-    sections.append(Section(table.title, best, table, _links("transfer", experiments)))
+    sections.append(Section(table.title, best, table, _links("transfer", experiments), unasked))
     return sections
 
 

@@ -194,6 +194,10 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
         chosen = "all patients" if panel.get("scope") == "all" else "training patients"
         rule = str(panel.get("rule", "")).replace("_", " ")
         genes = f"{panel.get('size') or ''} by {rule}, chosen on {chosen}".strip()
+        board = loaded["leaderboard"].table
+        scored = int(board["n_genes"].max()) if board is not None and len(board) else 0
+        if panel.get("size") and scored > panel["size"]:
+            genes += f" of each fold; {scored} in any"
     facts = {
         "Cohort": settings.get("cohort"),
         "Patients": settings.get("n_patients"),
@@ -204,9 +208,14 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
         "Target": transform_text(Settings.of(settings)),
         "QC profile": settings.get("qc"),
         "Seeds": ", ".join(map(str, settings.get("seeds") or [])),
-        "Weights": settings.get("weights"),
+        "Networks start": _start(settings.get("weights")),
     }
     return [(key, str(value)) for key, value in facts.items() if known(value)]
+
+
+def _start(weights: Any) -> str | None:
+    """Say what networks start from; frozen encoders have weights of their own."""
+    return "at random" if weights == "none" else f"from {weights} weights" if known(weights) else None
 
 
 def _badges(

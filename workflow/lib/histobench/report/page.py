@@ -85,6 +85,7 @@ def write_report(manifest: Mapping[str, Any], output_html: str | Path) -> None:
         map_specs=map_specs(),
         experiments=experiments,
         across=across,
+        compared=any(not section.unasked for section in across),
         papers=papers_view(manifest.get("papers"), experiments, entries),
         cohorts=cohorts,
         methods=method_entries(entries),

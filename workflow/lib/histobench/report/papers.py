@@ -21,7 +21,7 @@ from histobench.report.tables import known, load, plain
 _LOOKS = {FULL: ("good", "●"), PARTIAL: ("warn", "◐"), NOT_MADE: ("plain", "○")}
 _RANK = (COMPARABLE, MISSING, NOT_COMPARABLE)
 _NUMBER = ("source", "method", "quantity", "gene", "section", "published")
-NO_PAPER = "This run repeats no paper's protocol, so there is nothing here to set beside the papers."
+NO_PAPER = "No experiment of this run repeats a paper's protocol, so there is no page of the papers."
 
 
 @dataclass

@@ -44,8 +44,10 @@ COLUMNS = (
 NOTE = (
     "One row per method, from the records of its trainings. The selection unit is what was set aside, "
     "among the training patients alone, to choose an epoch or a penalty: patients are the honest unit; "
-    "spots let parts of one patient stand on both sides, which flatters the choice; a dash means that "
-    "nothing was chosen from data. The tested patients never take part."
+    "spots let parts of one patient stand on both sides, which flatters the choice; none, or a dash, means "
+    "that nothing was chosen from data. Validation patients are those that the folds set aside; where they "
+    "set none aside, a method that chooses divides its training patients itself. The tested patients never "
+    "take part."
 )
 
 

@@ -123,6 +123,9 @@ def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
             {"color": colour, "lw": 1.1} if valid else {"color": QUIET_COLOUR, "lw": 0.8, "ls": _DASHES}
         )
         axes.plot(line["epoch"], line["value"], alpha=0.85, **look)
+    axes.xaxis.set_major_locator(
+        MaxNLocator(integer=True, nbins=4)
+    )  # panels of a column share it, empty or not
     if part.empty:  # nothing to read from its axes either
         axes.text(0.5, 0.5, "not\nrecorded", transform=axes.transAxes, ha="center", va="center",
                   fontsize=7, color=QUIET_COLOUR)  # fmt: skip
@@ -133,7 +136,6 @@ def _panel(axes: Any, part: pd.DataFrame, colour: str) -> None:
     if error and part["value"].min() > 0 and part["value"].max() > 30 * part["value"].min():
         axes.set_yscale("log")
         log_axis(axes.yaxis)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axes.grid(axis="y")
 
 

@@ -47,7 +47,7 @@ def tidy_latent(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def plot_latent(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw a row per method: purity beside that of one cluster, nearest against farthest neighbours."""
-    methods = list(dict.fromkeys(table["method"]))
+    methods = settings.order(table["method"])
     parts = [name for name in ("purity", "neighbours") if name in set(table["analysis"])]
     figure = new_figure(DOUBLE if len(parts) == 2 else 3.6, 2.7 * len(methods))
     rows: Any = figure.subfigures(len(methods), 1, squeeze=False)[:, 0]

@@ -67,9 +67,10 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """Say what the axes are and how many genes lie above the identity."""
     method = settings.title(table["method"].iloc[0])
     parts = []
-    for baseline, own in table.groupby("baseline", sort=False):
+    for baseline in settings.order(table["baseline"]):
+        own = table[table["baseline"] == baseline]
         above = int((own["median_method"] > own["median_baseline"]).sum())
-        parts.append(f"{above} of {len(own)} genes against {settings.title(str(baseline))}")
+        parts.append(f"{above} of {len(own)} genes against {settings.title(baseline)}")
     return prose(f"""
         Median over patients of Pearson r per gene, sections of a patient pooled: {method}, the best deep
         network, against the baselines of He et al. 2020 (n = {count(table["gene"].nunique(), "gene")});

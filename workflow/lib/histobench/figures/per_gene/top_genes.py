@@ -50,16 +50,15 @@ def plot_top(table: pd.DataFrame, settings: Settings) -> Figure:
     axes = figure.subplots()
     rows = range(len(table))
     axes.plot(table["ceiling"], rows, "|", color=REFERENCE_COLOUR, ms=9, mew=1.4, label="noise ceiling")
-    axes.hlines(rows, table["median_pearson"], table["pearson_smoothed"], color="#cccccc", lw=1.2, zorder=1)
     axes.plot(table["pearson_smoothed"], rows, "D", color=style.colour, mfc="white", ms=4.5, mew=1.1,
-              label="after smoothing the measurement")  # fmt: skip
+              label="mean r with the smoothed measurement")  # fmt: skip
     axes.plot(
         table["median_pearson"],
         rows,
         style.marker,
         color=style.colour,
         ms=5.5,
-        label="r, median over patients",
+        label="median r over patients",
     )
     axes.set_yticks(rows, table["gene"], style="italic")
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -89,7 +88,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     return prose(f"""
         The {count(len(table), "gene")} with the highest median r of {method}, the best trained method
         (as Table 1 of He et al. 2020): median over patients of r with the sections of a patient pooled;
-        mean r after averaging the measured counts over a spot and its neighbours; mean AUROC of the top
+        mean over sections and patients of r with the measured counts averaged over a spot and its
+        neighbours, which is no change of the median beside it; mean AUROC of the top
         against the bottom quarter of spots; patients with r > 0 (n =
         {count(int(table["n_patients"].max()), "patient")}), one-sided binomial test over them with Holm
         (family-wise) and Benjamini-Hochberg correction over all genes. Chosen because they are the

@@ -18,8 +18,8 @@ from histobench.files import read_table
 
 # Metric -> (heading, whether more is better, digits). Those of the leader board first.
 METRICS: dict[str, tuple[str, bool, int]] = {
-    "pearson": ("Pearson r", True, 3),
-    "spearman": ("Spearman", True, 3),
+    "pearson": ("Pearson\nr", True, 3),
+    "spearman": ("Spearman\nr", True, 3),
     "pearson_smoothed": ("r, smoothed\ntruth", True, 3),
     "pearson_partial_depth": ("r given\ndepth", True, 3),
     "pearson_pooled": ("r pooled", True, 3),

@@ -18,7 +18,7 @@ from histobench.files import read_table
 
 def plot_smoothing(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw an arrow from r to r with the smoothed measurement per method."""
-    label = "Pearson r with the measurement (marker) and averaged over neighbours (arrow head)"
+    label = "Pearson r with the measurement (marker) and with its mean over neighbours (arrow head)"
     return plot_dumbbells(table, settings, label, "change")
 
 
