@@ -120,6 +120,8 @@ def test_the_epoch_is_that_of_least_pooled_error_of_the_inner_folds() -> None:
         if row["stage"] != "final":
             pooled[row["epoch"] - 1] += row["valid_mse"] * held[row["stage"]]
     assert told.facts["epochs"] == int(np.argmin(pooled)) + 1
+    inner = [row["valid_pearson"] for row in told.history if row["stage"] != "final"]
+    assert len(inner) == 12 and len(set(inner)) > 3 and all(-1 <= r <= 1 for r in inner)
     final = [row for row in told.history if row["stage"] == "final"]
     assert len(final) == told.facts["epochs"]
     # retrained on everybody: the same as a training of that fixed length

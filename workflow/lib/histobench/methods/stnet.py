@@ -26,6 +26,7 @@ from histobench.networks.heads import Regressor, start_as_mean
 from histobench.seeds import seed_for
 from histobench.training.checkpoint import start_from
 from histobench.training.contract import Context, Prediction, SectionData
+from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import pixel_statistics
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.inference import predict_patches
@@ -147,10 +148,13 @@ class STNet(NetworkMethod[Regressor]):
         return summed_loss(predicted, training.wanted[training.rows(batch)])
 
     def scores(self, network: Regressor, training: Training, held: np.ndarray, epoch: int) -> Row:
-        """Return the squared error of held-out spots, per value."""
+        """Return the squared error of held-out spots, per value, and their mean r, which chooses nothing."""
         predicted, _ = predict_patches(network, training.patches, held, views=self.selection_views)
         wanted = training.study.targets[held]
-        return {"valid_mse": float(((predicted - wanted).astype(np.float64) ** 2).sum()) / wanted.size}
+        return {
+            "valid_mse": float(((predicted - wanted).astype(np.float64) ** 2).sum()) / wanted.size,
+            "valid_pearson": mean_gene_pearson(predicted, wanted, training.study.groups[held]),
+        }
 
     def learn(self, training: Training) -> tuple[list[Row], Facts]:
         """Choose the number of epochs and train on all training sections."""
