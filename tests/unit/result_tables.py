@@ -304,6 +304,7 @@ SETTINGS = {
     "folds": "leave_one_patient_out",
     "panel": {"rule": "top_mean", "size": 60, "scope": "train"},
     "transform": "log1p_cp10k",
+    "unit": "ln(1 + CP10k)",
     "seeds": [0],
 }
 

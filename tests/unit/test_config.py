@@ -193,7 +193,7 @@ WRONG = {
     ),
     "an unknown choice": (
         "experiments: {demo: {transform: log2}}",
-        r"`transform` must be one of `log1p_cp10k`.* found 'log2'",
+        r"experiments\.demo: `transform` names the transform `log2`, which does not exist; did you mean `log1p`",
     ),
     "an unknown stain": (
         "experiments: {demo: {patches: {stain: reinhard}}}",

@@ -14,7 +14,7 @@ from histobench.evaluation.metrics import METRICS, PATTERNS
 from histobench.evaluation.results import read_scores
 from histobench.evaluation.score import POOLED, SPOT_COLUMNS, write_metrics
 from histobench.evaluation.spatial import SPATIAL_METRICS
-from histobench.expression.transforms import transform_counts
+from histobench.expression.transforms import Transform, transform_counts
 
 GENES = ["G1", "G2", "CONST"]
 N_MEASURED = 40
@@ -43,7 +43,7 @@ def prediction_file(folder, section, patient, *, seed, n=30, tumour=False, trans
         obs=obs,
         var=pd.DataFrame(index=GENES),
         layers={"truth": truth, "counts": counts.astype(np.float32)},
-        uns={"transform": transform, "n_genes_measured": N_MEASURED},
+        uns={**Transform.of(transform).marks, "n_genes_measured": N_MEASURED},
     )
     data.write_h5ad(folder / f"{section}.h5ad")
     return data

@@ -145,7 +145,7 @@ def test_detection_without_truth_says_so(planted):
 def test_words_of_captions():
     assert [count(1, "gene"), count(2, "gene"), count(13620, "spot")] == ["1 gene", "2 genes", "13,620 spots"]
     assert (
-        transform_text(Settings(transform="log1p_cp10k")) == "ln(1 + CP10k)"
+        transform_text(Settings(transform="log1p_cp10k", unit="ln(1 + CP10k)")) == "ln(1 + CP10k)"
         and transform_text(Settings()) == ""
     )
     assert signed(-0.004) == "0.00" and signed(-0.26) == "−0.26"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from unit.target_transforms import NAMES, declared
 from unit.test_figures_tissue import SETTINGS, metrics, predicted, words
 
 from histobench.figures.curves import factor_variance
@@ -33,6 +34,7 @@ from histobench.files import read_table
 DEEP = Settings(
     experiment="e", families={"stnet": "deep", "other": "deep"}, titles={"stnet": "ST-Net", "other": "Other"},
     leader="stnet", transform="log1p_cp10k", section="A1",
+    transforms={name: declared(name) for name in NAMES},
 )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def test_a_transform_that_divides_by_depth_takes_depth_out():
     rng = np.random.default_rng(0)
     depth = np.exp(rng.normal(8, 0.5, 400))
     counts = rng.poisson(depth[:, None] * [0.01, 0.02])
-    tidy = transform_effect.tidy_transforms(counts, depth, ["X", "Y"], 1000)
+    tidy = transform_effect.tidy_transforms(counts, depth, ["X", "Y"], 1000, DEEP.transforms)
     r = tidy.groupby("transform")["r_with_depth"].median()
     assert r["counts"] > 0.8 and r["log1p"] > 0.8 and abs(r["log1p_cp10k"]) < 0.2
     assert "used here" in words(transform_effect.plot_transforms(tidy, DEEP))

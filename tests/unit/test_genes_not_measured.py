@@ -19,6 +19,7 @@ from histobench.evaluation.score import read_scored_section, score_sections
 from histobench.evaluation.tumour import importances
 from histobench.expression.panels import gene_statistics, select_panel, write_panel
 from histobench.expression.qc import write_section_qc
+from histobench.expression.transforms import Transform
 from histobench.files import read_table
 from histobench.training.load import load_section
 from histobench.training.run import train
@@ -94,7 +95,7 @@ def prediction(folder, path, values):
     from histobench.training.contract import Prediction
     from histobench.training.run import write_prediction
 
-    about = {"transform": "log1p_cp10k", "n_genes_measured": 3, "patient": "P", "section": path.stem}
+    about = {**Transform.of("log1p_cp10k").marks, "n_genes_measured": 3, "patient": "P", "section": path.stem}
     loaded.obs["patient"] = "P"
     write_prediction(folder / f"{path.stem}.pred.h5ad", loaded, Prediction(values), tuple(GENES), about)
     return read_scored_section(folder / f"{path.stem}.pred.h5ad")

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
+from unit.target_transforms import NAMES
 
 from histobench.errors import UserError
-from histobench.expression.transforms import TRANSFORMS, transform_counts
+from histobench.expression.transforms import Transform, transform_counts
 from histobench.methods.brstnet import BACKBONES, BrSTNet, patch_statistics, released_epochs
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone, seeded
 from histobench.networks.multihead import MultiHead
@@ -281,12 +282,12 @@ def test_the_loss_of_auxnet_does_not_touch_the_main_head() -> None:
     assert all(p.grad is not None for p in network.backbone.parameters())
 
 
-@pytest.mark.parametrize("transform", sorted(TRANSFORMS))
+@pytest.mark.parametrize("transform", NAMES)
 def test_auxiliary_targets_equal_the_dense_transform(transform) -> None:
     train, _ = make_study()
     genes = ("B", "A", "E")
     everything = ("A", "B", "C", "D", "E", "F", "G", "H")
-    context = Context(genes, everything, transform=transform)
+    context = Context(genes, everything, transform=Transform.of(transform))
     counts = np.concatenate([s.counts.toarray() for s in train])
     counts[counts < 6] = 0  # with zeros
     parts = np.split(counts, np.cumsum([len(s) for s in train])[:-1])

@@ -10,6 +10,7 @@ import pytest
 from unit import described, simulated_study
 
 from histobench.errors import UserError
+from histobench.expression.transforms import DEFINITION, Transform
 from histobench.files import write_json
 from histobench.training.entry import build_method
 from histobench.training.run import _checked_start
@@ -35,7 +36,14 @@ def test_a_network_starts_where_another_training_ended(tmp_path, name):
     first = build_method(settings["entry"], {**settings["params"], **SMALL[name], "learning_rate": 1e-3})
     first.fit(list(train[:2]), [], context)
     first.save(tmp_path)
-    write_json({"genes": list(context.genes), "transform": context.transform}, tmp_path / "run.json")
+    write_json(
+        {
+            "genes": list(context.genes),
+            "transform": context.transform.name,
+            DEFINITION: context.transform.definition,
+        },
+        tmp_path / "run.json",
+    )
 
     # another panel: the first gene is new and the rest in reverse order
     new = next(gene for gene in context.all_genes if gene not in context.genes)
@@ -65,10 +73,12 @@ def test_a_network_starts_where_another_training_ended(tmp_path, name):
 
 
 def test_what_cannot_be_gone_on_from_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"genes": ["A"], "transform": "stnet"}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"genes": ["A"], "transform": "stnet", DEFINITION: Transform.of("stnet").definition})
+    )
     network = build_method("histobench.methods.stnet:STNet", {})
     with pytest.raises(UserError, match="trained on the target stnet, not log1p_cp10k"):
-        _checked_start(tmp_path / "weights.pt", network, "log1p_cp10k")
+        _checked_start(tmp_path / "weights.pt", network, Transform.of("log1p_cp10k"))
     mean = build_method("histobench.methods.train_mean:TrainMean", {})
     with pytest.raises(UserError, match="TrainMean cannot start from the weights"):
-        _checked_start(tmp_path / "weights.pt", mean, "stnet")
+        _checked_start(tmp_path / "weights.pt", mean, Transform.of("stnet"))

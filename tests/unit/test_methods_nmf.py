@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from unit.target_transforms import NAMES
 
-from histobench.expression.transforms import TRANSFORMS, transform_counts
-from histobench.methods.nmf_composition import NMFComposition, from_linear, to_linear
+from histobench.expression.transforms import Transform, transform_counts
+from histobench.methods.nmf_composition import NMFComposition
 from histobench.training.conformance import make_study
 from histobench.training.contract import Context
 
@@ -25,16 +26,18 @@ def study_under(transform):
     return (
         moved,
         test,
-        Context(tuple("ABCDE"), tuple("ABCDEFGH"), transform, seed=1, device="cpu", weights="none"),
+        Context(
+            tuple("ABCDE"), tuple("ABCDEFGH"), Transform.of(transform), seed=1, device="cpu", weights="none"
+        ),
     )
 
 
-@pytest.mark.parametrize("transform", sorted(TRANSFORMS))
+@pytest.mark.parametrize("transform", NAMES)
 def test_linear_scale_undoes_and_redoes_every_transform(transform) -> None:
     (section, *_), _, _ = study_under(transform)
-    linear = to_linear(transform, section.targets)
+    linear = Transform.of(transform).linear(section.targets)
     assert linear.min() >= 0
-    np.testing.assert_allclose(from_linear(transform, linear), section.targets, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(Transform.of(transform).curved(linear), section.targets, rtol=1e-5, atol=1e-5)
     counts = section.counts.toarray()[:, :5].astype(float)
     total = section.total_counts[:, None]
     wanted = {
@@ -52,20 +55,19 @@ def test_untrained_it_predicts_the_mean_composition_times_the_profiles(transform
     train, test, context = study_under(transform)
     method = NMFComposition(factors=4, network={**NETWORK, "learning_rate": 0.0, "epochs": 1})
     method.fit(train, [], context)
-    linear = to_linear(transform, np.concatenate([s.targets for s in train]))
+    linear = Transform.of(transform).linear(np.concatenate([s.targets for s in train]))
     model, composition = method._factorise(linear / method.learnt["unit"], context)
     # factors that weigh alike in the loss, whose profiles make up for it
     np.testing.assert_allclose(
         method.learnt["profiles"], model.components_ * composition.std(axis=0)[:, None]
     )
-    expected = from_linear(
-        transform,
+    expected = Transform.of(transform).curved(
         np.maximum(composition.mean(axis=0) @ model.components_ * method.learnt["unit"], linear.min(axis=0)),
     )
     found = method.predict(test).expression
     np.testing.assert_allclose(found, np.tile(expected, (len(test), 1)), rtol=1e-4)
     # and the product of the means lies at the mean expression, as far as four factors reach
-    np.testing.assert_allclose(expected, from_linear(transform, linear.mean(axis=0)), atol=0.15)
+    np.testing.assert_allclose(expected, Transform.of(transform).curved(linear.mean(axis=0)), atol=0.15)
 
 
 def test_the_published_number_of_factors_is_cut_to_the_panel() -> None:

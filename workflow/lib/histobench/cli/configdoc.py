@@ -15,7 +15,7 @@ _INTRODUCTION = """\
 
 # Configuration
 
-A run is described by six kinds of YAML files:
+A run is described by seven kinds of YAML files:
 
 | kind | where | says |
 |---|---|---|
@@ -25,9 +25,10 @@ A run is described by six kinds of YAML files:
 | method | `config/methods/NAME.yaml` | how a method is built, what it needs, where its settings come from |
 | encoder | `config/encoders/NAME.yaml` | how an image network is built, what it expects, its weights and their terms |
 | QC profile | `config/qc_profiles/NAME.yaml` | which spots and genes are kept |
+| transform | `config/transforms/NAME.yaml` | what methods learn of the counts |
 
 `config/config.yaml` is always read; `--configfile mine.yaml` is laid over it. Keys with values are merged, lists and single
-values are replaced. Under `experiments:`, `cohorts:`, `methods:`, `encoders:` and `qc_profiles:` a configuration file may change any key of the file of
+values are replaced. Under `experiments:`, `cohorts:`, `methods:`, `encoders:`, `qc_profiles:` and `transforms:` a configuration file may change any key of the file of
 that name, or define one that has no file:
 
 ```yaml
@@ -67,6 +68,7 @@ _FILES = (
     ("method", "Methods"),
     ("encoder", "Encoders"),
     ("qc_profile", "QC profiles"),
+    ("transform", "Target transforms"),
 )
 
 

@@ -19,6 +19,7 @@ from histobench.config.schemas import KINDS, check, fill_defaults, schema
 from histobench.config.tables import TABLE_READER, complete_local, read_sections, slide_manifest
 from histobench.encoders.registry import builder_trouble, built_in, published_weights, recipe, weights_trouble
 from histobench.errors import UserError, near
+from histobench.expression.transforms import check_transform
 from histobench.networks.architectures import TORCHVISION, known_encoders
 from histobench.plan.branches import branch_name, make_branch, make_full_fold
 from histobench.plan.encoders import Choice, encoder_arms, encoder_choices
@@ -216,6 +217,17 @@ class Benchmark:
                 "correct one of them."
             )
         return value
+
+    def transform(self, name: str, asked_by: str = "") -> dict[str, Any]:
+        """Return what a target transform does, complete."""
+        value = self._definition("transform", name, asked_by)
+        check_transform(value, f"transforms.{name}")
+        return value
+
+    @property
+    def transforms(self) -> list[str]:
+        """Names of all target transforms, sorted."""
+        return sorted(self._names("transform"))
 
     def _split(self, name: str) -> tuple[str, str] | None:
         """Divide a name METHOD_ARM into method and arm ("" for a plain method); None if there is none."""
@@ -473,6 +485,7 @@ class Benchmark:
                     f"{near(section, known)}"
                 )
         self.qc_profile(value["qc"], f"{where}: `qc`")
+        self.transform(value["transform"], f"{where}: `transform`")
         value["external"] = [other for other in value["external"] if self._takes_part(name, other)]
         for other in value["external"]:
             self._external(where, other, value)
@@ -698,6 +711,12 @@ class Benchmark:
             raise UserError(
                 f"{where}: `methods.{arm}` uses no frozen features, so that an encoder has no effect; take "
                 "`encoder` and `encoder_weights` out."
+            )
+        if needs["invertible"] and not self.transform(experiment["transform"])["invertible"]:
+            raise UserError(
+                f"{where}: `methods.{arm}` takes targets back to counts, which `transform: "
+                f"{experiment['transform']}` does not allow; choose one that can be undone or set `enabled: "
+                "false` for the method."
             )
         patches = experiment["patches"]
         method["head"], method["head_title"] = change.get("head"), head_title

@@ -14,7 +14,7 @@ import jsonschema
 from histobench.errors import UserError, near
 from histobench.yamlfiles import read_yaml
 
-KINDS = ("experiment", "cohort", "method", "encoder", "qc_profile")
+KINDS = ("experiment", "cohort", "method", "encoder", "qc_profile", "transform")
 
 
 @functools.cache

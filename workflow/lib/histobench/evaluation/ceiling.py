@@ -20,7 +20,7 @@ from histobench.errors import UserError
 from histobench.evaluation.metrics import LEAST_SPOTS, gene_metrics
 from histobench.evaluation.score import COLUMNS, POOLED
 from histobench.expression.thinning import split_counts
-from histobench.expression.transforms import transform_counts
+from histobench.expression.transforms import Transform, transform_counts
 from histobench.filelists import files_of, read_lists
 from histobench.files import read_table, write_table
 from histobench.seeds import seed_for
@@ -58,7 +58,7 @@ def noise_ceiling(
     sections: Sequence[PanelCounts],
     genes: Sequence[str],
     *,
-    transform: str,
+    transform: Transform | Mapping[str, Any] | str,
     n_genes: int,
     seed: int = 0,
     n_thinnings: int = N_THINNINGS,
@@ -73,7 +73,7 @@ def noise_ceiling(
     genes
         Names of the columns of their counts.
     transform, n_genes
-        Target transform and number of measured genes.
+        Target transform (:meth:`histobench.expression.transforms.Transform.of`) and number of measured genes.
     seed
         Seed; a section's halves depend on it and on the section's name only.
     n_thinnings
@@ -167,7 +167,7 @@ def write_ceiling(
     panel_tsv: str | Path,
     genes_tsv: str | Path,
     output: str | Path,
-    transform: str,
+    transform: Transform | Mapping[str, Any] | str,
     qc_tables: Sequence[str | Path] | None = None,
     seed: int = 0,
     n_thinnings: int = N_THINNINGS,

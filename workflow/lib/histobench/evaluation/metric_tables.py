@@ -66,8 +66,6 @@ RANKED = (
     "pearson", "spearman", "pearson_smoothed", "pearson_partial_depth", "auroc_quartiles", "rmse", "mae",
     "ssim", "js_divergence", "moran_agreement",
 )  # fmt: skip
-# Base of the logarithm in a transform, behind the factor by which a prediction is off on average.
-LOG_BASE = {"log1p_cp10k": np.e, "stnet": np.e, "log1p": np.e, "log10_cp10k": 10.0, "log10_cp10k_panel": 10.0}
 
 
 def patient_scores(
@@ -133,7 +131,7 @@ def agreement_over_genes(truth: np.ndarray, prediction: np.ndarray) -> np.ndarra
 def metric_table(
     methods: Sequence[ScoredMethod],
     values: Mapping[str, Mapping[str, np.ndarray]],
-    transform: str,
+    log_base: float | None,
     n_bootstrap: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -145,8 +143,9 @@ def metric_table(
         Scored methods.
     values
         Method -> metric -> (patients, genes), see :func:`patient_scores`.
-    transform
-        Target transform; ``rmse_factor`` is the base of its logarithm to the power of the RMSE.
+    log_base
+        Base of the logarithm in which targets are; ``rmse_factor``, by which a prediction is off on average,
+        is this base to the power of the RMSE, and missing without one.
     n_bootstrap, seed
         Resamples and their seed.
     """
@@ -166,9 +165,9 @@ def metric_table(
             if not about[0]:  # nowhere defined: no labels, no latent space, no ceiling
                 continue
             rows.append((method.name, method.family, metric, better, value, low, high, *about))
-            if metric == "rmse" and transform in LOG_BASE:
+            if metric == "rmse" and log_base is not None:
                 with np.errstate(over="ignore"):  # a network that diverged is off by an infinite factor
-                    factors = np.power(LOG_BASE[transform], [value, low, high]).tolist()
+                    factors = np.power(log_base, [value, low, high]).tolist()
                 rows.append((method.name, method.family, "rmse_factor", better, *factors, *about))
     return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
 

@@ -34,7 +34,7 @@ from histobench.evaluation.metrics import (
 from histobench.evaluation.spatial import spatial_metrics
 from histobench.evaluation.tumour import importances, tumour_metrics
 from histobench.expression.smoothing import neighbour_average
-from histobench.expression.transforms import transform_counts
+from histobench.expression.transforms import DEFINITION, NAME, Transform, transform_counts
 from histobench.files import atomic_folder, read_results, write_table
 from histobench.imaging.grid import stored_grid
 from histobench.seeds import seed_for
@@ -93,7 +93,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
     for place, names, needed in (
         ("layers", data.layers, ("truth", "counts")),
         ("obs", data.obs, ("array_x", "array_y", "patient", "section", "total_counts")),
-        ("uns", data.uns, ("transform", "n_genes_measured")),
+        ("uns", data.uns, (NAME, DEFINITION, "n_genes_measured")),
     ):
         if lacking := [name for name in needed if name not in names]:
             raise UserError(
@@ -122,7 +122,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
             total,
             x,
             y,
-            transform=str(data.uns["transform"]),
+            transform=Transform.stored(data.uns),
             n_genes=int(data.uns["n_genes_measured"]),
             grid=grid,
         ),
@@ -144,7 +144,7 @@ def smoothed_truth(
     array_x: np.ndarray,
     array_y: np.ndarray,
     *,
-    transform: str,
+    transform: Transform,
     n_genes: int,
     grid: str = "square",
 ) -> np.ndarray:

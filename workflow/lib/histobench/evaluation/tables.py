@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.planted import planted_tables
 from histobench.evaluation.results import SectionScores, read_scores
 from histobench.evaluation.statistics import N_BOOTSTRAP
+from histobench.expression.transforms import Transform
 from histobench.files import read_table
 from histobench.results.catalogue import EXPERIMENT, Entry, catalogue
 from histobench.results.tables import write
@@ -50,8 +51,8 @@ class Study:
         Method that predicts the training mean, "" for none.
     truth
         Planted truth of a simulated cohort, None for a real one.
-    transform
-        Target transform.
+    log_base
+        Base of the logarithm in which targets are; None where they are no logarithms.
     n_bootstrap, seed
         Of resampling.
     """
@@ -60,7 +61,7 @@ class Study:
     ceiling: SectionScores
     mean: str
     truth: pd.DataFrame | None
-    transform: str
+    log_base: float | None
     n_bootstrap: int
     seed: int
 
@@ -147,7 +148,7 @@ def write_tables(
     mean: str = "",
     folds: Sequence[str] | None = None,
     spots: Mapping[str, Sequence[str | Path]] | None = None,
-    transform: str = "",
+    transform: Transform | Mapping[str, Any] | str | None = None,
     least_spots: int = LEAST_SPOTS,
     n_bootstrap: int = N_BOOTSTRAP,
 ) -> None:
@@ -174,7 +175,8 @@ def write_tables(
     spots
         Result folder -> spot tables, for clusters and tumour curves.
     transform
-        Target transform, whose logarithm turns errors into factors.
+        Target transform, whose logarithm turns errors into factors; see
+        :meth:`histobench.expression.transforms.Transform.of`.
     least_spots
         What the sections were scored with, see :func:`histobench.evaluation.score.write_metrics`.
     n_bootstrap
@@ -191,7 +193,7 @@ def write_tables(
         read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots),
         mean,
         None if truth is None else read_table(truth),
-        transform,
+        None if transform is None else Transform.of(transform).log_base,
         n_bootstrap,
         seed_for(experiment, "tables"),
     )

@@ -10,7 +10,8 @@ import numpy as np
 import scanpy
 
 from histobench.cohorts.table import load_section
-from histobench.expression.transforms import SIZE_FACTOR_TARGET
+
+SIZE_FACTOR_TARGET = 1e4  # of Satija et al. and scanpy
 
 
 def variable_genes(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from histobench.bounds import Count, Counts, ParametersOf
-from histobench.expression.transforms import check_transform
+from histobench.expression.transforms import Transform
 from histobench.methods.stnet import STNet
 from histobench.seeds import seed_for
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
@@ -26,31 +26,6 @@ from histobench.training.store import in_order, read_weights, require, store_wei
 
 if TYPE_CHECKING:
     from sklearn.decomposition import NMF
-
-
-def to_linear(name: str, values: np.ndarray) -> np.ndarray:
-    """Undo the logarithm of a transform: float64, at least 0."""
-    check_transform(name)
-    values = np.asarray(values, np.float64)
-    linear: np.ndarray
-    if name == "stnet":
-        linear = np.exp(values)
-    elif name.startswith("log10"):
-        linear = np.maximum(10.0**values - 1.0, 0.0)
-    else:
-        linear = np.maximum(np.expm1(values), 0.0)
-    return linear
-
-
-def from_linear(name: str, values: np.ndarray) -> np.ndarray:
-    """Take the logarithm of a transform: float32. Values must be positive for "stnet", else at least 0."""
-    check_transform(name)
-    out: np.ndarray
-    if name == "stnet":
-        out = np.log(values)
-    else:
-        out = np.log1p(values) / (np.log(10.0) if name.startswith("log10") else 1.0)
-    return out.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +60,17 @@ class NMFComposition:
         """Profiles, floor, unit and transform, by name; empty before ``fit`` or ``load``."""
         return {}
 
+    @property
+    def _transform(self) -> Transform:
+        """The target transform of the training."""
+        return Transform.of(self.learnt["transform"])
+
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
         """Factorise the training expression, then train the network on the compositions."""
         train, valid = in_order(train), in_order(valid)
-        linear = to_linear(context.transform, training_targets(train))
+        linear = context.transform.linear(training_targets(train))
         unit = float(linear.mean()) or 1.0  # the start of the factorisation has an absolute tolerance
         model, composition = self._factorise(linear / unit, context)
         # Each factor in units of its training sd: the same product, and factors that weigh alike. In units of
@@ -99,7 +79,7 @@ class NMFComposition:
         size = np.where(spread > 0, spread, 1.0)
         profiles = model.components_ * size[:, None]
         self.learnt.update(
-            profiles=profiles, floor=linear.min(axis=0), unit=unit, transform=context.transform
+            profiles=profiles, floor=linear.min(axis=0), unit=unit, transform=context.transform.definition
         )
         names = tuple(f"factor {number + 1}" for number in range(len(size)))
         told = self.stnet.fit(
@@ -143,7 +123,7 @@ class NMFComposition:
 
     def _compose(self, model: NMF, section: SectionData, size: np.ndarray) -> np.ndarray:
         """Return the composition of a section that the factorisation did not see."""
-        linear = to_linear(self.learnt["transform"], require(section, "targets"))
+        linear = self._transform.linear(require(section, "targets"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             composition: np.ndarray = model.transform(linear / self.learnt["unit"]) / size
@@ -160,8 +140,8 @@ class NMFComposition:
         found, learnt = self.stnet.predict(section), self.learnt
         linear = found.expression.astype(np.float64) @ learnt["profiles"] * learnt["unit"]
         # the network may go below zero; no gene is predicted lower than it was ever seen
-        expression = from_linear(learnt["transform"], np.maximum(linear, learnt["floor"]))
-        return Prediction(expression, embedding=found.embedding)
+        expression = self._transform.curved(np.maximum(linear, learnt["floor"]))
+        return Prediction(expression.astype(np.float32), embedding=found.embedding)
 
     def save(self, folder: Path) -> None:
         """Write the network with the profiles beside it."""

@@ -235,6 +235,12 @@ def gene_limits(plan: Plan, profile: str) -> dict[str, Any]:
     return {key: value for key, value in _limits(plan, profile).items() if key in GENE_LIMITS}
 
 
+def target(plan: Plan, transform: str) -> dict[str, Any]:
+    """Return what a target transform does; its title, source and unit decide nothing."""
+    declared = plan.bench.transform(transform)
+    return {"name": transform, "depth": declared["depth"], "steps": declared["steps"]}
+
+
 def qc_input(plan: Plan, experiment: str) -> list[str]:
     """Return lists of the kept spots of every section of an experiment."""
     described = plan.described(experiment)

@@ -13,6 +13,7 @@ from histobench import paths
 from histobench.figures.catalogue import catalogue
 from histobench.plan import shown
 from histobench.plan.contrasts import also_differs, others
+from histobench.plan.data import target
 from histobench.plan.external import image_methods, shown_slides, slide_cohorts
 from histobench.plan.model import Experiment, Files, Plan
 from histobench.plan.nuclei import nuclei_sections
@@ -179,6 +180,7 @@ def experiment_facts(plan: Plan, name: str) -> dict[str, Any]:
         "seeds": settings["seeds"],
         "titles": {arm.name: arm.short for _, arm in sorted(described.arms.items())},
         "transform": described.transform,
+        "unit": plan.bench.transform(described.transform)["unit"],
     }
 
 
@@ -218,6 +220,10 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
         "pair": described.settings.get("scatter", []),
         "section": map_section(described),
         "slides": slide_facts(plan, experiment),
+        "transforms": {
+            name: {**target(plan, name), "unit": plan.bench.transform(name)["unit"]}
+            for name in (plan.bench.transforms if "transforms" in entry.settings else ())
+        },
     }
     facts = experiment_facts(plan, experiment)
     of_methods = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from histobench import paths
 from histobench.evaluation.published import HISTORIES, SECTION_GENES, asked, read_ledger
-from histobench.plan.data import kept_counts
+from histobench.plan.data import kept_counts, target
 from histobench.plan.encoders import Choice
 from histobench.plan.ledger import published_facts
 from histobench.plan.model import Experiment, Files, Plan
@@ -96,7 +96,7 @@ def ceiling_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     return {
         "folds": {name: list(fold.test) for name, fold in described.folds.items()},
         "seed": described.seed,
-        "transform": described.transform,
+        "transform": target(plan, described.transform),
         **described.settings["statistics"],
     }
 
@@ -124,7 +124,7 @@ def table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
             (name for name, arm in described.arms.items() if arm.settings["gives"]["training_mean"]), ""
         ),
         "folds": list(described.folds),
-        "transform": described.transform,
+        "transform": target(plan, described.transform),
         **described.settings["statistics"],
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 from histobench import paths
 from histobench.imaging.stains import stain_name
 from histobench.plan.batches import FEATURES, PATCHES
-from histobench.plan.data import gene_limits, kept_counts, lists
+from histobench.plan.data import gene_limits, kept_counts, lists, target
 from histobench.plan.model import Arm, Experiment, Files, Patches, Plan
 from histobench.plan.weights import feature_file, start_file
 from histobench.splits.folds import Fold
@@ -273,7 +273,7 @@ def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
         "patch_um_per_px": patches.known_scale if patches else None,
         "seed": run.seed,
         "threads": run.arm.threads,
-        "transform": described.transform,
+        "transform": target(plan, described.transform),
         "weights": described.settings["weights"],
         "window": settings["window"],
     }

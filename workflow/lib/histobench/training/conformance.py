@@ -59,7 +59,7 @@ def make_section(patient: str, section: str, n: int, seed: int) -> SectionData:
     import pandas as pd
     from scipy import sparse
 
-    from histobench.expression.transforms import transform_counts
+    from histobench.expression.transforms import transform_counts, usual_transform
 
     rng = np.random.default_rng([seed, n])
     x, y = np.arange(n) % 4, np.arange(n) // 4
@@ -82,7 +82,7 @@ def make_section(patient: str, section: str, n: int, seed: int) -> SectionData:
         um_per_px=2.0,
         patches=np.clip(grey, 0, 255).astype(np.uint8),
         features=features.astype(np.float32),
-        targets=transform_counts("log1p_cp10k", panel, total, panel.sum(axis=1), len(ALL_GENES)),
+        targets=transform_counts(usual_transform(), panel, total, panel.sum(axis=1), len(ALL_GENES)),
         counts=sparse.csr_matrix(counts),
         labels=np.where(latent > 0, 1.0, 0.0).astype(np.float32),
         total_counts=total,

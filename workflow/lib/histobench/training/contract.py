@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from histobench.expression.transforms import Transform, usual_transform
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -98,7 +100,7 @@ class Context:
     all_genes
         Names of all measured genes, the columns of ``SectionData.counts``.
     transform
-        Name of the target transform (see ``histobench.expression.transforms``).
+        The target transform; that of experiments that name none, where nothing is said.
     seed
         Seed of everything random in this training.
     device
@@ -121,7 +123,7 @@ class Context:
 
     genes: tuple[str, ...]
     all_genes: tuple[str, ...] = ()
-    transform: str = "log1p_cp10k"
+    transform: Transform = field(default_factory=usual_transform)
     seed: int = 0
     device: str = "auto"
     weights: str = "imagenet"

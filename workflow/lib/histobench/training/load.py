@@ -12,7 +12,7 @@ import numpy as np
 from histobench.cohorts.table import load_section as read_section
 from histobench.cohorts.table import not_measured
 from histobench.errors import UserError
-from histobench.expression.transforms import transform_counts
+from histobench.expression.transforms import Transform, transform_counts, usual_transform
 from histobench.files import read_table, reading
 from histobench.imaging.grid import stored_grid
 from histobench.imaging.patchview import PatchView, window_pixels
@@ -130,7 +130,7 @@ def load_section(
     *,
     panel: Sequence[str],
     all_genes: Sequence[str],
-    transform: str = "log1p_cp10k",
+    transform: Transform | str | None = None,
     patches: str | Path | None = None,
     features: str | Path | None = None,
     window: Mapping[str, float] | None = None,
@@ -148,7 +148,7 @@ def load_section(
     all_genes
         All genes that the training sections measure.
     transform
-        Name of the target transform.
+        The target transform; None for that of experiments that name none.
     patches, features
         ``.npy`` files with one row per spot of ``h5ad``; None where not needed.
     window
@@ -190,8 +190,9 @@ def load_section(
     total = np.asarray(measured.sum(axis=1), dtype=np.float64).ravel()
     counts = spread_genes(measured, list(table.var_names), all_genes)
     panel_counts = counts[:, [place[gene] for gene in panel]].toarray()
+    panel_total = panel_counts.sum(axis=1, dtype=np.float64)
     targets = transform_counts(
-        transform, panel_counts, total, panel_counts.sum(axis=1, dtype=np.float64), len(all_genes)
+        transform or usual_transform(), panel_counts, total, panel_total, len(all_genes)
     )
 
     # nothing is known of a gene that this section's assay does not measure, least of all that it is zero
@@ -241,7 +242,7 @@ def load_sections(
     *,
     panel: Sequence[str],
     all_genes: Sequence[str],
-    transform: str,
+    transform: Transform | str,
     window: Mapping[str, float] | None = None,
     patch_um_per_px: float | None = None,
     qc_column: str = "keep",

@@ -21,6 +21,7 @@ from histobench.cohorts.library import small_library, with_conventions
 from histobench.devices import claim_device
 from histobench.errors import UserError
 from histobench.expression.correlation import gene_correlations
+from histobench.expression.transforms import DEFINITION, Transform
 from histobench.files import (
     atomic_folder,
     check_seal,
@@ -52,7 +53,7 @@ def _load(
     needs: Mapping[str, Any],
     panel: tuple[str, ...],
     all_genes: tuple[str, ...],
-    transform: str,
+    transform: Transform,
     window: Mapping[str, float] | None,
     patch_um_per_px: float | str | None,
     qc_column: str = "keep",
@@ -102,7 +103,7 @@ def train(
     fold: str,
     panel_tsv: str | Path,
     genes_tsv: str | Path,
-    transform: str,
+    transform: Transform | Mapping[str, Any] | str,
     output_weights: str | Path,
     output_history: str | Path,
     output_run: str | Path,
@@ -136,7 +137,7 @@ def train(
     panel_tsv, genes_tsv
         Genes to predict, and all genes that the training sections measure.
     transform
-        Name of the target transform.
+        The target transform, see :meth:`histobench.expression.transforms.Transform.of`.
     output_weights, output_history, output_run
         ``weights.pt``, ``history.tsv`` and ``run.json``, in one folder; the checksums of the first and the
         last are written beside them (``.sha256``).
@@ -176,6 +177,7 @@ def train(
     if needs.get("gpu") and device in ("auto", "cuda"):
         claim_device()
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    target = Transform.of(transform)
     if not set(roles) == set(sections) or not set(roles.values()) <= {"train", "valid"}:
         raise ValueError(f"fold {fold!r}: every given section needs the role train or valid")
     loaded = _load(
@@ -183,7 +185,7 @@ def train(
         needs=needs,
         panel=panel,
         all_genes=all_genes,
-        transform=transform,
+        transform=target,
         window=window,
         patch_um_per_px=patch_um_per_px,
         qc_column="keep_train",
@@ -208,7 +210,7 @@ def train(
     context = Context(
         genes=panel,
         all_genes=all_genes,
-        transform=transform,
+        transform=target,
         seed=seed_for(experiment, method, fold, seed),
         device=device,
         weights=weights,
@@ -219,7 +221,7 @@ def train(
     )
     model = build_method(entry, params)
     if start_weights is not None:
-        context = replace(context, start=_checked_start(Path(start_weights), model, transform))
+        context = replace(context, start=_checked_start(Path(start_weights), model, target))
     n_spots = sum(map(len, parts["train"]))
     log.info("fold %s: training %s on %d spots of %d sections", fold, method, n_spots, len(parts["train"]))
     start = time.perf_counter()
@@ -239,7 +241,8 @@ def train(
         "seed": seed,
         "seed_derived": context.seed,
         "started_from": str(start_weights or ""),
-        "transform": transform,
+        "transform": target.name,
+        DEFINITION: target.definition,
         "weights": weights,
         "threads": threads,
         "n_genes": len(panel),
@@ -273,7 +276,7 @@ def train(
     log.info("fold %s: %s trained in %.1f s", fold, method, seconds)
 
 
-def _checked_start(weights: Path, model: Method, transform: str) -> Path:
+def _checked_start(weights: Path, model: Method, target: Transform) -> Path:
     """Refuse to go on from a training of another target, or with a method that would ignore it."""
     if not getattr(model, "starts_from_weights", False):
         raise UserError(
@@ -281,9 +284,9 @@ def _checked_start(weights: Path, model: Method, transform: str) -> Path:
             "out of the experiment, or the method."
         )
     told = read_json(weights.parent / "run.json")
-    if told["transform"] != transform:
+    if told[DEFINITION] != target.definition:
         raise UserError(
-            f"{weights}: was trained on the target {told['transform']}, not {transform}; use the same "
+            f"{weights}: was trained on the target {told['transform']}, not {target.name}; use the same "
             "`transform` in both experiments."
         )
     check_seal(weights)
@@ -369,7 +372,7 @@ def predict(
     fold: str,
     panel_tsv: str | Path,
     genes_tsv: str | Path,
-    transform: str,
+    transform: Transform | Mapping[str, Any] | str,
     model_folder: str | Path,
     output_folder: str | Path,
     experiment: str,
@@ -416,6 +419,7 @@ def predict(
     if needs.get("gpu") and device in ("auto", "cuda"):
         claim_device()
     panel, all_genes = read_genes(panel_tsv), read_genes(genes_tsv)
+    target = Transform.of(transform)
     measured = read_genes(measured_tsv) if measured_tsv is not None else panel
     if scale_json is not None:
         patch_um_per_px = read_json(scale_json)["um_per_px"]
@@ -428,7 +432,7 @@ def predict(
                 needs=needs,
                 panel=panel,
                 all_genes=all_genes,
-                transform=transform,
+                transform=target,
                 window=window,
                 patch_um_per_px=patch_um_per_px,
             )
@@ -441,7 +445,7 @@ def predict(
                 "method": method,
                 "fold": str(fold),
                 "seed": seed,
-                "transform": transform,
+                **target.marks,
                 "n_genes_measured": len(all_genes),
                 "um_per_px": loaded.um_per_px,
                 "cohort": loaded.data.cohort,

@@ -141,7 +141,7 @@ def identity(method: object, study: Study, context: Context) -> str:
         named,
         study.n_train,
         context.genes,
-        context.transform,
+        context.transform.definition,
         context.seed,
         context.weights,
         str(context.start),

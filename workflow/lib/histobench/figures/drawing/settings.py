@@ -66,6 +66,7 @@ class Settings:
     cohort: str = ""
     mode: str = ""
     transform: str = ""
+    unit: str = ""
     labels: str = "pathologist's"
     qc: str = ""
     folds: str | Mapping[str, Any] = ""
@@ -86,6 +87,7 @@ class Settings:
     pair: Sequence[str] = ()
     section: str = ""
     slides: Mapping[str, Any] = field(default_factory=dict)
+    transforms: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Settings:

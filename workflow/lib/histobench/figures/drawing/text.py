@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from histobench.expression.transforms import TRANSFORMS
 from histobench.figures.drawing.settings import Settings
 
 
@@ -19,9 +18,8 @@ def prose(text: str) -> str:
 
 
 def transform_text(settings: Settings) -> str:
-    """Return the label of the experiment's target transform, or its name if it is not a known one."""
-    name = settings.transform
-    return TRANSFORMS[name].label if name in TRANSFORMS else name
+    """Return the unit of the experiment's target transform, or its name where none is declared."""
+    return settings.unit or settings.transform
 
 
 def scores_note(settings: Settings) -> str:

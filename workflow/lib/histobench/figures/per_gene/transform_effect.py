@@ -5,7 +5,7 @@ Inputs: ``predictions`` (of the leading method, all folds: counts of the panel a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from histobench.expression.transforms import TRANSFORMS, log_depth, transform_counts
+from histobench.expression.transforms import log_depth, transform_counts
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import DARK, log_axis, require_rows
 from histobench.figures.drawing.settings import Settings
@@ -27,7 +27,11 @@ COLUMNS = ["transform", "gene", "mean_count", "mean", "sd", "r_with_depth", "n_s
 
 
 def tidy_transforms(
-    counts: np.ndarray, depth: np.ndarray, genes: Sequence[str], n_genes: int
+    counts: np.ndarray,
+    depth: np.ndarray,
+    genes: Sequence[str],
+    n_genes: int,
+    transforms: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
     """Return :data:`COLUMNS`: moments of each gene under every transform, counts themselves first.
 
@@ -41,14 +45,16 @@ def tidy_transforms(
         Names of the columns.
     n_genes
         Genes over which the depth runs.
+    transforms
+        Name -> definition of each transform (:meth:`histobench.expression.transforms.Transform.of`).
     """
     keep = depth > 0
     counts, depth = counts[keep], depth[keep]
     along = log_depth(depth)
     along = along - along.mean()
     blocks = []
-    for name in (COUNTS, *TRANSFORMS):
-        values = counts if name == COUNTS else transform_counts(name, counts, depth, n_genes=n_genes)
+    for name, given in {COUNTS: None, **transforms}.items():
+        values = counts if given is None else transform_counts(given, counts, depth, n_genes=n_genes)
         values = np.asarray(values, float)
         sd = values.std(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -83,7 +89,7 @@ def plot_transforms(table: pd.DataFrame, settings: Settings) -> Figure:
             log_axis(axes.yaxis)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
-        title = "raw counts" if name == COUNTS else TRANSFORMS[name].label
+        title = "raw counts" if name == COUNTS else settings.transforms[name]["unit"]
         axes.set_title(title, loc="left", pad=12, fontsize=7)
         used = name == settings.transform
         text = f"median r with depth {signed(own['r_with_depth'].median())}" + (
@@ -118,6 +124,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "cohort",
     inputs={"predictions": "{experiment}/predictions/{leader}/{fold}"},
     when=["paper"],
+    settings=["transforms"],
 )
 def transform_effect(inputs: Inputs, settings: Settings) -> Drawing:
     """Read counts and depth of all tested spots and draw their moments."""
@@ -139,5 +146,5 @@ def transform_effect(inputs: Inputs, settings: Settings) -> Drawing:
         table = require_rows(pd.DataFrame(columns=COLUMNS), "no gene is in the panel of every fold.")
     else:
         values = np.concatenate([frame[genes].to_numpy() for frame in counts])
-        table = tidy_transforms(values, np.concatenate(depth), genes, n_genes)
+        table = tidy_transforms(values, np.concatenate(depth), genes, n_genes, settings.transforms)
     return plot_transforms(table, settings), table, caption(table, settings)
