@@ -192,8 +192,8 @@ WRONG = {
         r"`pitch_um` must be a number above 0, found '2e2' \(YAML reads 1e-3 as text",
     ),
     "an unknown choice": (
-        "experiments: {demo: {transform: log2}}",
-        r"experiments\.demo: `transform` names the transform `log2`, which does not exist; did you mean `log1p`",
+        "experiments: {demo: {mode: fair}}",
+        r"`mode` must be one of `harmonised`.* found 'fair'",
     ),
     "an unknown stain": (
         "experiments: {demo: {patches: {stain: reinhard}}}",

@@ -14,6 +14,8 @@ LAYERS = [
         "encoding",
         "yamlfiles",
         "files",
+        "filelists",
+        "processes",
         "seeds",
         "devices",
         "software",
