@@ -212,6 +212,11 @@ def test_maps_show_truth_and_prediction_on_one_scale(page, report):
     page.get_by_label("each map on its own scale").check()
     colours = eventually(page, lambda: spot_colours(page, "maps-predicted"), lambda found: found != smooth)
     assert colours != smooth and "own colour scale" in shown_map(page)
+    unit = page.locator("#maps-measured svg .role-legend-title text").text_content()
+    assert unit and unit in says  # what the colours are in
+    page.get_by_label("Opacity of the spots").fill("20")
+    faint = "[...document.querySelectorAll('#maps-measured svg .mark-symbol path')].map(path => path.getAttribute('opacity'))"
+    assert set(eventually(page, lambda: page.evaluate(faint), lambda found: "0.2" in found)) == {"0.2"}
     page.get_by_label("tissue").uncheck()
     photographs = page.locator("#maps-measured svg image").count
     assert eventually(page, photographs, lambda found: found == 0) == 0

@@ -121,6 +121,15 @@ def test_figures_come_before_the_tables_that_few_will_read(manifest, tmp_path):
     assert figures < further < source.index('id="hbcis_stnet-domains"')
 
 
+def test_names_between_backticks_are_code_and_nothing_else_changes(manifest, tmp_path):
+    manifest["experiments"]["hbcis_stnet"]["methods"] = {
+        "stnet": {"family": "deep", "deviations": ["with `drift: true` it <moves>", "an `open one"]}
+    }
+    source, _ = write_and_parse(manifest, tmp_path)
+    assert "<li>with <code>drift: true</code> it &lt;moves&gt;</li>" in source
+    assert "<code>open" not in source and "`drift" not in source
+
+
 def test_an_experiment_says_how_many_genes_are_scored_and_what_networks_start_from():
     settings = {"panel": {"rule": "top_mean", "size": 25, "scope": "train"}, "weights": "none"}
     board = Loaded(pd.DataFrame({"method": ["stnet"], "n_genes": [27]}))

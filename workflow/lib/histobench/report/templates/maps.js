@@ -7,7 +7,7 @@ window.explorer = (() => {
   const parse = (element) => JSON.parse(element.textContent);
   const form = at("explorer");
   const picks = Object.fromEntries(
-    ["experiment", "section", "gene", "method", "own", "tissue"].map((name) => [name, at("maps-" + name)]),
+    ["experiment", "section", "gene", "method", "own", "tissue", "spots"].map((name) => [name, at("maps-" + name)]),
   );
   const experiments = new Map();
   document.querySelectorAll("script.map-experiment").forEach((element) => {
@@ -85,6 +85,8 @@ window.explorer = (() => {
       layer.mark.size = Math.PI * (0.46 * stored.diameter * scale) ** 2;
     });
     discs.encoding.color.scale.domain = domain;
+    discs.mark.opacity = picks.spots.value / 100; // down to nothing, to see what lies under a spot
+    discs.encoding.color.legend.title = experiments.get(picks.experiment.value).scale || null;
     discs.encoding.color.legend.gradientLength = Math.min(width, 260);
     const length = stored.um_per_px ? 1000 / stored.um_per_px : 0;
     const margin = 0.03 * stored.width;
@@ -224,7 +226,7 @@ window.explorer = (() => {
   form.addEventListener("submit", (event) => event.preventDefault());
   picks.experiment.addEventListener("change", () => fill());
   picks.section.addEventListener("change", () => fill());
-  ["gene", "method", "own", "tissue"].forEach((name) => picks[name].addEventListener("change", update));
+  ["gene", "method", "own", "tissue", "spots"].forEach((name) => picks[name].addEventListener("change", update));
   at("maps-previous").addEventListener("click", () => step(-1));
   at("maps-next").addEventListener("click", () => step(1));
   let waiting = 0;
