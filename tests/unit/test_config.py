@@ -7,7 +7,9 @@ import re
 import pytest
 import yaml
 
-from histobench.config.benchmark import WITHOUT_SPOTS, Benchmark
+from histobench.config.benchmark import Benchmark
+from histobench.config.cohorts import WITHOUT_SPOTS
+from histobench.config.definitions import definition
 from histobench.config.files import check_config_file, merge
 from histobench.errors import UserError
 from histobench.yamlfiles import read_yaml
@@ -79,7 +81,7 @@ def test_every_shipped_experiment_cohort_and_method_is_valid(project):
         cohort = cohorts.cohort(file.stem)
         assert cohort["sections"] or cohort["origin"] in WITHOUT_SPOTS
     for file in (project / "config/methods").glob("*.yaml"):
-        assert cohorts._definition("method", file.stem, "test")["entry"]
+        assert definition(cohorts.declarations, "method", file.stem, "test")["entry"]
 
 
 def test_a_change_reaches_the_experiment(project, tmp_path):
