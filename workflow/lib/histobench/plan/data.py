@@ -17,6 +17,7 @@ from histobench.cohorts.fetch.lock import missing as missing_files
 from histobench.cohorts.sheet import section_options
 from histobench.errors import UserError
 from histobench.expression.qc import GENE_LIMITS
+from histobench.expression.transforms import Transform
 from histobench.imaging.stains import DEFAULT, NORMALISED
 from histobench.plan.batches import (
     FEATURES,
@@ -237,8 +238,7 @@ def gene_limits(plan: Plan, profile: str) -> dict[str, Any]:
 
 def target(plan: Plan, transform: str) -> dict[str, Any]:
     """Return what a target transform does; its title, source and unit decide nothing."""
-    declared = plan.bench.transform(transform)
-    return {"name": transform, "depth": declared["depth"], "steps": declared["steps"]}
+    return Transform.of({"name": transform, **plan.bench.transform(transform)}).definition
 
 
 def qc_input(plan: Plan, experiment: str) -> list[str]:
