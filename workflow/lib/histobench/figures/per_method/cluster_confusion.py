@@ -63,7 +63,7 @@ def tidy_confusion(confusion: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 def plot_confusion(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw one two-by-two table per source, shaded by the share of the label's spots."""
     sources = [TRUTH, *settings.order([s for s in table["source"].unique() if s != TRUTH])]
-    figure = new_figure(max(min(DOUBLE, 0.8 + 1.15 * len(sources)), 3.0), 2.0)
+    figure = new_figure(max(min(DOUBLE, 0.8 + 1.15 * len(sources)), 3.0), 1.9)
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     kinds = list(KINDS)
     for axes, source in zip(panels, sources, strict=True):
@@ -73,7 +73,7 @@ def plot_confusion(table: pd.DataFrame, settings: Settings) -> Figure:
         texts = values.map("{:.0f}".format) + (100 * share).map("\n{:.0f} %".format)
         heat_map(axes, share, texts, limits=(0, 1), rows=kinds, columns=kinds, colours="Blues")
         axes.set_aspect("equal")
-        name = TRUTH if source == TRUTH else settings.wrapped(source, 12)
+        name = TRUTH if source == TRUTH else settings.wrapped(source, 15)
         colour = "#222222" if source == TRUTH else settings.look(source).colour
         axes.set_title(f"{name}\n{100 * own['agreement'].iloc[0]:.0f} % agree", color=colour, fontsize=7.5)
     panels[0].set_ylabel("label")

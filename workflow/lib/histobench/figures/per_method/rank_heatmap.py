@@ -20,7 +20,7 @@ from histobench.files import read_table
 METRICS: dict[str, tuple[str, bool, int]] = {
     "pearson": ("Pearson\nr", True, 3),
     "spearman": ("Spearman\nr", True, 3),
-    "pearson_smoothed": ("r, smoothed\ntruth", True, 3),
+    "pearson_smoothed": ("r, smooth\ntruth", True, 3),
     "pearson_partial_depth": ("r given\ndepth", True, 3),
     "pearson_pooled": ("r pooled", True, 3),
     "auroc_quartiles": ("AUROC", True, 3),
