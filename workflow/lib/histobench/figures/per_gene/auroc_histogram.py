@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.panels import method_grid
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure
+from histobench.figures.drawing.style import REFERENCE_COLOUR
 from histobench.figures.drawing.text import count, prose, scores_note
 from histobench.files import read_table
 
@@ -42,10 +43,7 @@ def tidy_auroc(genes: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 def plot_auroc(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw one histogram per method on common axes."""
     methods = settings.order(table["method"])
-    columns = min(4, len(methods))
-    rows = -(-len(methods) // columns)
-    figure = new_figure(DOUBLE * max(columns, 2) / 4, 0.5 + 1.35 * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = method_grid(methods, 0.5, 1.35)
     for axes, method in zip(grid.flat, methods, strict=False):
         own, style = table[table["method"] == method], settings.look(method)
         axes.bar(
@@ -60,7 +58,7 @@ def plot_auroc(table: pd.DataFrame, settings: Settings) -> Figure:
         axes.grid(axis="y")
     for axes in list(grid.flat)[len(methods) :]:
         axes.axis("off")
-    for axes in list(grid.flat)[max(0, len(methods) - columns) : len(methods)]:
+    for axes in list(grid.flat)[max(0, len(methods) - grid.shape[1]) : len(methods)]:
         axes.tick_params(labelbottom=True)  # nothing below it has them
     low, high = table["bin_low"].min(), table["bin_high"].max()
     grid[0, 0].set_xlim(min(low, 0.45) - WIDTH, min(high, 1.0) + WIDTH)

@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.panels import method_grid
 from histobench.figures.drawing.parts import DARK, LIGHT, require_rows
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import read_metrics
-from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure, panel_title
+from histobench.figures.drawing.style import REFERENCE_COLOUR, panel_title
 from histobench.figures.drawing.text import count, prose, scores_note, signed
 
 WIDTH = 0.05
@@ -52,10 +53,7 @@ def tidy_histogram(metrics: pd.DataFrame) -> pd.DataFrame:
 def plot_histogram(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw a panel per method: sections as filled bars, genes as a line of steps."""
     methods = settings.order(table["method"])
-    columns = min(4, len(methods))
-    rows = -(-len(methods) // columns)
-    figure = new_figure(DOUBLE * max(columns, 2) / 4, 0.9 + 1.6 * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = method_grid(methods, 0.9, 1.6)
     for axes, method in zip(grid.flat, methods, strict=False):
         own = table[table["method"] == method]
         for unit in (SECTIONS, GENES):

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.panels import SectionBoxes
 from histobench.figures.drawing.parts import require_rows
-from histobench.figures.drawing.plots import boxes
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import read_metrics
-from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure
+from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR
 from histobench.figures.drawing.text import count, prose, scores_note
 
 METRIC = "auroc_quartiles"
@@ -34,13 +34,12 @@ def tidy_auroc_sections(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def plot_auroc_sections(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw a panel per method, a box per section, with the genes above chance."""
-    methods = settings.order(table["method"])
-    sections = list(dict.fromkeys(table.sort_values(["patient", "section"])["section"]))
-    figure = new_figure(min(DOUBLE, 2.4 + 0.3 * len(sections)), 0.7 + 1.35 * len(methods))
-    panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axes, method in zip(panels, methods, strict=True):
-        own, style = table[table["method"] == method], settings.look(method)
-        boxes(axes, own, "section", sections, color=style.colour, linecolor=style.colour)
+
+    def size(methods: int, sections: int) -> tuple[float, float]:
+        return min(DOUBLE, 2.4 + 0.3 * sections), 0.7 + 1.35 * methods
+
+    panels = SectionBoxes(table, settings, size)
+    for axes, method, own, style in panels.drawn():
         axes.axhline(0.5, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)), zorder=0)
         above, every = int(own["n_above"].sum()), int(own["n_genes"].sum())
         text = (
@@ -48,11 +47,7 @@ def plot_auroc_sections(table: pd.DataFrame, settings: Settings) -> Figure:
         )
         axes.set_title(text, color=style.colour, loc="left", pad=2)
         axes.grid(axis="y")
-    panels[-1].set_xticks(range(len(sections)), sections, rotation=90 if len(sections) > 10 else 0)
-    panels[-1].set_xlim(-0.6, len(sections) - 0.4)
-    panels[-1].set_xlabel("section")
-    figure.supylabel("AUROC of a gene", fontsize=8)
-    return figure
+    return panels.finished("AUROC of a gene", 10)
 
 
 def caption(table: pd.DataFrame, settings: Settings) -> str:

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.panels import SectionBoxes
 from histobench.figures.drawing.parts import require_rows
-from histobench.figures.drawing.plots import boxes
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import read_metrics
-from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure
+from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR
 from histobench.figures.drawing.text import count, prose, scores_note
 
 QUANTILES = {"low": 0.05, "first": 0.25, "median": 0.5, "third": 0.75, "high": 0.95}
@@ -34,21 +34,16 @@ def tidy_boxes(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def plot_boxes(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw one panel per method, a box per section; sections are in the same place in all panels."""
-    methods = settings.order(table["method"])
-    sections = list(dict.fromkeys(table.sort_values(["patient", "section"])["section"]))
-    figure = new_figure(DOUBLE, 0.55 + (0.95 if len(methods) <= 6 else 0.7) * len(methods))
-    panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axes, method in zip(panels, methods, strict=True):
-        own, style = table[table["method"] == method], settings.look(method)
-        boxes(axes, own, "section", sections, color=style.colour, linecolor=style.colour)
+
+    def size(methods: int, sections: int) -> tuple[float, float]:
+        return DOUBLE, 0.55 + (0.95 if methods <= 6 else 0.7) * methods
+
+    panels = SectionBoxes(table, settings, size)
+    for axes, method, _, style in panels.drawn():
         axes.axhline(0, color=REFERENCE_COLOUR, lw=0.7, zorder=0)
         axes.set_title(settings.title(method), color=style.colour, loc="left", pad=2)
         axes.grid(axis="y")
-    panels[-1].set_xticks(range(len(sections)), sections, rotation=90 if len(sections) > 16 else 0)
-    panels[-1].set_xlim(-0.6, len(sections) - 0.4)
-    panels[-1].set_xlabel("section")
-    figure.supylabel("Pearson r of a gene over the spots", fontsize=8)
-    return figure
+    return panels.finished("Pearson r of a gene over the spots", 16)
 
 
 def caption(table: pd.DataFrame, settings: Settings) -> str:
