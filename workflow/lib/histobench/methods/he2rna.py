@@ -192,7 +192,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
             return np.asarray(network(features).float().cpu().numpy())
         sizes = bag_sizes(self.top, features.shape[1])
         found = []
-        for some in features.split(_BAGS):
+        for some in torch.split(features, _BAGS):
             scores = network(some).float()
             found.append(torch.stack([mean_of_highest(scores, k) for k in sizes]).mean(dim=0))
         return np.asarray(torch.cat(found).cpu().numpy())
