@@ -139,6 +139,8 @@ def _ranks(
         columns=[SCORINGS[scoring] for _, scoring in pairs], colours="YlGnBu_r", missing="–",
     )  # fmt: skip
     axes.xaxis.tick_top()
+    if len(colours) > 4:  # else names of neighbours touch
+        axes.tick_params(axis="x", labelsize=26 / len(colours))
     for place, head in enumerate(colours):
         middle, below = (place + 0.5) * len(SCORINGS), len(titles) + 0.1
         axes.text(middle, below, settings.heads.get(head, head), ha="center", va="top", fontsize=6.2,
