@@ -229,9 +229,10 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
     (checkout.folder / "one.yaml").write_text("run: [hbcis_he2gene]\ndevice: cpu\n")
     text = checkout.snakemake(*PROFILE, "--dry-run", configfile="one.yaml", check=True).stdout
     shared = groups(text)
-    preparation = {"read_section"}
+    preparation = {"check_spots", "images", "cut_patches"}
     assert {name: set(rules) for name, rules in shared.items()} == {
-        "sections": preparation,
+        "sections": {"read_section"},
+        "cohorts": preparation,
         "folds": {"select_panel"},
         "quick": {"train_quick", "predict_folds", "score_method"},
         "scores": {"score_method"},
@@ -241,6 +242,7 @@ def test_on_a_cluster_short_jobs_share_submissions_also_where_models_meet_other_
     jobs = Counter(rule for rule, _ in checkout.planned(text))
     inside = sum(shared.values(), Counter())
     for rule in preparation | {
+        "read_section",
         "select_panel",
         "score_method",
         "draw_per_gene",

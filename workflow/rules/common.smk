@@ -170,6 +170,11 @@ def rule_name(described):
     return re.sub(r"\W", "_", described.name)
 
 
+def cohort_group(wildcards):
+    """The group of what is made for all sections of a cohort, of which several share a submission on a cluster."""
+    return "cohorts" if grouped() else None
+
+
 def figure_group(wildcards):
     """The group of figures, of which many share a submission on a cluster."""
     return "figures" if grouped() else None

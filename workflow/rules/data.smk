@@ -181,6 +181,8 @@ for batch in data.batches_of(PLAN, KEPT):
             paths.log(batch.place("check_spots")),
         wildcard_constraints:
             profile=among(batch.whats),
+        group:
+            cohort_group
         conda:
             "../../envs/data.yaml"
         resources:

@@ -16,6 +16,8 @@ for batch in data.batches_of(PLAN, IMAGES):
             paths.log(batch.place("images")),
         benchmark:
             paths.benchmark(batch.place("images"))
+        group:
+            cohort_group
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
@@ -49,6 +51,8 @@ for batch in data.batches_of(PLAN, OTHER_STAINS):
             paths.benchmark(batch.place("fit_stains"))
         wildcard_constraints:
             stain=among(batch.whats),
+        group:
+            cohort_group
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
@@ -85,6 +89,8 @@ for batch in data.batches_of(PLAN, PATCHES):
             paths.benchmark(batch.place("cut_patches"))
         wildcard_constraints:
             variant=among(batch.whats),
+        group:
+            cohort_group
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
