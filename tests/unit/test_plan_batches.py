@@ -10,7 +10,6 @@ from histobench.plan.batches import (
     FEATURES,
     KEPT,
     PATCHES,
-    UNPACKED,
     Batch,
     divide,
     numbered,
@@ -91,13 +90,6 @@ def test_sections_that_a_cohort_no_longer_has_are_left_out() -> None:
     recorded = {"features/c/a.none.v": [["s1", "gone"]]}
     (batch,) = divide(wanted("s1"), recorded, KNOWN)
     assert batch.members == ("s1",)
-
-
-def test_files_of_an_archive_are_members_too() -> None:
-    asked = {("unpacked", "publisher", "a.zip"): ["in/one.tsv", "two.jpg"]}
-    (batch,) = divide(asked, {}, {})
-    assert batch.outputs(UNPACKED.makes[0])[0].endswith("/publisher/unpacked/{archive}/in/one.tsv")
-    assert batch.told == "2 files (in/one.tsv to two.jpg) of publisher"
 
 
 def test_labels_and_lists_tell_batches_apart() -> None:

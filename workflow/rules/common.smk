@@ -33,7 +33,6 @@ from histobench.plan.batches import (
     KEPT,
     OTHER_STAINS,
     PATCHES,
-    UNPACKED,
 )
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.weights import used_weights

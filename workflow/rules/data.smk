@@ -22,31 +22,28 @@ rule download_file:
         "../scripts/download_file.py"
 
 
-# An archive is opened once for all files that are taken out of it.
-for batch in data.batches_of(PLAN, UNPACKED):
-
-    rule:
-        """Take files out of a published archive."""
-        name:
-            f"unpack_files_of_{batch.label}"
-        input:
-            paths.fixed(paths.ARCHIVE, source=batch.owner),
-        output:
-            batch.outputs(paths.UNPACKED_FILE),
-        log:
-            paths.log(batch.place("unpack_files")),
-        wildcard_constraints:
-            archive=among(batch.whats),
-        localrule: True
-        conda:
-            "../../envs/data.yaml"
-        params:
-            settings=data.unpack_settings(PLAN, batch),
-            code=code_of("unpack_files", data.unpack_modules, batch=batch),
-        message:
-            f"Take {batch.told} out of {{wildcards.archive}}"
-        script:
-            "../scripts/unpack_files.py"
+rule unpack_file:
+    """Take one file out of a published archive."""
+    input:
+        paths.ARCHIVE,
+    output:
+        paths.UNPACKED_FILE,
+    log:
+        paths.log("unpack_file/{source}/{archive}/{member}"),
+    wildcard_constraints:
+        source=among(data.sources(PLAN)),
+        archive=among(data.archives(PLAN)),
+        member=".+",
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=of(data.unpack_settings),
+        code=code_of("unpack_file", data.unpack_modules),
+    message:
+        "Take {wildcards.member} out of {wildcards.archive} from {wildcards.source}"
+    script:
+        "../scripts/unpack_file.py"
 
 
 rule cut_photos:

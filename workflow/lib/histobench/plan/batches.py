@@ -18,44 +18,40 @@ from pathlib import Path
 from histobench import paths
 from histobench.files import read_json, write_json
 
-#: Members that are needed, by (kind, owner, what).
+#: Sections that are needed, by (kind, cohort, what).
 Wanted = Mapping[tuple[str, str, str], Iterable[str]]
 Record = Mapping[str, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is made for every member of an owner, for the sections of a cohort or the files of an archive.
+    """What is made for every section of a cohort.
 
     Attributes
     ----------
     name
         As records name it.
     makes
-        Paths of a member.
+        Paths of a section.
     what
         The wildcard that tells what is made: a filter, a variant of patches, an encoder; "" where there is
         one of a kind.
     listed
         Path of the list of a batch, with its files and their checksums; "" for none.
-    owner, member
-        The wildcards that name whose it is and which.
     """
 
     name: str
     makes: tuple[str, ...]
     what: str = ""
     listed: str = ""
-    owner: str = "cohort"
-    member: str = "section"
 
-    def files(self, owner: str, what: str, member: str) -> list[str]:
-        """Return the files of a member."""
-        return [self.at(path, owner, what, **{self.member: member}) for path in self.makes]
+    def files(self, cohort: str, what: str, section: str) -> list[str]:
+        """Return the files of a section."""
+        return [self.at(path, cohort, what, section=section) for path in self.makes]
 
-    def at(self, path: str, owner: str, what: str, **wildcards: str) -> str:
+    def at(self, path: str, cohort: str, what: str, **wildcards: str) -> str:
         """Return a path of something that is made."""
-        return paths.at(path, **{self.owner: owner, **({self.what: what} if self.what else {}), **wildcards})
+        return paths.at(path, cohort=cohort, **({self.what: what} if self.what else {}), **wildcards)
 
 
 KEPT = Kind("kept", (paths.KEPT_SPOTS,), "profile", paths.KEPT_LIST)
@@ -63,26 +59,25 @@ IMAGES = Kind("images", (paths.IMAGE_HASH, paths.STAIN, paths.STAIN_PREVIEW))
 OTHER_STAINS = Kind("other_stains", (paths.OTHER_STAIN, paths.OTHER_STAIN_PREVIEW), "stain")
 PATCHES = Kind("patches", (paths.PATCHES, paths.PATCH_INDEX), "variant", paths.PATCH_LIST)
 FEATURES = Kind("features", (paths.FEATURES,), "backbone", paths.FEATURE_LIST)
-UNPACKED = Kind("unpacked", (paths.UNPACKED_FILE,), "archive", owner="source", member="member")
-KINDS = {kind.name: kind for kind in (KEPT, IMAGES, OTHER_STAINS, PATCHES, FEATURES, UNPACKED)}
+KINDS = {kind.name: kind for kind in (KEPT, IMAGES, OTHER_STAINS, PATCHES, FEATURES)}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Members of an owner that one job makes, for each of some things.
+    """Sections of a cohort that one job makes something for, for each of some things.
 
     Attributes
     ----------
     kind
         What is made.
     owner
-        Name of the cohort, or of the publisher of archives.
+        Name of the cohort.
     members
-        In order; the same job makes all of them.
+        Its sections, in order; the same job serves all of them.
     whats
-        Names of filters, patches, encoders or archives: one job each.
+        Names of filters, patches or encoders: one job each.
     number
-        Which it is of its kind and owner.
+        Which it is of its kind and cohort.
     """
 
     kind: Kind
@@ -98,7 +93,7 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """Name for rules: that of the owner, and a number where there are several."""
+        """Name for rules: that of the cohort, and a number where there are several."""
         owner = re.sub(r"[^A-Za-z0-9]", "_", self.owner)
         return owner if self.number == 1 else f"{owner}_{self.number}"
 
@@ -111,18 +106,16 @@ class Batch:
     def told(self) -> str:
         """What it is made for, for messages."""
         first, last = self.members[0], self.members[-1]
-        thing = self.kind.member if self.kind is not UNPACKED else "file"
-        some = f"{len(self.members)} {thing}s ({first} to {last})" if first != last else f"{thing} {first}"
+        some = f"{len(self.members)} sections ({first} to {last})" if first != last else f"section {first}"
         return f"{some} of {self.owner}"
 
     def outputs(self, path: str) -> list[str]:
-        """Return a path of every member; what is made stays a wildcard for a rule to match."""
-        owner = {self.kind.owner: self.owner}
-        return [paths.fixed(path, **owner, **{self.kind.member: member}) for member in self.members]
+        """Return a path of every section; what is made stays a wildcard for a rule to match."""
+        return [paths.fixed(path, cohort=self.owner, section=member) for member in self.members]
 
     def list_pattern(self) -> str:
         """Return the path of the list, with what is made as a wildcard."""
-        return paths.fixed(self.kind.listed, **{self.kind.owner: self.owner}, batch=self.digest)
+        return paths.fixed(self.kind.listed, cohort=self.owner, batch=self.digest)
 
     def listed(self, what: str) -> str:
         """Return the path of the list."""
@@ -137,21 +130,20 @@ def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]])
     wanted
         What the run needs.
     recorded
-        Batches of earlier runs by ``kind/owner/what``; they keep their members.
+        Batches of earlier runs by ``kind/cohort/what``; they keep their sections.
     known
-        Sections of each cohort; a recorded one that is no longer among them is left out. Owners that are not
-        in it keep all.
+        Sections of each cohort; a recorded one that is no longer among them is left out.
 
     Returns
     -------
     list
-        Batches by kind, owner and members; things that are made of the same members share one.
+        Batches by kind, cohort and sections; things that are made of the same sections share one.
     """
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for (kind, owner, what), members in sorted(wanted.items()):
         left = set(members)
         for old in recorded.get(_key(kind, owner, what), []):
-            kept = tuple(sorted(set(old) & set(known.get(owner, old))))
+            kept = tuple(sorted(set(old) & set(known[owner])))
             if left & set(kept):
                 found.setdefault((kind, owner, kept), []).append(what)
                 left -= set(kept)
@@ -164,7 +156,7 @@ def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]])
 
 
 def numbered(batches: Iterable[Batch]) -> list[Batch]:
-    """Return batches with the number that each has among those of its kind and owner."""
+    """Return batches with the number that each has among those of its kind and cohort."""
     seen: Counter[tuple[str, str]] = Counter()
     found = []
     for batch in batches:

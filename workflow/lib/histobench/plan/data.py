@@ -25,7 +25,6 @@ from histobench.plan.batches import (
     KEPT,
     OTHER_STAINS,
     PATCHES,
-    UNPACKED,
     Batch,
     Kind,
     Wanted,
@@ -128,23 +127,23 @@ def download_settings(plan: Plan, source: str, file: str) -> dict[str, Any]:
     }
 
 
-def unpack_settings(plan: Plan, batch: Batch) -> dict[str, Any]:
-    """Return how members are found and opened; cohorts that share a source may each know a password."""
+def unpack_settings(plan: Plan, source: str, member: str) -> dict[str, Any]:
+    """Return how a member is found and opened; cohorts that share a source may each know a password."""
     opened = [
         cohort.settings["archives"]
         for cohort in plan.cohorts.values()
-        if cohort.downloaded and cohort.source == batch.owner
+        if cohort.downloaded and cohort.source == source
     ]
     return {
         "locate": next((how["locate"] for how in opened if how["locate"]), None),
-        "members": list(batch.members),
+        "member": member,
         "passwords": sorted({word for how in opened for word in how["passwords"]}),
     }
 
 
-def unpack_modules(plan: Plan, batch: Batch) -> list[str]:
+def unpack_modules(plan: Plan, source: str) -> list[str]:
     """Return the module that finds files in an archive, if one is named."""
-    locate = unpack_settings(plan, batch)["locate"]
+    locate = unpack_settings(plan, source, "")["locate"]
     return [locate.split(":")[0]] if locate else []
 
 
@@ -349,11 +348,7 @@ def _wanted(asked: Iterable[tuple[Kind, str, str, Iterable[str]]]) -> dict[tuple
 
 
 def _alone(plan: Plan) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
-    """Yield what is needed whatever else is made: unpacked files, kept spots and features."""
-    for source, file in published_files(plan):
-        archive, member = split_member(file)
-        if member:
-            yield UNPACKED, source, archive, [member]
+    """Yield what is needed whatever else is made: kept spots and features."""
     for described in _with_spots(plan):
         yield KEPT, described.cohort.name, described.qc, described.sections
         for arm in described.arms.values():
@@ -404,12 +399,7 @@ def batches(plan: Plan) -> list[Batch]:
     """
     recorded = read_record(Path(paths.BATCH_RECORD), complete=plan.bench.in_job)
     known = {name: cohort.sections for name, cohort in plan.cohorts.items()}
-    # publishers are no cohorts, although some bear the name of one
-    known_files: dict[str, Iterable[str]] = {}
-    first = _wanted(_alone(plan))
-    unpacked = {key: names for key, names in first.items() if key[0] == UNPACKED.name}
-    others = {key: names for key, names in first.items() if key not in unpacked}
-    found = divide(unpacked, recorded, known_files) + divide(others, recorded, known)
+    found = divide(_wanted(_alone(plan)), recorded, known)
     cut = divide(_wanted(_patches(plan, found)), recorded, known)
     cut += divide(_left(_described_patches(plan), cut), recorded, known)
     return numbered([*found, *cut, *divide(_wanted(_images(plan, cut)), recorded, known)])

@@ -61,6 +61,7 @@ def rules(plan: Plan) -> list[Rule]:
     return [
         Rule("simulate_section", simulated),
         Rule("simulate_truth", (paths.PLANTED_TRUTH,)),
+        Rule("unpack_file", (paths.UNPACKED_FILE,), takes=(paths.ARCHIVE,)),
         Rule("download_file", (paths.RAW_FILE,)),
         Rule("cut_photos", (paths.PHOTO_TILES, paths.PHOTO_INDEX), data.photo_input),
         Rule("read_section", own_rows, data.raw_input),
@@ -124,20 +125,19 @@ def rules(plan: Plan) -> list[Rule]:
 
 
 def _together(batch: Batch) -> Rule:
-    """Return the rule that makes something for many sections, or takes many files out of an archive."""
-    kind, owner = batch.kind, {batch.kind.owner: batch.owner}
-    makes = [paths.fixed(path, **owner) for path in kind.makes]
-    lists = [paths.fixed(kind.listed, **owner, batch=batch.digest)] if kind.listed else []
+    """Return the rule that makes something for many sections."""
+    kind = batch.kind
+    makes = [paths.fixed(path, cohort=batch.owner) for path in kind.makes]
+    lists = [batch.list_pattern()] if kind.listed else []
     asked: dict[str, tuple[str, Ask]] = {
         "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
         "images": ("images", lambda plan: data.image_input(plan, batch)),
         "other_stains": ("fit_stains", lambda plan, stain: data.image_input(plan, batch)),
         "patches": ("cut_patches", lambda plan, variant: data.patch_input(plan, variant, batch)),
         "features": ("extract_features", lambda plan, backbone: data.features_input(plan, backbone, batch)),
-        "unpacked": ("unpack_files", lambda plan, archive: paths.at(paths.ARCHIVE, **owner, archive=archive)),
     }
     name, asks = asked[kind.name]
-    values = {kind.member: list(batch.members), **({kind.what: batch.whats} if kind.what else {})}
+    values = {"section": batch.members, **({kind.what: batch.whats} if kind.what else {})}
     return Rule(name, (*makes, *lists), asks, values=values, label=batch.label)
 
 
@@ -246,7 +246,7 @@ def _maker(
                 "table",
                 "figure",
                 *(["fold"] if rule.joined else []),
-                *(["section", "member"] if rule.label else []),
+                *(["section"] if rule.label else []),
             }
             names = re.findall(r"\{(\w+)\}", rule.makes[0])
             return rule, {name: match[name] for name in names if name not in left_out}

@@ -43,20 +43,24 @@ def split_member(file: str) -> tuple[str, str]:
     return archive, member
 
 
-def unpack_files(settings: Mapping[str, Any], archive: str | Path, outputs: Sequence[str | Path]) -> None:
-    """Unpack members of an archive; the workflow's entry.
+def unpack_file(settings: Mapping[str, Any], archive: str | Path, output: str | Path) -> None:
+    """Unpack one member of an archive; the workflow's entry.
 
     Parameters
     ----------
     settings
-        ``members``, ``passwords`` and ``locate`` (entry string of a :data:`Locator`, or None).
-    archive, outputs
-        The verified archive, and where its members belong.
+        ``member``, ``passwords`` and ``locate`` (entry string of a :data:`Locator`, or None).
+    archive, output
+        The verified archive, and where the member belongs.
     """
     locate = settings["locate"]
-    found = load_entry(locate, "locate") if locate else None
-    for member, output in zip(settings["members"], outputs, strict=True):
-        unpack_member(archive, member, output, settings["passwords"], found)
+    unpack_member(
+        archive,
+        settings["member"],
+        output,
+        settings["passwords"],
+        load_entry(locate, "locate") if locate else None,
+    )
 
 
 def unpack_member(
