@@ -107,6 +107,35 @@ for batch in data.batches_of(PLAN, PATCHES):
             "../scripts/cut_patches.py"
 
 
+# Patches that nothing of the configuration needs can be asked for by their path; what it needs is cut together.
+rule cut_patches:
+    """Cut the field around every spot of one section."""
+    input:
+        unpack(of(data.section_patch_input)),
+    output:
+        patches=[paths.PATCHES],
+        index=[paths.PATCH_INDEX],
+    log:
+        paths.log("cut_patches/{cohort}/{variant}/{section}"),
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(20),
+    params:
+        sections=lambda wildcards: [wildcards.section],
+        settings=of(data.patch_settings),
+        code=code_of("cut_patches"),
+    message:
+        "Cut patches of section {wildcards.section} of {wildcards.cohort}, {wildcards.variant}"
+    script:
+        "../scripts/cut_patches.py"
+
+
+for batch in data.batches_of(PLAN, PATCHES):
+    workflow.ruleorder(f"cut_patches_of_{batch.label}", "cut_patches")
+
+
 # Loading an encoder takes as long as a section or more.
 for batch in data.batches_of(PLAN, FEATURES):
 

@@ -13,7 +13,7 @@ with job_log(snakemake.log[0]):
         scale_json=snakemake.input.get("scale"),
         output_patches=snakemake.output.patches,
         output_indexes=snakemake.output.index,
-        output_list=snakemake.output.list,
+        output_list=snakemake.output.get("list"),
         processes=snakemake.threads,
         **snakemake.params.settings,
     )

@@ -268,7 +268,7 @@ def write_section_patches(
     h5ads: Sequence[str | Path],
     output_patches: Sequence[str | Path],
     output_indexes: Sequence[str | Path],
-    output_list: str | Path,
+    output_list: str | Path | None = None,
     stains: Sequence[str | Path] | None = None,
     reference: str | Path | None = None,
     scale_json: str | Path | None = None,
@@ -282,7 +282,7 @@ def write_section_patches(
     sections, images, h5ads, output_patches, output_indexes, stains
         Of each section, in the same order: its name and what :func:`write_patches` takes and writes.
     output_list
-        A list of ``patches`` and ``index`` (:mod:`histobench.filelists`).
+        A list of ``patches`` and ``index`` (:mod:`histobench.filelists`); None for no list.
     reference, scale_json, settings
         What :func:`write_patches` is told of all.
     processes
@@ -303,9 +303,9 @@ def write_section_patches(
     )
     cut = functools.partial(_cut_section, reference_json=reference, scale_json=scale_json, **settings)
     in_turn(cut, list(each), processes)
-    files = zip(output_patches, output_indexes, strict=True)
-    pairs = zip(sections, files, strict=True)
-    write_list({name: {"patches": patches, "index": index} for name, (patches, index) in pairs}, output_list)
+    if output_list is not None:
+        pairs = zip(sections, output_patches, output_indexes, strict=True)
+        write_list({name: {"patches": cut, "index": index} for name, cut, index in pairs}, output_list)
 
 
 def _cut_section(files: tuple[Any, ...], **settings: Any) -> None:

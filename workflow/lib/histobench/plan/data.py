@@ -287,8 +287,17 @@ def stain_memory(stain: str, side_by_side: int) -> int:
 
 
 def patch_input(plan: Plan, variant: str, batch: Batch) -> Files:
-    """Return what patches are cut from and normalised by."""
-    sections, asked = members(plan, batch), Variant.named(variant)
+    """Return what patches of a batch are cut from and normalised by."""
+    return _patch_files(plan, batch.owner, variant, members(plan, batch))
+
+
+def section_patch_input(plan: Plan, cohort: str, section: str, variant: str) -> Files:
+    """Return what patches of one section are cut from and normalised by."""
+    return _patch_files(plan, cohort, variant, [plan.cohorts[cohort].sections[section]])
+
+
+def _patch_files(plan: Plan, cohort: str, variant: str, sections: list[Section]) -> Files:
+    asked = Variant.named(variant)
     files: Files = {
         "images": [section.raw["image"] for section in sections],
         "h5ads": [section.counts for section in sections],
@@ -297,7 +306,7 @@ def patch_input(plan: Plan, variant: str, batch: Batch) -> Files:
         files["stains"] = [section.stain(asked.stain) for section in sections]
     reference, _, home = asked.target.partition("@")
     if reference:
-        files["reference"] = plan.cohorts[home or batch.owner].sections[reference].stain(asked.stain)
+        files["reference"] = plan.cohorts[home or cohort].sections[reference].stain(asked.stain)
     if asked.scale.startswith(AS):
         files["scale"] = paths.at(paths.SCALE, experiment=asked.scale.removeprefix(AS))
     return files
