@@ -1,4 +1,4 @@
-"""Methods as their YAML files describe them, arm by arm."""
+"""Methods as their YAML files describe them, arm by arm, and the plan of a user's own file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from histobench.config.files import with_arm
+from histobench.config.benchmark import Benchmark
+from histobench.config.files import read_configuration, with_arm
 from histobench.figures.drawing.settings import Settings
+from histobench.plan.model import make_plan
 
 METHODS = Path(__file__).parents[2] / "config" / "methods"
 
@@ -51,3 +53,11 @@ def settings(**more):
         "baselines": [name for name, each in declared if each.get("baseline")],
         **more,
     })  # fmt: skip
+
+
+def planned(project, tmp_path, text):
+    """Plan the demo with a file of the user's own laid over it."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"run: [demo]\n{text}")
+    files = [project / "config/demo.yaml", file]
+    return make_plan(Benchmark(read_configuration(files, project), project, files))

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from project_copy import copy_project
+from unit.described import planned
 from unit.qc_limits import FOLDER, limits, set_limits
 from unit.section_files import section_adata, write_section
 
 from histobench.cohorts.table import load_section
 from histobench.config.benchmark import Benchmark
-from histobench.config.files import read_configuration
 from histobench.config.schemas import schema
 from histobench.errors import UserError
 from histobench.expression.qc import (
@@ -152,13 +152,6 @@ def test_every_limit_of_the_library_is_a_key_of_the_files_and_the_other_way_roun
 
 
 PROFILE = "{title: Deep spots, source: Own choice, min_umi: 500, min_gene_share: 0.05, max_mitochondrial: 0}"
-
-
-def planned(project, tmp_path, text):
-    file = tmp_path / "mine.yaml"
-    file.write_text(f"run: [demo]\n{text}")
-    files = [project / "config/demo.yaml", file]
-    return make_plan(Benchmark(read_configuration(files, project), project, files))
 
 
 def test_a_new_profile_is_one_yaml_entry(project, tmp_path):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from project_copy import copy_project
 from scipy import sparse
+from unit.described import planned
 from unit.target_transforms import NAMES, declared
 
 from histobench.config.benchmark import Benchmark
-from histobench.config.files import read_configuration
 from histobench.config.schemas import schema
 from histobench.errors import UserError
 from histobench.expression.transforms import ALONE, BY_DEPTH, Transform, transform_counts, usual_transform
@@ -131,13 +131,6 @@ NEW = (
     "{title: Square root of counts per million, source: Own choice, unit: √CPM, depth: panel, "
     "steps: [{scale: {to: 1000000}}, {sqrt: {}}]}"
 )
-
-
-def planned(project, tmp_path, text):
-    file = tmp_path / "mine.yaml"
-    file.write_text(f"run: [demo]\n{text}")
-    files = [project / "config/demo.yaml", file]
-    return make_plan(Benchmark(read_configuration(files, project), project, files))
 
 
 def test_a_new_transform_is_one_yaml_entry_and_reaches_targets_scores_and_axes(project, tmp_path):

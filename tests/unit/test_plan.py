@@ -202,9 +202,9 @@ def test_a_branch_takes_its_models_genes_and_scale_from_its_experiment(project):
     assert files["measured"] == ["results/seams/external/another/panels/all.tsv"]
     assert files["scale"] == "results/seams/scale.json"
     kept, patches = files["lists"]
-    (cut,) = (each for each in data.batches_of(plan, PATCHES) if each.owner == "another")
-    (filtered,) = (each for each in data.batches_of(plan, KEPT) if each.owner == "another")
-    assert cut.members == filtered.members == ("P1_1", "P2_1")
+    (cut,) = (each for each in data.batches_of(plan, PATCHES) if each.cohort == "another")
+    (filtered,) = (each for each in data.batches_of(plan, KEPT) if each.cohort == "another")
+    assert cut.sections == filtered.sections == ("P1_1", "P2_1")
     assert patches == cut.listed("raw-as.seams-32px") and kept == filtered.listed(branch.qc)
     asked = data.patch_input(plan, branch.patches.variant, cut)
     assert asked["scale"] == "results/seams/scale.json"

@@ -59,14 +59,14 @@ def test_a_section_that_comes_later_gets_a_job_of_its_own() -> None:
     made("s1", "s2")
     more = wanted("s1", "s2", "s3")
     second = divide(more, read_record(record), KNOWN)
-    assert [batch.members for batch in second] == [("s1", "s2"), ("s3",)]
+    assert [batch.sections for batch in second] == [("s1", "s2"), ("s3",)]
     write_record(record, second, read_record(record))
     # jobs see the batches of their run, although their files are not there yet
     assert divide(more, read_record(record, complete=True), KNOWN) == second
     made("s3")
     assert divide(more, read_record(record), KNOWN) == second
     # fewer sections: what was described together stays together
-    assert [batch.members for batch in divide(wanted("s1"), read_record(record), KNOWN)] == [("s1", "s2")]
+    assert [batch.sections for batch in divide(wanted("s1"), read_record(record), KNOWN)] == [("s1", "s2")]
 
 
 def test_what_is_gone_is_planned_anew() -> None:
@@ -89,7 +89,7 @@ def test_a_damaged_record_is_none(text) -> None:
 def test_sections_that_a_cohort_no_longer_has_are_left_out() -> None:
     recorded = {"features/c/a.none.v": [["s1", "gone"]]}
     (batch,) = divide(wanted("s1"), recorded, KNOWN)
-    assert batch.members == ("s1",)
+    assert batch.sections == ("s1",)
 
 
 def test_labels_and_lists_tell_batches_apart() -> None:

@@ -184,9 +184,9 @@ for batch in data.batches_of(PLAN, KEPT):
             "../../envs/data.yaml"
         resources:
             mem_mb=growing(2000),
-            runtime=growing(10 + len(batch.members)),
+            runtime=growing(10 + len(batch.sections)),
         params:
-            sections=list(batch.members),
+            sections=list(batch.sections),
             limits=of(data.spot_limits),
             code=code_of("check_spots"),
         message:

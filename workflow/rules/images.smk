@@ -23,10 +23,10 @@ for batch in data.batches_of(PLAN, IMAGES):
         threads: data.side_by_side(batch)
         resources:
             mem_mb=lambda wildcards, attempt, threads: 4000 * attempt * threads,
-            runtime=growing(20 + 2 * len(batch.members)),
+            runtime=growing(20 + 2 * len(batch.sections)),
         params:
-            cohort=batch.owner,
-            sections=list(batch.members),
+            cohort=batch.cohort,
+            sections=list(batch.sections),
             code=code_of("describe_images"),
         message:
             f"Hash the images and estimate the stains of {batch.told}"
@@ -61,9 +61,9 @@ for batch in data.batches_of(PLAN, OTHER_STAINS):
                 wildcards.stain, threads
             )
             * attempt,
-            runtime=growing(20 + 2 * len(batch.members)),
+            runtime=growing(20 + 2 * len(batch.sections)),
         params:
-            sections=list(batch.members),
+            sections=list(batch.sections),
             code=code_of("fit_stains"),
         message:
             f"Estimate the stains of {batch.told}, {{wildcards.stain}}"
@@ -96,9 +96,9 @@ for batch in data.batches_of(PLAN, PATCHES):
         threads: data.side_by_side(batch)
         resources:
             mem_mb=lambda wildcards, attempt, threads: 4000 * attempt * threads,
-            runtime=growing(20 + 2 * len(batch.members)),
+            runtime=growing(20 + 2 * len(batch.sections)),
         params:
-            sections=list(batch.members),
+            sections=list(batch.sections),
             settings=of(data.patch_settings),
             code=code_of("cut_patches"),
         message:
@@ -163,7 +163,7 @@ for batch in data.batches_of(PLAN, FEATURES):
             runtime=growing(240),
             gpu=int(PLAN.uses_gpu),
         params:
-            sections=list(batch.members),
+            sections=list(batch.sections),
             settings=of(data.features_settings),
             code=code_of("extract_features"),
         message:

@@ -70,9 +70,9 @@ class Batch:
     ----------
     kind
         What is made.
-    owner
-        Name of the cohort.
-    members
+    cohort
+        Its name.
+    sections
         Its sections, in order; the same job serves all of them.
     whats
         Names of filters, patches or encoders: one job each.
@@ -81,21 +81,21 @@ class Batch:
     """
 
     kind: Kind
-    owner: str
-    members: tuple[str, ...]
+    cohort: str
+    sections: tuple[str, ...]
     whats: tuple[str, ...]
     number: int = 1
 
     @property
     def digest(self) -> str:
-        """A short name of the members, for lists, whichever other batches there are."""
-        return hashlib.sha256("\n".join(self.members).encode()).hexdigest()[:8]
+        """A short name of the sections, for lists, whichever other batches there are."""
+        return hashlib.sha256("\n".join(self.sections).encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
         """Name for rules: that of the cohort, and a number where there are several."""
-        owner = re.sub(r"[^A-Za-z0-9]", "_", self.owner)
-        return owner if self.number == 1 else f"{owner}_{self.number}"
+        cohort = re.sub(r"[^A-Za-z0-9]", "_", self.cohort)
+        return cohort if self.number == 1 else f"{cohort}_{self.number}"
 
     def place(self, rule: str) -> str:
         """Return where logs and benchmarks of a rule lie; what is made stays a wildcard."""
@@ -105,21 +105,21 @@ class Batch:
     @property
     def told(self) -> str:
         """What it is made for, for messages."""
-        first, last = self.members[0], self.members[-1]
-        some = f"{len(self.members)} sections ({first} to {last})" if first != last else f"section {first}"
-        return f"{some} of {self.owner}"
+        first, last = self.sections[0], self.sections[-1]
+        some = f"{len(self.sections)} sections ({first} to {last})" if first != last else f"section {first}"
+        return f"{some} of {self.cohort}"
 
     def outputs(self, path: str) -> list[str]:
         """Return a path of every section; what is made stays a wildcard for a rule to match."""
-        return [paths.fixed(path, cohort=self.owner, section=member) for member in self.members]
+        return [paths.fixed(path, cohort=self.cohort, section=section) for section in self.sections]
 
     def list_pattern(self) -> str:
         """Return the path of the list, with what is made as a wildcard."""
-        return paths.fixed(self.kind.listed, cohort=self.owner, batch=self.digest)
+        return paths.fixed(self.kind.listed, cohort=self.cohort, batch=self.digest)
 
     def listed(self, what: str) -> str:
         """Return the path of the list."""
-        return self.kind.at(self.kind.listed, self.owner, what, batch=self.digest)
+        return self.kind.at(self.kind.listed, self.cohort, what, batch=self.digest)
 
 
 def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]]) -> list[Batch]:
@@ -140,18 +140,18 @@ def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]])
         Batches by kind, cohort and sections; things that are made of the same sections share one.
     """
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for (kind, owner, what), members in sorted(wanted.items()):
-        left = set(members)
-        for old in recorded.get(_key(kind, owner, what), []):
-            kept = tuple(sorted(set(old) & set(known[owner])))
+    for (kind, cohort, what), sections in sorted(wanted.items()):
+        left = set(sections)
+        for old in recorded.get(_key(kind, cohort, what), []):
+            kept = tuple(sorted(set(old) & set(known[cohort])))
             if left & set(kept):
-                found.setdefault((kind, owner, kept), []).append(what)
+                found.setdefault((kind, cohort, kept), []).append(what)
                 left -= set(kept)
         if left:
-            found.setdefault((kind, owner, tuple(sorted(left))), []).append(what)
+            found.setdefault((kind, cohort, tuple(sorted(left))), []).append(what)
     return [
-        Batch(KINDS[kind], owner, members, tuple(whats))
-        for (kind, owner, members), whats in sorted(found.items())
+        Batch(KINDS[kind], cohort, sections, tuple(whats))
+        for (kind, cohort, sections), whats in sorted(found.items())
     ]
 
 
@@ -160,13 +160,13 @@ def numbered(batches: Iterable[Batch]) -> list[Batch]:
     seen: Counter[tuple[str, str]] = Counter()
     found = []
     for batch in batches:
-        seen[batch.kind.name, batch.owner] += 1
-        found.append(replace(batch, number=seen[batch.kind.name, batch.owner]))
+        seen[batch.kind.name, batch.cohort] += 1
+        found.append(replace(batch, number=seen[batch.kind.name, batch.cohort]))
     return found
 
 
-def _key(kind: str, owner: str, what: str) -> str:
-    return f"{kind}/{owner}/{what}"
+def _key(kind: str, cohort: str, what: str) -> str:
+    return f"{kind}/{cohort}/{what}"
 
 
 def read_record(path: Path, *, complete: bool = False) -> dict[str, list[list[str]]]:
@@ -194,9 +194,11 @@ def read_record(path: Path, *, complete: bool = False) -> dict[str, list[list[st
     }
 
 
-def _any_left(key: str, members: Iterable[str]) -> bool:
-    kind, owner, what = key.split("/", 2)
-    return any(Path(file).is_file() for member in members for file in KINDS[kind].files(owner, what, member))
+def _any_left(key: str, sections: Iterable[str]) -> bool:
+    kind, cohort, what = key.split("/", 2)
+    return any(
+        Path(file).is_file() for section in sections for file in KINDS[kind].files(cohort, what, section)
+    )
 
 
 def write_record(path: Path, batches: Iterable[Batch], earlier: Record) -> None:
@@ -204,9 +206,9 @@ def write_record(path: Path, batches: Iterable[Batch], earlier: Record) -> None:
     record: dict[str, list[list[str]]] = {key: [list(each) for each in old] for key, old in earlier.items()}
     for batch in batches:
         for what in batch.whats:
-            own = record.setdefault(_key(batch.kind.name, batch.owner, what), [])
-            own[:] = [each for each in own if not set(each) & set(batch.members)]
-            own.append(list(batch.members))
+            own = record.setdefault(_key(batch.kind.name, batch.cohort, what), [])
+            own[:] = [each for each in own if not set(each) & set(batch.sections)]
+            own.append(list(batch.sections))
     record = {key: sorted(batches) for key, batches in sorted(record.items())}
     if record and record != read_record(path):
         write_json(record, path)

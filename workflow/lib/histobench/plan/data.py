@@ -41,7 +41,7 @@ from histobench.plan.weights import used_files
 
 def side_by_side(batch: Batch) -> int:
     """Return how many sections are worked on at a time; with few, starting processes takes longer."""
-    return min(4, 1 + len(batch.members) // 8)
+    return min(4, 1 + len(batch.sections) // 8)
 
 
 # -- published files -----------------------------------------------------------------------------
@@ -197,11 +197,11 @@ def cohort_input(plan: Plan, cohort: str) -> Files:
 
 def spot_filter_input(plan: Plan, profile: str, batch: Batch) -> Files:
     """Return what a filter reads: sections, and their patches where it judges them."""
-    sections = members(plan, batch)
+    sections = sections_of(plan, batch)
     files: Files = {"h5ads": [section.counts for section in sections]}
     if judges_patches(plan, profile):
         seen = [section.name for section in sections if section.has_image]
-        files["patches"] = lists(plan, PATCHES, batch.owner, PLAIN, seen)
+        files["patches"] = lists(plan, PATCHES, batch.cohort, PLAIN, seen)
     return files
 
 
@@ -278,7 +278,7 @@ def stained_sections(plan: Plan, cohort: str) -> list[str]:
 
 def image_input(plan: Plan, batch: Batch) -> list[str]:
     """Return the images of sections."""
-    return [section.raw["image"] for section in members(plan, batch)]
+    return [section.raw["image"] for section in sections_of(plan, batch)]
 
 
 def stain_memory(stain: str, side_by_side: int) -> int:
@@ -288,7 +288,7 @@ def stain_memory(stain: str, side_by_side: int) -> int:
 
 def patch_input(plan: Plan, variant: str, batch: Batch) -> Files:
     """Return what patches of a batch are cut from and normalised by."""
-    return _patch_files(plan, batch.owner, variant, members(plan, batch))
+    return _patch_files(plan, batch.cohort, variant, sections_of(plan, batch))
 
 
 def section_patch_input(plan: Plan, cohort: str, section: str, variant: str) -> Files:
@@ -351,8 +351,8 @@ def _with_spots(plan: Plan) -> list[Experiment]:
 
 def _wanted(asked: Iterable[tuple[Kind, str, str, Iterable[str]]]) -> dict[tuple[str, str, str], set[str]]:
     wanted: dict[tuple[str, str, str], set[str]] = {}
-    for kind, owner, what, names in asked:
-        wanted.setdefault((kind.name, owner, what), set()).update(names)
+    for kind, cohort, what, names in asked:
+        wanted.setdefault((kind.name, cohort, what), set()).update(names)
     return {key: names for key, names in wanted.items() if names}
 
 
@@ -377,10 +377,10 @@ def _patches(plan: Plan, before: Iterable[Batch]) -> Iterator[tuple[Kind, str, s
     for batch in before:
         for what in batch.whats:
             if batch.kind is FEATURES:
-                yield PATCHES, batch.owner, described_patches(what), batch.members
+                yield PATCHES, batch.cohort, described_patches(what), batch.sections
             elif batch.kind is KEPT and judges_patches(plan, what):
-                seen = [section.name for section in members(plan, batch) if section.has_image]
-                yield PATCHES, batch.owner, PLAIN, seen
+                seen = [section.name for section in sections_of(plan, batch) if section.has_image]
+                yield PATCHES, batch.cohort, PLAIN, seen
 
 
 def _images(plan: Plan, cut: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, Iterable[str]]]:
@@ -395,9 +395,9 @@ def _images(plan: Plan, cut: Iterable[Batch]) -> Iterator[tuple[Kind, str, str, 
         for asked in map(Variant.named, batch.whats):
             if asked.stain in NORMALISED:
                 kind, what = (IMAGES, "") if asked.stain == DEFAULT else (OTHER_STAINS, asked.stain)
-                yield kind, batch.owner, what, batch.members
+                yield kind, batch.cohort, what, batch.sections
                 reference, _, home = asked.target.partition("@")
-                yield kind, home or batch.owner, what, [reference] if reference else []
+                yield kind, home or batch.cohort, what, [reference] if reference else []
 
 
 @functools.cache
@@ -428,7 +428,7 @@ def _left(wanted: Wanted, batches: Iterable[Batch]) -> dict[tuple[str, str, str]
     made: dict[tuple[str, str, str], set[str]] = {}
     for batch in batches:
         for what in batch.whats:
-            made.setdefault((batch.kind.name, batch.owner, what), set()).update(batch.members)
+            made.setdefault((batch.kind.name, batch.cohort, what), set()).update(batch.sections)
     left = {key: set(names) - made.get(key, set()) for key, names in wanted.items()}
     return {key: names for key, names in left.items() if names}
 
@@ -443,21 +443,21 @@ def _places(plan: Plan) -> dict[tuple[str, str, str], list[tuple[Batch, frozense
     places: dict[tuple[str, str, str], list[tuple[Batch, frozenset[str]]]] = {}
     for batch in batches(plan):
         for what in batch.whats:
-            key = (batch.kind.name, batch.owner, what)
-            places.setdefault(key, []).append((batch, frozenset(batch.members)))
+            key = (batch.kind.name, batch.cohort, what)
+            places.setdefault(key, []).append((batch, frozenset(batch.sections)))
     return places
 
 
-def lists(plan: Plan, kind: Kind, owner: str, what: str, names: Iterable[str]) -> list[str]:
+def lists(plan: Plan, kind: Kind, cohort: str, what: str, names: Iterable[str]) -> list[str]:
     """Return the lists in which the files of some sections stand."""
     asked = frozenset(names)
-    of_kind = _places(plan)[kind.name, owner, what] if asked else []
-    return [batch.listed(what) for batch, members in of_kind if members & asked]
+    of_kind = _places(plan)[kind.name, cohort, what] if asked else []
+    return [batch.listed(what) for batch, sections in of_kind if sections & asked]
 
 
-def members(plan: Plan, batch: Batch) -> list[Section]:
+def sections_of(plan: Plan, batch: Batch) -> list[Section]:
     """Return the sections of a batch."""
-    return [plan.cohorts[batch.owner].sections[name] for name in batch.members]
+    return [plan.cohorts[batch.cohort].sections[name] for name in batch.sections]
 
 
 def record_batches(plan: Plan) -> None:
@@ -474,7 +474,7 @@ def described_patches(backbone: str) -> str:
 def features_input(plan: Plan, backbone: str, batch: Batch) -> Files:
     """Return what frozen features are computed from: patches, and weights unless a package brings them."""
     file = encoder_recipe(plan, backbone).get("file")
-    patches = lists(plan, PATCHES, batch.owner, described_patches(backbone), batch.members)
+    patches = lists(plan, PATCHES, batch.cohort, described_patches(backbone), batch.sections)
     return {"patches": patches, "weights": [file] if file else []}
 
 

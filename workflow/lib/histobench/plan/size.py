@@ -127,7 +127,7 @@ def rules(plan: Plan) -> list[Rule]:
 def _together(batch: Batch) -> Rule:
     """Return the rule that makes something for many sections."""
     kind = batch.kind
-    makes = [paths.fixed(path, cohort=batch.owner) for path in kind.makes]
+    makes = [paths.fixed(path, cohort=batch.cohort) for path in kind.makes]
     lists = [batch.list_pattern()] if kind.listed else []
     asked: dict[str, tuple[str, Ask]] = {
         "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
@@ -137,7 +137,7 @@ def _together(batch: Batch) -> Rule:
         "features": ("extract_features", lambda plan, backbone: data.features_input(plan, backbone, batch)),
     }
     name, asks = asked[kind.name]
-    values = {"section": batch.members, **({kind.what: batch.whats} if kind.what else {})}
+    values = {"section": batch.sections, **({kind.what: batch.whats} if kind.what else {})}
     return Rule(name, (*makes, *lists), asks, values=values, label=batch.label)
 
 
@@ -306,7 +306,7 @@ def size(plan: Plan) -> Size:
         asked = dict(job.wildcards)
         if job.rule == "cut_patches":
             batch = next(each for each in data.batches_of(plan, PATCHES) if each.label == job.label)
-            n_spots = spots(plan.cohorts[batch.owner].settings) * len(batch.members)
+            n_spots = spots(plan.cohorts[batch.cohort].settings) * len(batch.sections)
             patches += n_spots * 3 * Variant.named(asked["variant"]).width_px ** 2
         if job.rule not in ("train_method", "train_quick", "predict_folds"):
             continue
