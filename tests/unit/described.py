@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from pathlib import Path
 
 import yaml
@@ -14,9 +16,15 @@ from histobench.plan.model import make_plan
 METHODS = Path(__file__).parents[2] / "config" / "methods"
 
 
+@functools.cache
+def _read(name):
+    """A method's file; modules ask for all of them while tests are collected."""
+    return yaml.safe_load((METHODS / f"{name}.yaml").read_text())
+
+
 def method(name, arm=None):
-    """Settings of a method, or of one of its arms."""
-    described = yaml.safe_load((METHODS / f"{name}.yaml").read_text())
+    """Settings of a method, or of one of its arms; the caller may change them."""
+    described = copy.deepcopy(_read(name))
     return with_arm(described, arm) if arm else described
 
 
