@@ -37,7 +37,7 @@ def _sums(
     product: npt.NDArray[np.float64],
     above: npt.NDArray[np.float64],
 ) -> None:
-    """Walk both sorted rows of every gene: sums over centred mid-ranks, pairs of quarters in the right order."""
+    """Walk both sorted rows of every gene: sums over centred mid-ranks, pairs of quarters in order."""
     n_genes, n_spots = observed.shape
     middle, quarter = (n_spots - 1) / 2, n_spots // 4
     rank, side = np.empty(n_spots), np.empty(n_spots, np.int8)
