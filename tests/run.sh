@@ -6,16 +6,18 @@ tier=${1:-all}
 bin=.venv/bin
 export PATH="$PWD/$bin:$PATH"
 export MPLBACKEND=Agg
+unset PYTHONDONTWRITEBYTECODE  # some hundred processes import the library
 
 step() { printf '\n== %s\n' "$1"; }
 
 # The tests of a tier in as many processes as there are cores, each of one thread; then those that measure time, alone.
 tests() {
-  local cores rest=("${@:2}")
+  local cores timed rest=("${@:2}")
   cores=$(nproc)
   OMP_NUM_THREADS=1 pytest -m "$1 and not alone and not gpu and not slurm" -n "$((cores > 1 ? cores : 0))" \
-    --dist loadgroup "${rest[@]}"
-  pytest -m "$1 and alone and not gpu and not slurm" "${rest[@]}"
+    --dist loadgroup --no-loadscope-reorder "${rest[@]}"
+  mapfile -t timed < <(grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
+  pytest -m "$1 and alone and not gpu and not slurm" "${timed[@]}" "${rest[@]}"
 }
 
 step "ruff"

@@ -15,6 +15,11 @@ from histobench.training.entry import method_class
 FILES = sorted((Path(__file__).parents[2] / "config" / "methods").glob("*.yaml"))
 
 
+def fitted_once(value, name: str):
+    """A parameter whose tests one process runs, because they share a fit."""
+    return pytest.param(value, id=name, marks=pytest.mark.xdist_group(name))
+
+
 @functools.cache
 def case_of(file: Path) -> Case:
     described = yaml.safe_load(file.read_text())
@@ -29,7 +34,7 @@ def case_of(file: Path) -> Case:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [fitted_once(file, file.stem) for file in FILES])
 def test_method_conforms(file: Path, check) -> None:
     check(case_of(file))
 
@@ -55,7 +60,7 @@ def different_arms() -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("arm", [pytest.param(arm, id="_".join(arm)) for arm in different_arms()])
+@pytest.mark.parametrize("arm", [fitted_once(arm, "_".join(arm)) for arm in different_arms()])
 def test_arm_conforms(arm: tuple[str, str], check) -> None:
     check(case_of_arm(*arm))
 

@@ -47,7 +47,7 @@ class Checkout:
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.folder = folder
-        copy_project(source, folder)
+        copy_project(source, folder, compiled=True)
         (folder / "tiny.yaml").write_text(TINY)
 
     def snakemake(
@@ -77,7 +77,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(extra or {})},
         )
         if check and done.returncode:
             raise AssertionError(done.stdout[-6000:])
