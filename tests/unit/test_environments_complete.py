@@ -26,6 +26,8 @@ BY_NAME = {
     "train_method": ("methods", "entry"),
     "predict_folds": ("methods", "entry"),
     "train_quick": ("methods", "entry"),
+    "train_heads": ("methods", "entry"),
+    "predict_heads": ("methods", "entry"),
 }
 
 

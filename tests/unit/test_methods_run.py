@@ -22,7 +22,7 @@ from histobench.methods.stnet import STNet
 from histobench.slides.grid import read_run
 from histobench.training import run
 from histobench.training.contract import Prediction, TrainingLog
-from histobench.training.folds import predict_folds, train_folds, training_files
+from histobench.training.folds import predict_folds, predict_heads, train_folds, train_heads, training_files
 from histobench.training.load import load_section, read_genes, read_kept_spots, read_photos
 
 GENES = [f"G{i}" for i in range(12)]
@@ -686,3 +686,44 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
         assert set(predictions) == {f"{name}.h5ad" for name in tested[fold]}
         for name, values in predictions.items():
             np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "predicted" / fold / name).X, values)
+    # several methods in one process, which is what heads on the same features are
+    own = {key: settings.pop(key) for key in ("entry", "params", "method")}
+    others = [{**own, "params": {"alphas": [1.0e5]}, "method": "shrunk"}, own]
+    both = [tmp_path / "heads" / method["method"] / fold for method in others for fold in folds]
+    train_heads(
+        columns=columns,
+        outputs={kind: [str(folder / made[kind]) for folder in both] for kind in ("weights", "run")},
+        methods=others,
+        folds=folds,
+        **settings,
+    )
+    listed = {
+        "lists": [str(tmp_path / "everything.tsv")],
+        **{kind: columns[kind] for kind in ("panel", "genes")},
+    }
+    into = [str(folder / "predicted") for folder in both]
+    weights_files = [str(folder / "weights.pt") for folder in both]
+    asked = {"columns": {**listed, "weights": weights_files}, "folders": into, "folds": tested, **settings}
+    predict_heads(methods=others, **asked)
+    for fold, (weights, predictions) in alone.items():
+        shrunk, mine = (tmp_path / "heads" / name / fold for name in ("shrunk", "colour_ridge"))
+        assert (mine / "weights.pt").read_bytes() == weights != (shrunk / "weights.pt").read_bytes()
+        assert {file.name for file in mine.iterdir()} == {
+            *("weights.pt", "weights.pt.sha256", "history.tsv", "run.json", "run.json.sha256", "card.md"),
+            "predicted",
+        }
+        for name, values in predictions.items():
+            np.testing.assert_array_equal(anndata.read_h5ad(mine / "predicted" / name).X, values)
+    # one that fails says whose it is
+    Path(weights_files[-1]).write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"^colour_ridge on fold 2: .*weights.pt: is damaged"):
+        predict_heads(methods=others, **asked)
+    with pytest.raises(TypeError) as caught:
+        train_heads(
+            columns=columns,
+            outputs={kind: [str(folder / made[kind]) for folder in both] for kind in ("weights", "run")},
+            methods=[others[0], {**own, "params": {"alphas": None}}],
+            folds=folds,
+            **settings,
+        )
+    assert caught.value.__notes__ == ["colour_ridge on fold 1"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from histobench import paths
 from histobench.config.benchmark import Benchmark
-from histobench.plan import data, figures, tables, training
+from histobench.plan import data, figures, size, tables, training
 from histobench.plan.batches import KEPT, PATCHES
 from histobench.plan.model import Variant, among, constraints, make_plan
 
@@ -244,3 +246,97 @@ def test_a_path_is_filled_in_whole():
     assert paths.each("{a}/{b}/{c}", {"a": ["1", "2"], "b": ["x", "y"]}, c="z") == [
         "1/x/z", "1/y/z", "2/x/z", "2/y/z"
     ]  # fmt: skip
+
+
+# -- encoders under several heads -----------------------------------------------------------------
+HEADS = {
+    **SETTINGS,
+    "experiments": {
+        "seams": {
+            **SETTINGS["experiments"]["seams"],
+            "encoders": [{"encoder": "small_cnn", "weights": "none"}, {"encoder": "resnet18", "weights": "none"}],
+            "fields": [60, 120],
+            "methods": {
+                "train_mean": None,
+                "ridge_probe": None,
+                "knn": None,
+                "random_forest": {"resources": {"runtime": 500}},  # hours: a job for every fold
+                "he2rna": None,
+            },
+        }
+    },
+}  # fmt: skip
+FEATURES_OF = [f"{name}_random__{field}um" for name in ("small_cnn", "resnet18") for field in (60, 120)]
+
+
+@pytest.fixture(scope="module")
+def heads(project):
+    return make_plan(Benchmark(HEADS, project))
+
+
+def test_heads_of_minutes_share_a_job_by_what_they_see(heads):
+    """However many heads, folds and seeds: the features of one encoder and field are read once for each seed."""
+    (each,) = training.heads_together(heads, "seams")
+    assert each.heads == ("ridge_probe", "knn")
+    assert list(each.encoders) == [name + seed for name in FEATURES_OF for seed in ("", ".seed8")]
+    shared = {run for name in each.encoders for run in each.runs(name)}
+    assert shared == training.head_runs(heads)
+    assert shared == {f"{head}__{name}" for head in each.heads for name in each.encoders}
+    # every run trains in one kind of job and is predicted in one
+    runs = set(heads.experiments["seams"].runs)
+    slow, quick = set(training.slow_runs(heads)), training.quick_runs(heads)
+    assert {run.partition("__")[0].partition(".")[0] for run in slow} == {"random_forest", "he2rna"}
+    assert slow | quick | shared == runs and len(slow) + len(quick) + len(shared) == len(runs)
+    alone = training.runs_alone(heads, heads.experiments["seams"])
+    assert set(alone) == runs - shared
+    numbers = Counter(job.rule for job in size.jobs(heads))
+    assert numbers["train_heads"] == numbers["predict_heads"] == 8
+    assert numbers["predict_folds"] == len(alone)
+    assert size.size(heads).trainings == len(runs) * len(FOLDS)
+
+
+def test_a_head_is_handed_in_company_what_it_would_be_handed_alone(heads):
+    for name in training.heads_together(heads, "seams")[0].encoders:
+        runs = training.runs_on(heads, "seams", name)
+        files = training.head_training_input(heads, "seams", name)
+        told = training.head_training_settings(heads, "seams", name)
+        asked = training.head_prediction_settings(heads, "seams", name)
+        predicted = training.head_prediction_input(heads, "seams", name)
+        weights = iter(predicted.pop("weights"))
+        for run, own, seen in zip(runs, told["methods"], asked["methods"], strict=True):
+            assert files == training.quick_training_input(heads, "seams", run)
+            assert {**own, "folds": told["folds"]} == training.quick_training_settings(heads, "seams", run)
+            assert {**seen, "folds": asked["folds"]} == training.prediction_settings(heads, "seams", run)
+            alone = training.prediction_input(heads, "seams", run)
+            assert alone.pop("weights") == [next(weights) for _ in FOLDS]
+            alone.pop("checksum")  # beside the weights
+            assert alone == predicted
+        assert training.head_memory(heads, "seams", name) == max(
+            training.method_memory(heads, "seams", run) for run in runs
+        )
+        minutes = [training.quick_minutes(heads, "seams", run) for run in runs]
+        assert training.head_minutes(heads, "seams", name) == sum(minutes)
+        modules = {module for run in runs for module in training.method_modules(heads, "seams", run)}
+        assert set(training.head_modules(heads, "seams", name)) == modules
+
+
+def test_a_head_that_takes_hours_on_one_encoder_trains_alone_on_it_everywhere(project):
+    """A rule knows runs by name only; the others on that encoder go on sharing."""
+    slow = {"methods": {"ridge_probe": {"resources": {"runtime": 500}}}, "encoders": ["efficientnet_lite0"]}
+    other = {**HEADS["experiments"]["seams"], **slow, "seeds": [7]}
+    both = {
+        **HEADS["experiments"],
+        "other": other,
+        "seams": {**HEADS["experiments"]["seams"], "encoders": ["efficientnet_lite0"]},
+    }
+    plan = make_plan(Benchmark({**HEADS, "run": ["seams", "other"], "experiments": both}, project))
+    alone = {"ridge_probe__efficientnet_lite0__60um", "ridge_probe__efficientnet_lite0__120um"}
+    assert alone <= set(training.slow_runs(plan)) and not alone & training.head_runs(plan)
+    found = {each.heads: each.encoders for each in training.heads_together(plan, "seams")}
+    assert found == {
+        ("knn",): ("efficientnet_lite0__60um", "efficientnet_lite0__120um"),
+        ("ridge_probe", "knn"): ("efficientnet_lite0__60um.seed8", "efficientnet_lite0__120um.seed8"),
+    }
+    assert training.heads_together(plan, "other") == []  # which compares that head only
+    labels = [each.label for each in training.heads_together(plan, "seams")]
+    assert labels == ["", "_2"]

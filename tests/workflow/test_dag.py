@@ -170,15 +170,29 @@ def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, na
     together = {
         name: training.quick_runs(planned) & set(each.runs) for name, each in planned.experiments.items()
     }
+    # heads on the same features are one job, of every fold and of as many methods
+    shared = {
+        name: {
+            encoder: each.runs(encoder)
+            for each in training.heads_together(planned, name)
+            for encoder in each.encoders
+        }
+        for name in planned.tested
+    }
+    together |= {
+        name: together[name] | {run for runs in shared[name].values() for run in runs} for name in together
+    }
     quick = sum(len(runs) * len(planned.experiments[name].every_fold) for name, runs in together.items())
     assert numbers["train_method"] + quick == trainings
-    assert numbers["train_quick"] == sum(map(len, together.values())) > 0
+    heads = {name: sum(map(len, encoders.values())) for name, encoders in shared.items()}
+    assert numbers["train_heads"] == sum(len(shared[name]) for name in planned.experiments)
+    assert numbers["train_quick"] == sum(len(runs) - heads[name] for name, runs in together.items()) > 0
     assert size.size(planned).trainings == trainings
     # what `histobench plan` follows from the report is what Snakemake plans
     assert Counter(job.rule for job in size.jobs(planned)) == numbers
-    assert (
-        numbers["predict_folds"] == numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
-    )
+    assert numbers["score_method"] == sum(len(bench.arms(name)) for name in tested)
+    assert numbers["predict_folds"] == numbers["score_method"] - sum(heads.values())
+    assert numbers["predict_heads"] == sum(map(len, shared.values()))
     assert numbers["tabulate_results"] == len(tested)
     papers = [e for e in (bench.experiments | bench.branches).values() if e["mode"] == "paper"]
     assert numbers["compare_published"] == sum(bool(e["folds"]["made"]) for e in papers)

@@ -67,22 +67,115 @@ def test_a_section_that_comes_later_is_described_alone(described):
         assert extractions(described) == []
 
 
+HEADS = PROBE + "      knn:\n"
+RANDOM = "{encoder: small_cnn, weights: none}"
+LITE = "{encoder: efficientnet_lite0, weights: none}"
+
+
+def compared(encoders: str, heads: str = HEADS) -> tuple[str, str]:
+    """Heads on encoders instead of one probe."""
+    return PROBE, f"{heads}    encoders: [{encoders}]\n    fields: [112, 224]\n"
+
+
+def models(text: str) -> dict[str, set[tuple[str, str]]]:
+    """Which models, (run, fold), each kind of training makes of those that a dry run has printed."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    blocks = re.findall(r"rule (train_\w+?)_of_\w+:\n\s+input: [^\n]*\n\s+output: ([^\n]*)", text)
+    blocks += re.findall(r"rule (train_method):\n\s+input: [^\n]*\n\s+output: ([^\n]*)", text)
+    for rule, made in blocks:
+        found.setdefault(rule, set()).update(re.findall(r"models/([^/]+)/(\w+)/weights\.pt(?:,|$)", made))
+    return found
+
+
 def test_an_encoder_is_one_job_per_cohort_and_field(described):
-    """However many sections, heads and folds: encoders x fields, of those that can be had."""
-    heads = PROBE + "      knn:\n"
-    lite = "{encoder: efficientnet_lite0, weights: none}, efficientnet_lite0"
-    chosen = f"    encoders: [{{encoder: small_cnn, weights: none}}, {lite}, uni]\n    fields: [112, 224]\n"
-    with described.edit("tiny.yaml", PROBE, heads + chosen):
-        jobs = described.jobs()
+    """However many sections, heads and folds: encoders x fields, of those that can be had; so are its heads."""
+    with described.edit("tiny.yaml", *compared(f"{RANDOM}, {LITE}, efficientnet_lite0, uni")):
+        text = described.snakemake("--dry-run", check=True).stdout
+    jobs = described.planned(text)
     starts = ("efficientnet_lite0.none", "efficientnet_lite0.pretrained", "small_cnn.none")
     assert sorted(told for rule, told in jobs if rule == "extract_features") == [
         f"cohort=simulated, backbone={start}.raw-{scale}um-32px" for start in starts for scale in ("3.5", "7")
     ]
     labels = ("efficientnet_lite0", "efficientnet_lite0_random", "small_cnn_random")
-    trained = {told.partition("method=")[2].split(",")[0] for rule, told in jobs if rule.startswith("train_")}
-    assert {arm for arm in trained if "__" in arm} == {
-        f"{head}__{label}__{field}um"
+    asked = {f"experiment=tiny, encoder={label}__{field}um" for label in labels for field in (112, 224)}
+    assert {told for rule, told in jobs if rule == "train_heads"} == asked
+    assert {told for rule, told in jobs if rule == "predict_heads"} == asked
+    trained = models(text)
+    assert trained["train_heads"] == {
+        (f"{head}__{label}__{field}um", fold)
         for head in ("ridge_probe", "knn")
         for label in labels
         for field in (112, 224)
+        for fold in ("P1", "P2", "P3")
     }
+    assert {run for run, _ in trained["train_quick"]} == {"train_mean", "colour_ridge"}
+    assert set(trained) == {"train_heads", "train_quick"}
+
+
+@pytest.fixture(scope="module")
+def predicted(fresh):
+    """A checkout in which two heads have predicted by one encoder in two fields."""
+    checkout = fresh("predicted")
+    text = (checkout.folder / "tiny.yaml").read_text()
+    (checkout.folder / "tiny.yaml").write_text(text.replace(*compared(RANDOM)))
+    asked = [f"results/tiny/predictions/knn__small_cnn_random__{field}um/P1" for field in (112, 224)]
+    checkout.snakemake(*asked, check=True, timeout=1800)
+    return checkout
+
+
+def of_heads(checkout) -> dict[str, set[str]]:
+    """What would be described, trained and predicted, by rule: cohorts and experiments left out."""
+    found: dict[str, set[str]] = {}
+    for rule, told in checkout.jobs():
+        if rule in ("extract_features", "train_heads", "predict_heads"):
+            found.setdefault(rule, set()).add(told.rpartition("=")[2])
+    return found
+
+
+BOTH = {"small_cnn_random__112um", "small_cnn_random__224um"}
+
+
+def test_what_heads_made_together_is_complete(predicted):
+    made = predicted.folder / "results/tiny"
+    for run in (f"{head}__{name}" for head in ("ridge_probe", "knn") for name in BOTH):
+        for fold in ("P1", "P2", "P3"):
+            assert {file.name for file in (made / "models" / run / fold).iterdir()} == {
+                *("weights.pt", "weights.pt.sha256", "run.json", "run.json.sha256", "history.tsv", "card.md")
+            }
+            assert (made / "predictions" / run / fold / f"{fold}_1.h5ad").is_file()
+    assert of_heads(predicted) == {}
+
+
+def test_a_head_that_changes_trains_with_its_company_and_describes_nothing(predicted):
+    with predicted.edit("config/methods/knn.yaml", "  k: 5 ", "  k: 4 "):
+        assert of_heads(predicted) == {"train_heads": BOTH, "predict_heads": BOTH}
+    edited = ("from __future__ import annotations\n", "from __future__ import annotations\n\nEDITED = 1\n")
+    with predicted.edit("workflow/lib/histobench/methods/knn.py", *edited):
+        assert of_heads(predicted) == {"train_heads": BOTH, "predict_heads": BOTH}
+
+
+def test_a_new_encoder_is_described_and_trained_alone(predicted):
+    """Whatever is there by the others stays."""
+    with predicted.edit("tiny.yaml", f"[{RANDOM}]", f"[{RANDOM}, {LITE}]"):
+        new = {f"efficientnet_lite0_random__{field}um" for field in (112, 224)}
+        assert of_heads(predicted) == {
+            "extract_features": {f"efficientnet_lite0.none.raw-{scale}um-32px" for scale in ("3.5", "7")},
+            "train_heads": new,
+            "predict_heads": new,
+        }
+
+
+def test_a_changed_prediction_trains_nothing(predicted):
+    """A record of a training that is lost is made again, with those of its company."""
+    with predicted.edit(
+        "workflow/scripts/predict_heads.py", "    predict_heads(", "    print()\n    predict_heads("
+    ):
+        assert of_heads(predicted) == {"predict_heads": BOTH}
+    record = predicted.folder / "results/tiny/models/knn__small_cnn_random__112um/P2/run.json"
+    kept = record.read_bytes()
+    record.unlink()
+    try:
+        lost = {"small_cnn_random__112um"}
+        assert of_heads(predicted) == {"train_heads": lost, "predict_heads": lost}
+    finally:
+        record.write_bytes(kept)

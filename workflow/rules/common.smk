@@ -174,6 +174,11 @@ def cohort_group(wildcards):
     return "cohorts" if grouped() else None
 
 
+def heads_group(wildcards):
+    """The group of heads that train and predict on one encoder, of which several share a submission on a cluster."""
+    return "heads" if grouped() else None
+
+
 def figure_group(wildcards):
     """The group of figures, of which many share a submission on a cluster."""
     return "figures" if grouped() else None

@@ -90,6 +90,51 @@ for each in training.experiments_with_quick_runs(PLAN):
             "../scripts/train_quick.py"
 
 
+# Heads on the features of one encoder take seconds, too: all of them, on every fold, are one job.
+for each in PLAN.experiments.values():
+    for heads in training.heads_together(PLAN, each.name):
+
+        rule:
+            name:
+                f"train_heads_of_{rule_name(each)}{heads.label}"
+            input:
+                unpack(of(training.head_training_input)),
+                training=training.of_every_fold(each, paths.TRAINING),
+                audit=ancient(paths.AUDIT),
+                panel=training.of_every_fold(each, paths.PANEL),
+                genes=training.of_every_fold(each, paths.PANEL_UNIVERSE),
+            output:
+                # what else lies beside them is not declared: a plan takes time for every file
+                weights=heads.of_each(training.of_every_fold(each, paths.WEIGHTS)),
+                run=heads.of_each(training.of_every_fold(each, paths.RUN_RECORD)),
+                # asked for by those who use a model of everybody on slides
+                checksum=heads.of_each(
+                    training.of_full_fold(each, paths.WEIGHTS_CHECKSUM)
+                ),
+            log:
+                paths.log("train_heads/{experiment}/{encoder}"),
+            benchmark:
+                paths.benchmark("train_heads/{experiment}/{encoder}")
+            wildcard_constraints:
+                experiment=among([each.name]),
+                encoder=among(heads.encoders),
+            group:
+                heads_group
+            conda:
+                "../../envs/torch.yaml"
+            threads: of(training.head_threads)
+            resources:
+                mem_mb=growing(training.head_memory),
+                runtime=growing(training.head_minutes),
+            params:
+                settings=of(training.head_training_settings),
+                code=code_of("train_heads", training.head_modules),
+            message:
+                "Train every head on {wildcards.encoder} on every fold of {wildcards.experiment}"
+            script:
+                "../scripts/train_heads.py"
+
+
 for each in PLAN.tested.values():
 
     rule:
@@ -103,6 +148,7 @@ for each in PLAN.tested.values():
         log:
             paths.log("predict_folds/{experiment}/{method}"),
         wildcard_constraints:
+            **training.only_alone(PLAN, each),
             experiment=among([each.name]),
         group:
             quick_or()
@@ -120,3 +166,37 @@ for each in PLAN.tested.values():
             "Predict every fold of {wildcards.experiment} by {method_title:{wildcards.experiment} {wildcards.method} }"
         script:
             "../scripts/predict_folds.py"
+
+
+for each in PLAN.tested.values():
+    for heads in training.heads_together(PLAN, each.name):
+
+        rule:
+            name:
+                f"predict_heads_of_{rule_name(each)}{heads.label}"
+            input:
+                unpack(of(training.head_prediction_input)),
+            output:
+                directory(
+                    heads.of_each(training.of_tested_folds(each, paths.PREDICTIONS))
+                ),
+            log:
+                paths.log("predict_heads/{experiment}/{encoder}"),
+            wildcard_constraints:
+                experiment=among([each.name]),
+                encoder=among(heads.encoders),
+            group:
+                heads_group
+            conda:
+                "../../envs/torch.yaml"
+            threads: of(training.head_threads)
+            resources:
+                mem_mb=growing(training.head_memory),
+                runtime=growing(training.head_minutes),
+            params:
+                settings=of(training.head_prediction_settings),
+                code=code_of("predict_heads", training.head_modules),
+            message:
+                "Predict every fold of {wildcards.experiment} by every head on {wildcards.encoder}"
+            script:
+                "../scripts/predict_heads.py"

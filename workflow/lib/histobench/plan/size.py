@@ -96,7 +96,11 @@ def rules(plan: Plan) -> list[Rule]:
             (paths.PREDICTIONS,),
             training.prediction_input,
             joined=training.of_tested_folds,
+            values={
+                "method": {run for each in plan.tested.values() for run in training.runs_alone(plan, each)}
+            },
         ),
+        *_heads(plan, trained_on),
         Rule("score_method", (paths.METRICS, paths.SPOTS), tables.predicted_folds),
         Rule(
             "estimate_ceilings",
@@ -139,6 +143,32 @@ def _together(batch: Batch) -> Rule:
     name, asks = asked[kind.name]
     values = {"section": batch.sections, **({kind.what: batch.whats} if kind.what else {})}
     return Rule(name, (*makes, *lists), asks, values=values, label=batch.label)
+
+
+def _heads(plan: Plan, trained_on: tuple[str, ...]) -> Iterator[Rule]:
+    """Yield the rules that train and predict by all heads on the features of an encoder."""
+    for name in {**plan.experiments, **plan.tested}:
+        for heads in training.heads_together(plan, name):
+            values = {"experiment": [name], "encoder": heads.encoders}
+            if name in plan.tested:
+                makes = tuple(heads.of_each([paths.PREDICTIONS]))
+                yield Rule(
+                    "predict_heads",
+                    makes,
+                    training.head_prediction_input,
+                    joined=training.of_tested_folds,
+                    values=values,
+                )
+            if name in plan.experiments:
+                makes = tuple(heads.of_each([paths.WEIGHTS, paths.RUN_RECORD, paths.WEIGHTS_CHECKSUM]))
+                yield Rule(
+                    "train_heads",
+                    makes,
+                    training.head_training_input,
+                    trained_on,
+                    joined=training.of_every_fold,
+                    values=values,
+                )
 
 
 def _families(plan: Plan) -> list[Rule]:
@@ -308,6 +338,9 @@ def size(plan: Plan) -> Size:
             batch = next(each for each in data.batches_of(plan, PATCHES) if each.label == job.label)
             n_spots = spots(plan.cohorts[batch.cohort].settings) * len(batch.sections)
             patches += n_spots * 3 * Variant.named(asked["variant"]).width_px ** 2
+        if job.rule == "train_heads":
+            folds = len(plan.experiments[asked["experiment"]].every_fold)
+            trainings += folds * len(training.runs_on(plan, **asked))
         if job.rule not in ("train_method", "train_quick", "predict_folds"):
             continue
         described = plan.described(asked["experiment"])

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from histobench import paths
 from histobench.imaging.stains import stain_name
 from histobench.plan.batches import FEATURES, PATCHES
 from histobench.plan.data import gene_limits, kept_counts, lists, target
-from histobench.plan.model import Arm, Experiment, Files, Patches, Plan
+from histobench.plan.encoders import SEPARATOR
+from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, among
 from histobench.plan.weights import feature_file, start_file
 from histobench.splits.folds import Fold
 
 # A method whose YAML file states at most so many minutes and no GPU trains all its folds in one job.
 QUICK_MINUTES = 60
+# A head whose file states at most so many minutes trains with the other heads on the same features.
+HEAD_MINUTES = 120
 
 
 # -- folds and panels ----------------------------------------------------------------------------
@@ -222,10 +226,14 @@ def _training_files(plan: Plan, experiment: str, method: str, sections: Iterable
 
 def prediction_input(plan: Plan, experiment: str, method: str) -> Files:
     """Return what models of all folds predict from; a branch takes genes and weights from its experiment."""
+    return _prediction_files(plan, experiment, [method])
+
+
+def _prediction_files(plan: Plan, experiment: str, methods: list[str]) -> Files:
     described = plan.described(experiment)
-    models = [described.model(method, fold) for fold in described.folds]
+    models = [described.model(method, fold) for method in methods for fold in described.folds]
     sections = tested_sections(described)
-    seen = images(plan, described, described.runs[method].arm, sections)
+    seen = images(plan, described, described.runs[methods[0]].arm, sections)
     files: Files = {
         "lists": [*kept_counts(plan, described, sections), *seen],
         "genes": [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds],
@@ -250,11 +258,12 @@ def method_settings(plan: Plan, experiment: str, method: str, fold: str) -> dict
 def quick_training_settings(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
     """Return everything of the configuration that the models of all folds depend on."""
     described = plan.experiments[experiment]
-    roles = {fold.name: training_roles(fold) for fold in described.every_fold}
-    return {
-        **_every_fold(plan, experiment, method),
-        "folds": roles,
-    }
+    return {**_every_fold(plan, experiment, method), "folds": _trained(described)}
+
+
+def _trained(described: Experiment) -> dict[str, dict[str, str]]:
+    """Return who trains and validates by fold."""
+    return {fold.name: training_roles(fold) for fold in described.every_fold}
 
 
 def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
@@ -302,8 +311,12 @@ def prediction_settings(plan: Plan, experiment: str, method: str) -> dict[str, A
     """Return everything of the configuration that predictions depend on, beside the models."""
     settings = _every_fold(plan, experiment, method)
     kept = {key: value for key, value in settings.items() if key not in ("encoder", "image")}
-    tested = {name: list(fold.test) for name, fold in plan.described(experiment).folds.items()}
-    return {**kept, "folds": tested}
+    return {**kept, "folds": _tested(plan.described(experiment))}
+
+
+def _tested(described: Experiment) -> dict[str, list[str]]:
+    """Return the tested sections by fold."""
+    return {name: list(fold.test) for name, fold in described.folds.items()}
 
 
 # -- what a job of a method asks of a machine ------------------------------------------------------
@@ -347,13 +360,13 @@ def quick_runs(plan: Plan) -> frozenset[str]:
         for name, run in runs
         if method_minutes(plan, name, run) > QUICK_MINUTES or method_gpu(plan, name, run)
     }
-    return frozenset(run for _, run in runs) - slow
+    return frozenset(run for _, run in runs) - slow - head_runs(plan)
 
 
 def slow_runs(plan: Plan) -> list[str]:
     """Return what has a job for every fold."""
     every = {run: None for described in plan.experiments.values() for run in described.runs}
-    return [run for run in every if run not in quick_runs(plan)]
+    return [run for run in every if run not in quick_runs(plan) | head_runs(plan)]
 
 
 def is_quick(plan: Plan, method: str) -> bool:
@@ -366,6 +379,11 @@ def of_every_fold(described: Experiment, pattern: str) -> list[str]:
     return [paths.fixed(pattern, fold=fold.name) for fold in described.every_fold]
 
 
+def of_full_fold(described: Experiment, pattern: str) -> list[str]:
+    """Return a file of the training on everybody, if there is one, with the other wildcards left to match."""
+    return [paths.fixed(pattern, fold=described.full.name)] if described.full else []
+
+
 def of_tested_folds(described: Experiment, pattern: str) -> list[str]:
     """Return a file of every fold that tests somebody, with the other wildcards left for a rule to match."""
     return [paths.fixed(pattern, fold=fold) for fold in described.folds]
@@ -374,3 +392,131 @@ def of_tested_folds(described: Experiment, pattern: str) -> list[str]:
 def experiments_with_quick_runs(plan: Plan) -> list[Experiment]:
     """Return the experiments with a method that trains all its folds in one job."""
     return [each for each in plan.experiments.values() if quick_runs(plan) & set(each.runs)]
+
+
+# -- heads that compare encoders -------------------------------------------------------------------
+@dataclass(frozen=True)
+class Heads:
+    """Heads that are all crossed with the same encoders: those on the features of one are one job.
+
+    ``encoders`` are what follows the head in the name of a run: ENCODER, or ENCODER__FIELD, also with a seed.
+    ``number`` tells those of one experiment apart, should a head train alone on some of its encoders.
+    """
+
+    heads: tuple[str, ...]
+    encoders: tuple[str, ...]
+    number: int
+
+    @property
+    def label(self) -> str:
+        """What follows the experiment in the name of its rules."""
+        return "" if self.number == 1 else f"_{self.number}"
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The wildcard in the names of its runs, by head."""
+        return {head: f"{head}{SEPARATOR}{{encoder}}" for head in self.heads}
+
+    def runs(self, encoder: str) -> list[str]:
+        """Return the runs of one job, head by head."""
+        return [name.format(encoder=encoder) for name in self.named.values()]
+
+    def of_each(self, files: Iterable[str]) -> list[str]:
+        """Return files of every head, head by head, with the encoder left for a rule to match."""
+        each = list(files)
+        return [paths.fixed(file, method=name) for name in self.named.values() for file in each]
+
+
+def _is_head(plan: Plan, experiment: str, run: str) -> bool:
+    """Whether a run takes minutes and sees features alone, in an experiment that compares encoders."""
+    arm = plan.experiments[experiment].runs[run].arm
+    sees_more = arm.needs["patches"] or arm.needs["photos"] or arm.needs["gpu"] or arm.family == "deep"
+    return bool(arm.settings["head"]) and not sees_more and arm.minutes <= HEAD_MINUTES
+
+
+@functools.cache
+def head_runs(plan: Plan) -> frozenset[str]:
+    """Return what trains with the other heads on the same features, wherever it occurs."""
+    runs = [(name, run) for name, described in plan.experiments.items() for run in described.runs]
+    others = {run for name, run in runs if not _is_head(plan, name, run)}
+    return frozenset(run for _, run in runs) - others
+
+
+@functools.cache
+def heads_together(plan: Plan, experiment: str) -> list[Heads]:
+    """Return the heads of an experiment or branch that share jobs."""
+    described = plan.described(experiment)
+    crossed: dict[str, list[str]] = {}
+    for name, run in described.runs.items():
+        if name in head_runs(plan):
+            head = str(run.arm.settings["head"])
+            crossed.setdefault(name.removeprefix(head + SEPARATOR), []).append(head)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for encoder, heads in crossed.items():
+        alike.setdefault(tuple(heads), []).append(encoder)
+    return [
+        Heads(heads, tuple(encoders), number)
+        for number, (heads, encoders) in enumerate(alike.items(), start=1)
+    ]
+
+
+def runs_alone(plan: Plan, described: Experiment) -> list[str]:
+    """Return what is predicted in a job of its own."""
+    return [run for run in described.runs if run not in head_runs(plan)]
+
+
+def only_alone(plan: Plan, described: Experiment) -> dict[str, str]:
+    """Return the constraint of the wildcard of predictions that leaves those of heads to another rule."""
+    shares = heads_together(plan, described.name)
+    return {"method": among(runs_alone(plan, described))} if shares else {}
+
+
+def runs_on(plan: Plan, experiment: str, encoder: str) -> list[str]:
+    """Return the runs that share a job, head by head."""
+    return next(each.runs(encoder) for each in heads_together(plan, experiment) if encoder in each.encoders)
+
+
+def head_training_input(plan: Plan, experiment: str, encoder: str) -> Files:
+    """Return what the trainings of all heads and folds see together."""
+    return quick_training_input(plan, experiment, runs_on(plan, experiment, encoder)[0])
+
+
+def head_training_settings(plan: Plan, experiment: str, encoder: str) -> dict[str, Any]:
+    """Return everything of the configuration that the models of all heads and folds depend on."""
+    methods = [_every_fold(plan, experiment, run) for run in runs_on(plan, experiment, encoder)]
+    return {"methods": methods, "folds": _trained(plan.experiments[experiment])}
+
+
+def head_prediction_input(plan: Plan, experiment: str, encoder: str) -> Files:
+    """Return what models of all heads and folds predict from; checksums lie beside the weights."""
+    files = _prediction_files(plan, experiment, runs_on(plan, experiment, encoder))
+    return {kind: value for kind, value in files.items() if kind != "checksum"}
+
+
+def head_prediction_settings(plan: Plan, experiment: str, encoder: str) -> dict[str, Any]:
+    """Return everything of the configuration that predictions of all heads depend on, beside the models."""
+    each = [prediction_settings(plan, experiment, run) for run in runs_on(plan, experiment, encoder)]
+    methods = [{key: value for key, value in settings.items() if key != "folds"} for settings in each]
+    return {"methods": methods, "folds": _tested(plan.described(experiment))}
+
+
+def head_modules(plan: Plan, experiment: str, encoder: str) -> list[str]:
+    """Return the modules of all heads."""
+    runs = runs_on(plan, experiment, encoder)
+    return list(dict.fromkeys(module for run in runs for module in method_modules(plan, experiment, run)))
+
+
+def head_threads(plan: Plan, experiment: str, encoder: str) -> int:
+    """Return the threads of the head that computes with most."""
+    return max(method_threads(plan, experiment, run) for run in runs_on(plan, experiment, encoder))
+
+
+def head_memory(plan: Plan, experiment: str, encoder: str) -> int:
+    """Return the memory of the head that needs most, in MB."""
+    return max(method_memory(plan, experiment, run) for run in runs_on(plan, experiment, encoder))
+
+
+def head_minutes(plan: Plan, experiment: str, encoder: str) -> int:
+    """Return the minutes of all heads, one after the other."""
+    trained_by = plan.described(experiment).trained_by
+    return sum(quick_minutes(plan, trained_by, run) for run in runs_on(plan, experiment, encoder))

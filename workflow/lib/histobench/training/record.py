@@ -60,6 +60,12 @@ def _host_peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def forget_peak() -> None:
+    """Measure peak memory from here on, for the next method of a process; only Linux can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
 def peak_memory() -> dict[str, float]:
     """Return peak memory of this process in MB: host, and device where torch used one."""
     peak = {"peak_memory_mb": _host_peak_mb()}
