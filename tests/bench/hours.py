@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,74 +21,142 @@ BRSTNET_HOURS = {
 }  # fmt: skip
 
 
-def engine_rate(architecture: str, device: str, quick: bool) -> float:
-    """Images per second of the training engine at 224 pixels, without its start."""
+# A forward pass beside a step of training: backwards takes twice as long as forwards.
+FORWARD = 1 / 3
+# Spots beside each other, itself among them, that a spatial arm of HE2Gene runs through its network, counted on HER2+.
+NEIGHBOURS = 7.25
+
+
+def engine_rate(architecture: str, precision: str, device: str, quick: bool) -> float:
+    """Images per second of the training engine at 224 pixels in some precision, without its start."""
     from bench.networks import training_loop
+
+    from histobench.training.device import arithmetic
 
     size, steps, width = (2, 1, 64) if quick else ((32, 40, 224) if device != "cpu" else (8, 2, 224))
     if architecture.startswith(("vit", "inception")):
         width = 224  # they take no other
-    loop = training_loop(architecture, device, n=size * steps, width=width, batch_size=size)
-    loop.run()  # chooses algorithms
-    if device != "cpu":
-        import torch
+    loop = training_loop(
+        architecture, device, n=size * steps, width=width, batch_size=size, reduced=precision == "bf16"
+    )
+    with arithmetic(precision):
+        loop.run()  # chooses algorithms
+        if device != "cpu":
+            import torch
 
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    loop.run()  # reads the loss at the end of the epoch, and so waits for the device
-    return size * steps / (time.perf_counter() - begin)
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        loop.run()  # reads the loss at the end of the epoch, and so waits for the device
+        return size * steps / (time.perf_counter() - begin)
 
 
-def configured(project: Path) -> pd.DataFrame:
-    """Images that the full benchmark would train on at most, by network and width: no training stops early.
+def configured(project: Path, configuration: Mapping[str, object] | None = None) -> pd.DataFrame:
+    """Images that a benchmark would run through its networks at most: no training stops early.
 
     Of methods that see one patch at a time and name their network; those of whole sections are not counted.
+
+    Parameters
+    ----------
+    project
+        Where ``config`` is.
+    configuration
+        Of the run; without it the full benchmark.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``network``, ``precision`` and ``width`` in pixels: ``images`` of training, to which each view of a held-out
+        spot adds the part :data:`FORWARD`.
     """
     from histobench.config.benchmark import Benchmark
     from histobench.yamlfiles import read_yaml
 
-    bench = Benchmark(read_yaml(project / "config/config.yaml"), project)
+    bench = Benchmark(configuration or read_yaml(project / "config/config.yaml"), project)
     rows = []
     for experiment in bench.experiments.values():
         folds = [*experiment["folds"]["made"].values()]
         folds += [experiment["folds"]["full"]] if experiment["folds"]["full"] else []
-        sections = sum(len(fold.train) for fold in folds) * len(experiment["seeds"])
+        train, valid = (
+            sum(len(getattr(fold, part)) for fold in folds) * len(experiment["seeds"])
+            for part in ("train", "valid")
+        )
         for method in experiment["methods"].values():
-            params = method["params"]
+            params = method["params"].get("network") or method["params"]
             network = params.get("architecture") or params.get("backbone")
             if not method["needs"].get("gpu") or network is None or not params.get("epochs"):
                 continue
-            # every inner fold of k leaves a k-th out: k - 1 trainings more
-            passes = params["inner_folds"] if params.get("selection") == "inner_folds" else 1
-            spots = SPOTS[experiment["cohort"]] * sections
-            rows.append((network, params.get("input_px") or 224, spots * params["epochs"] * passes))
-    table = pd.DataFrame(rows, columns=["network", "width", "images"])
-    return table.groupby(["network", "width"], as_index=False)["images"].sum()
+            spots = SPOTS[experiment["cohort"]]
+            images = passes(params, train * spots, valid * spots) * params["epochs"]
+            rows.append((network, params["precision"], params.get("input_px") or 224, images))
+    table = pd.DataFrame(rows, columns=["network", "precision", "width", "images"])
+    return table.groupby(["network", "precision", "width"], as_index=False)["images"].sum()
+
+
+def passes(params: Mapping[str, Any], train: float, valid: float) -> float:
+    """Images of an epoch, those that are looked at after it among them.
+
+    Parameters
+    ----------
+    params
+        Of the method.
+    train, valid
+        Spots of the training patients, and of the validation patients of the experiment.
+    """
+    near = NEIGHBOURS if params.get("spatial", "none") != "none" else 1.0
+    if params.get("selection") == "inner_folds" and params["inner_folds"] > 1:
+        # k - 1 times in an inner fold and once in the last training; held out once, in so many views
+        return near * train * params["inner_folds"] + FORWARD * train * params["selection_views"]
+    if params.get("selection") in ("fixed", "inner_folds"):
+        return near * train
+    if not valid:
+        held = train / params["valid_folds"]
+        again = train if params.get("selection") == "retrained" else 0.0
+        return near * (train - held + again) + FORWARD * held
+    return near * train + FORWARD * valid * params.get("selection_views", 1)
 
 
 def hours(project: Path, device: str, quick: bool) -> pd.DataFrame:
-    """Measure every network of the full benchmark, and extrapolate."""
+    """Measure every network of the full benchmark in its precision, and extrapolate."""
     work = configured(project)
-    names = ["resnet50"] if quick else sorted({*work["network"], *BRSTNET_HOURS})
-    return extrapolated(work, {name: engine_rate(name, device, quick) for name in names}, device)
+    pairs = {
+        *zip(work["network"], work["precision"], strict=True),
+        *((name, "tf32") for name in BRSTNET_HOURS),
+    }
+    pairs = {("resnet50", "tf32")} if quick else pairs
+    return extrapolated(work, {pair: engine_rate(*pair, device, quick) for pair in sorted(pairs)}, device)
 
 
-def extrapolated(work: pd.DataFrame, rates: dict[str, float], device: str) -> pd.DataFrame:
-    """Hours of BrST-Net's table and of the whole benchmark; ``rates`` in images of 224 pixels per second."""
+def extrapolated(work: pd.DataFrame, rates: Mapping[tuple[str, str], float], device: str) -> pd.DataFrame:
+    """Hours of BrST-Net's table and of the whole benchmark.
+
+    Parameters
+    ----------
+    work
+        From :func:`configured`.
+    rates
+        Images of 224 pixels per second, by network and precision.
+    device
+        Where they were measured.
+    """
     rows = []
     for network, published in BRSTNET_HOURS.items():
-        if network in rates:
-            spent = BRSTNET_IMAGES / rates[network] / 3600
+        rate = rates.get((network, "tf32"))
+        if rate is not None:
+            spent = BRSTNET_IMAGES / rate / 3600
             told = f"published: {published:g} h on two GPUs"
-            rows.append((f"BrST-Net, {network}, 200 epochs", BRSTNET_IMAGES, rates[network], spent, told))
-    known = work[work["network"].isin(list(rates))]
-    scale = known["images"] * (known["width"] / 224) ** 2
-    spent = float((scale / known["network"].map(rates)).sum() / 3600)
+            rows.append((f"BrST-Net, {network}, 200 epochs", BRSTNET_IMAGES, rate, spent, told))
+    pairs = list(zip(work["network"], work["precision"], strict=True))
+    known = work[[pair in rates for pair in pairs]]
+    rate = np.array([rates[pair] for pair in pairs if pair in rates])
+    spent = float((known["images"] * (known["width"] / 224) ** 2 / rate).sum() / 3600)
     images = int(known["images"].sum())
-    missing = sorted(set(work["network"]) - set(rates))
-    told = "at most: every epoch of every fold; patch-wise networks, without methods of whole sections"
+    missing = sorted({network for network, precision in pairs if (network, precision) not in rates})
+    told = (
+        f"at most: every epoch of every fold in {', '.join(sorted(set(known['precision'])))}, with the views of held-out "
+        "spots and the neighbours of spatial arms; patch-wise networks, without methods of whole sections"
+    )
     told += f"; without {', '.join(missing)}" if missing else ""
-    rate = float(np.divide(images, spent * 3600)) if spent else float("nan")
-    rows.append(("the full benchmark", images, rate, spent, told))
+    mean = float(np.divide(images, spent * 3600)) if spent else float("nan")
+    rows.append(("the full benchmark", images, mean, spent, told))
     table = pd.DataFrame(rows, columns=["what", "images", "images_per_second", "hours", "note"])
     return table.assign(device=device)

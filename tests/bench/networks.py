@@ -125,8 +125,10 @@ def extraction(folder: Path, quick: bool, device: str) -> Comparison:
     )  # fmt: skip
 
 
-def training_loop(architecture: str, device: str, *, n: int, width: int, batch_size: int) -> Any:
-    """One epoch of the engine over ``n`` images; on a GPU in bfloat16."""
+def training_loop(
+    architecture: str, device: str, *, n: int, width: int, batch_size: int, reduced: bool
+) -> Any:
+    """One epoch of the engine over ``n`` images; ``reduced`` with the forward pass in bfloat16."""
     import torch
 
     from histobench.networks.backbones import PixelNorm, make_backbone
@@ -150,7 +152,7 @@ def training_loop(architecture: str, device: str, *, n: int, width: int, batch_s
     return Loop(
         network=network, optimiser=torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=True), step=step,
         rows=np.arange(n), epochs=1, batch_size=batch_size, seed=0, device=place, summed_loss=True,
-        autocast=device != "cpu",
+        autocast=reduced,
     )  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def training(quick: bool, device: str, architecture: str) -> Comparison:
     gpu = device != "cpu"
     n, width, size = (32, 64, 8) if quick else ((4096, 224, 32) if gpu else (48, 224, 16))
     place = torch.device(device)
-    loop = training_loop(architecture, device, n=n, width=width, batch_size=size)
+    loop = training_loop(architecture, device, n=n, width=width, batch_size=size, reduced=gpu)
     network, optimiser = loop.network, loop.optimiser
 
     def ours() -> int:

@@ -403,7 +403,7 @@ def test_wrong_settings_are_refused_with_one_sentence(wrong) -> None:
 
 def test_training_under_bfloat16_autocast_stays_finite() -> None:
     train, test = make_study()
-    method = BrSTNet(**{**TINY, "autocast": True})
+    method = BrSTNet(**{**TINY, "precision": "bf16"})
     method.fit(train, [], CONTEXT)
     assert np.isfinite(method.predict(test).expression).all()
 

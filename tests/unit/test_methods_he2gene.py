@@ -345,7 +345,7 @@ def test_an_untrained_network_is_the_random_arm() -> None:
 
 def test_training_under_bfloat16_autocast_stays_finite() -> None:
     train, test = make_study()
-    method = HE2Gene(**{**TINY, "autocast": True, "spatial": "pairwise"})
+    method = HE2Gene(**{**TINY, "precision": "bf16", "spatial": "pairwise"})
     method.fit(train, [], CONTEXT)
     assert np.isfinite(method.predict(test).expression).all()
 

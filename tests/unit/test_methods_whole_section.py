@@ -233,7 +233,7 @@ def test_a_killed_training_continues_to_the_same_weights(name, tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", METHODS)
 def test_bfloat16_trains(name):
-    method, told = fitted(name, autocast=True)
+    method, told = fitted(name, precision="bf16")
     assert np.isfinite([row["loss"] for row in told.history]).all()
     assert np.isfinite(predicted(method)).all()
 

@@ -21,7 +21,7 @@ from histobench.imaging.patchview import PatchView
 from histobench.training.augment import apply_symmetry, augment, symmetries
 from histobench.training.checkpoint import Checkpoint, fingerprint
 from histobench.training.data import PatchSource, pixel_statistics, resize
-from histobench.training.device import fuse_where_possible, pick_device
+from histobench.training.device import arithmetic, fuse_where_possible, pick_device
 from histobench.training.loop import Loop
 
 CPU = torch.device("cpu")
@@ -473,3 +473,24 @@ def test_bfloat16_autocast_learns_like_single_precision() -> None:
     assert second[-1]["loss"] == pytest.approx(first[-1]["loss"], rel=0.1)
     assert all(p.dtype == torch.float32 for p in reduced.network.parameters())
     assert weights(exact) != weights(reduced)
+
+
+def multiplied() -> tuple[str, ...]:
+    """How torch multiplies in convolutions and in linear layers on a GPU."""
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+@pytest.mark.parametrize(("precision", "told"), [("float32", "ieee"), ("tf32", "tf32"), ("bf16", "tf32")])
+def test_a_precision_is_that_of_convolutions_and_linear_layers_and_ends_with_its_block(
+    precision: str, told: str
+) -> None:
+    before = multiplied()
+    with pytest.raises(KeyError), arithmetic(precision):
+        assert multiplied() == (told, told)
+        raise KeyError
+    assert multiplied() == before
+
+
+def test_an_unknown_precision_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="precision 'half': choose float32, tf32, bf16"), arithmetic("half"):
+        pass

@@ -13,7 +13,7 @@ from torch import nn
 from histobench.training.augment import augment
 from histobench.training.checkpoint import Checkpoint
 from histobench.training.data import PatchSource
-from histobench.training.device import on_device
+from histobench.training.device import arithmetic, on_device
 from histobench.training.loop import Loop
 
 pytestmark = pytest.mark.gpu
@@ -74,10 +74,8 @@ def difference(one: nn.Module, other: nn.Module) -> float:
 @pytest.fixture
 def exact():
     """No TF32, which rounds what convolutions multiply to ten bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
+    with arithmetic("float32"):
+        yield
 
 
 def test_training_ends_with_the_weights_of_the_cpu(device: torch.device, exact: None) -> None:

@@ -64,6 +64,17 @@ def one_of(names: Iterable[Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+PRECISIONS = ("float32", "tf32", "bf16")
+Precision = Annotated[str, one_of(PRECISIONS)]
+"""The numbers that a network computes with.
+
+"float32" is IEEE single precision; "tf32" rounds what a GPU multiplies, in convolutions and linear layers
+alike, to ten bits of mantissa and adds in single precision; "bf16" besides runs the forward pass of a
+training in bfloat16 where that is safe. Weights, losses and results are single precision in all of them,
+and on a CPU "tf32" is "float32".
+"""
+
+
 def some_of(names: Iterable[Any]) -> AfterValidator:
     """Allow a list of these values, not empty."""
     one = one_of(names).func

@@ -28,6 +28,7 @@ from histobench.bounds import (
     Pixels,
     Positive,
     PositiveShare,
+    Precision,
     Rate,
     Share,
     Views,
@@ -121,8 +122,8 @@ class BrSTNet(NetworkMethod[MultiHead]):
         Draw one of the eight symmetries for each patch.
     views
         Symmetries averaged in prediction.
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -148,7 +149,7 @@ class BrSTNet(NetworkMethod[MultiHead]):
     valid_folds: Folds = 5
     augmentation: bool = True
     views: Views = 1
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def check(self, valid: Sequence[SectionData]) -> None:
@@ -287,7 +288,7 @@ class BrSTNet(NetworkMethod[MultiHead]):
             "pearson": float(np.nan_to_num(pearson(predicted, observed, 0)).mean()),
         }
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Predict each patch on the scale of the targets; the embedding is what both heads see."""
         source, width = self.opened(section), self.trained.shape.px
         expression, _, features = predict_heads(

@@ -25,6 +25,7 @@ from histobench.bounds import (
     Pixels,
     Positive,
     PositiveShare,
+    Precision,
     Shares,
     Triple,
     Whole,
@@ -100,8 +101,8 @@ class HE2Gene(SteppedAdam[MultiHead]):
     test_views
         What predictions are averaged over: "single" view, "grid" of windows, "tta" (eight symmetries) or
         "grid_tta".
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -136,7 +137,7 @@ class HE2Gene(SteppedAdam[MultiHead]):
     valid_folds: Folds = 10
     augmentation: bool = True
     test_views: Annotated[str, one_of(TEST_VIEWS)] = "tta"
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def gather(self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context) -> Study:
@@ -256,7 +257,7 @@ class HE2Gene(SteppedAdam[MultiHead]):
             "valid_pearson": mean_gene_pearson(predicted, observed, training.study.groups[held]),
         }
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Predict single patches, averaged over the views of ``test_views``."""
         source = self.opened(section)
         expression, tumour, features = predict_heads(

@@ -27,6 +27,7 @@ from histobench.bounds import (
     Pixels,
     Positive,
     PositiveShare,
+    Precision,
     Triple,
     Views,
     one_of,
@@ -73,10 +74,11 @@ class HE2RNA(SteppedAdam[nn.Module]):
         Epochs without improvement before stopping; the best epoch's weights are kept.
     valid_folds
         Without validation patients in the experiment, one in so many training patients is held out.
-    input_px, pixel_mean, pixel_sd, augmentation, views, autocast
+    input_px, pixel_mean, pixel_sd, augmentation, views
         Of a trained encoder: width that it takes; mean and sd of each channel on the scale 0 to 1; whether
-        one of the eight symmetries is drawn for each patch; symmetries averaged in prediction; bfloat16
-        autocast.
+        one of the eight symmetries is drawn for each patch; symmetries averaged in prediction.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -100,7 +102,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
     pixel_sd: Triple = (0.2442, 0.2063, 0.1633)
     augmentation: bool = True
     views: Views = 8
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     criterion: ClassVar[str | None] = "valid_distance"
@@ -169,7 +171,7 @@ class HE2RNA(SteppedAdam[nn.Module]):
         # 1 - r, because the loop looks for the smallest
         return {"valid_mse": mse, "valid_pearson": r, "valid_distance": 1.0 - r}
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Apply the layers; of a trained encoder, the embedding is what the head sees."""
         floor = np.float32(self.trained.extra["floor"])
         if self.encoder is not None:

@@ -22,7 +22,17 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms import functional as images
 
-from histobench.bounds import Count, NonNegative, Pixels, Positive, PositiveShare, Rate, Whole, one_of
+from histobench.bounds import (
+    Count,
+    NonNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Precision,
+    Rate,
+    Whole,
+    one_of,
+)
 from histobench.errors import UserError
 from histobench.networks.chunks import by_chunks
 from histobench.networks.convmixer import ConvMixerBlock
@@ -228,8 +238,8 @@ class Hist2ST(SectionMethod[Hist2STNetwork]):
     checkpointing
         Compute intermediate results of augmented copies twice instead of keeping them: the same result
         for a third of the memory and about a quarter more time.
-    autocast
-        Train with bfloat16 autocast; the count likelihood stays in float64.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`; the count likelihood is float64.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -261,7 +271,7 @@ class Hist2ST(SectionMethod[Hist2STNetwork]):
     standardise: bool = False
     selection: Annotated[str, one_of(SELECTIONS)] = "last"
     checkpointing: bool = True
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def network(self, shape: Shape, start: Start) -> Hist2STNetwork:

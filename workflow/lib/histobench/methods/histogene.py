@@ -17,7 +17,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, one_of
+from histobench.bounds import Count, NonNegative, Pixels, Positive, Precision, Rate, one_of
 from histobench.networks.transformer import GridEmbedding, transformer
 from histobench.training.network_method import Shape, Start
 from histobench.training.sections import SELECTIONS, SectionMethod, scaled_pixels
@@ -108,8 +108,8 @@ class HisToGene(SectionMethod[HisToGeneNetwork]):
         scale of the targets either way.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -128,7 +128,7 @@ class HisToGene(SectionMethod[HisToGeneNetwork]):
     learning_rate: Positive = 1e-5
     standardise: bool = False
     selection: Annotated[str, one_of(SELECTIONS)] = "last"
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def network(self, shape: Shape, start: Start) -> HisToGeneNetwork:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, one_of
+from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, Precision, one_of
 from histobench.errors import UserError
 from histobench.networks.backbones import seeded
 from histobench.networks.histospace import REDUCTION, Autoencoder, Encoder, Predictor
@@ -69,8 +69,8 @@ class HistoSPACE(NetworkMethod[Predictor]):
     valid_folds
         Without validation patients in the experiment, one in so many training patients is held out; the
         best epoch of both stages is chosen there.
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -89,7 +89,7 @@ class HistoSPACE(NetworkMethod[Predictor]):
     batch_size: Count = 32
     learning_rate: Positive = 1e-4
     valid_folds: Folds = 10
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     criterion: ClassVar[str | None] = "valid_loss"
@@ -214,7 +214,7 @@ class HistoSPACE(NetworkMethod[Predictor]):
         expression, hidden = (torch.cat(part).float().cpu().numpy() for part in zip(*parts, strict=True))
         return expression, hidden
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Predict each patch; the embedding is the hidden layer."""
         source = self.opened(section)
         expression, hidden = self._run(self.fitted, source, np.arange(len(source)))

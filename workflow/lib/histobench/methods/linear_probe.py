@@ -92,7 +92,7 @@ class LinearProbe(SteppedAdam[ScaledLinear]):
             return {"valid_mse": float(functional.mse_loss(predicted, training.wanted[chosen]))}
 
     @torch.inference_mode()
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Apply the layer."""
         features = torch.from_numpy(np.asarray(require(section, "features")))
         return Prediction(self.fitted(features.to(self.trained.device)).cpu().numpy())

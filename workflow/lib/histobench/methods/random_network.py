@@ -69,7 +69,7 @@ class RandomNetwork(NetworkMethod[Regressor]):
         self.trained.network = self.build(training, training.study.learn)
         return [], {}
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Pass the patches through the untrained network."""
         patches, device = [require(section, "patches")], self.trained.device
         source = PatchSource(patches, input_px=self.input_px, device=device, resident=False)

@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 
-from histobench.bounds import Count, NonNegative, Pixels, Positive, Rate, Views, Whole, one_of
+from histobench.bounds import Count, NonNegative, Pixels, Positive, Precision, Rate, Views, Whole, one_of
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm
 from histobench.networks.heads import Regressor, start_as_mean
@@ -83,8 +83,8 @@ class STNet(NetworkMethod[Regressor]):
         Views averaged in prediction: 8 symmetries, or 1.
     selection_views
         The same while choosing the epoch.
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -107,7 +107,7 @@ class STNet(NetworkMethod[Regressor]):
     augmentation: bool = True
     views: Views = 8
     selection_views: Views = 8
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def check(self, valid: Sequence[SectionData]) -> None:
@@ -189,7 +189,7 @@ class STNet(NetworkMethod[Regressor]):
         log.info("inner folds: least error after %d of %d epochs", epochs, self.epochs)
         return epochs, history
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Predict each patch, averaged over its symmetries; the embedding is that of the plain patch."""
         source = self.opened(section)
         expression, features = predict_patches(

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from histobench.bounds import Count, Counts, NonNegative, Pixels, Positive, Rate, Whole, one_of
+from histobench.bounds import Count, Counts, NonNegative, Pixels, Positive, Precision, Rate, Whole, one_of
 from histobench.errors import UserError
 from histobench.networks.capsule import AttentionRouting, PrimaryCapsules, map_width
 from histobench.networks.chunks import by_chunks
@@ -269,8 +269,8 @@ class THItoGene(SectionMethod[THItoGeneNetwork]):
         scale of the targets either way.
     selection
         "last" (weights of the last epoch) or "valid" (of the epoch that is best on validation patients).
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -304,7 +304,7 @@ class THItoGene(SectionMethod[THItoGeneNetwork]):
     learning_rate: Positive = 1e-5
     standardise: bool = False
     selection: Annotated[str, one_of(SELECTIONS)] = "last"
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     def network(self, shape: Shape, start: Start) -> THItoGeneNetwork:

@@ -8,7 +8,17 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from histobench.bounds import Count, Folds, NonNegative, Pixels, Positive, PositiveShare, Triple, Views
+from histobench.bounds import (
+    Count,
+    Folds,
+    NonNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Precision,
+    Triple,
+    Views,
+)
 from histobench.networks.architectures import Architecture
 from histobench.networks.backbones import PixelNorm
 from histobench.networks.multihead import MultiHead
@@ -45,8 +55,8 @@ class TumourNetwork(SteppedAdam[MultiHead]):
         Draw one of the eight symmetries for each patch.
     views
         Symmetries averaged in prediction.
-    autocast
-        Train with bfloat16 autocast.
+    precision
+        Of training and prediction, see :data:`histobench.bounds.Precision`.
     checkpoint_seconds
         Least time between checkpoints.
     """
@@ -67,7 +77,7 @@ class TumourNetwork(SteppedAdam[MultiHead]):
     valid_folds: Folds = 10
     augmentation: bool = True
     views: Views = 8
-    autocast: bool = False
+    precision: Precision = "tf32"
     checkpoint_seconds: NonNegative = 60.0
 
     criterion: ClassVar[str | None] = "valid_loss"
@@ -126,7 +136,7 @@ class TumourNetwork(SteppedAdam[MultiHead]):
         assert found is not None
         return found.astype(np.float64)
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Score each patch, averaged over its symmetries; without any training label there is no score."""
         expression = constant(self.trained.extra["mean"].numpy(), len(section))
         network = self.trained.network

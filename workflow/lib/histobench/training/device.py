@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from histobench.bounds import PRECISIONS
 from histobench.errors import UserError
 
 
@@ -41,6 +44,26 @@ def memory_bytes(device: torch.device) -> float:
     if device.type != "cpu" or "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
         return math.inf
     return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Let convolutions and linear layers alike multiply in one precision while this lasts.
+
+    The names are those of :data:`histobench.bounds.Precision`.
+    Left alone, torch takes TF32 for convolutions and true single precision for linear layers.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}: choose {', '.join(PRECISIONS)}.")
+    kinds = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee" if precision == "float32" else "tf32"
+        yield
+    finally:
+        for kind, value in zip(kinds, before, strict=True):
+            kind.fp32_precision = value
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -25,7 +25,7 @@ from histobench.training.checkpoint import Checkpoint
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.data import PatchSource
 from histobench.training.declared import check_choices
-from histobench.training.device import on_device, pick_device, usable_device
+from histobench.training.device import arithmetic, on_device, pick_device, usable_device
 from histobench.training.loop import Loop, Row
 from histobench.training.store import read_weights, require, store_weights
 from histobench.training.study import Study, gather, identity
@@ -135,7 +135,7 @@ class NetworkMethod(Generic[N]):
     """Base of methods that train a network on spots.
 
     A subclass is a frozen dataclass that gives :meth:`network`, :meth:`batch_loss`, :meth:`scores` and
-    :meth:`predict`. The settings below are fields of it where they can be chosen.
+    :meth:`infer`. The settings below are fields of it where they can be chosen.
     """
 
     epochs: int = 0
@@ -144,7 +144,7 @@ class NetworkMethod(Generic[N]):
     weight_decay: float = 0.0
     patience: int | None = None
     clip_norm: float | None = None
-    autocast: bool = False
+    precision: str = "float32"
     checkpoint_seconds: float = 60.0
     augmentation: bool = False
     valid_folds: int = 10
@@ -172,6 +172,10 @@ class NetworkMethod(Generic[N]):
     def scores(self, network: N, training: Training, held: np.ndarray, epoch: int) -> Row:
         """Return what the history holds of held-out spots after an epoch, :attr:`criterion` among it."""
         return {}
+
+    def infer(self, section: SectionData) -> Prediction:
+        """Run the trained network, :attr:`fitted`, over the spots of a section."""
+        raise NotImplementedError
 
     def gather(self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context) -> Study:
         """Return the spots to learn from and those that decide: whole patients, unless a method says else."""
@@ -209,10 +213,11 @@ class NetworkMethod(Generic[N]):
         """
         check_choices(self)
         self.check(valid)
-        training = self.begin(train, valid, context)
-        self.examples(training)
-        self.trained.shape = training.shape
-        history, facts = self.learn(training)
+        with arithmetic(self.precision):
+            training = self.begin(train, valid, context)
+            self.examples(training)
+            self.trained.shape = training.shape
+            history, facts = self.learn(training)
         network = self.trained.network
         return TrainingLog(
             list(history),
@@ -220,6 +225,7 @@ class NetworkMethod(Generic[N]):
                 "parameters": 0 if network is None else count_parameters(network),
                 "selection_unit": training.study.unit,
                 "device": str(training.device),
+                "precision": self.precision,
                 **facts,
             },
         )
@@ -289,7 +295,7 @@ class NetworkMethod(Generic[N]):
             "keep_best": self.criterion,
             "patience": self.patience,
             "clip_norm": self.clip_norm,
-            "autocast": self.autocast,
+            "autocast": self.precision == "bf16",
             "checkpoint": Checkpoint(
                 training.context.checkpoints, stage, training.identity, self.checkpoint_seconds
             ),
@@ -340,8 +346,9 @@ class NetworkMethod(Generic[N]):
         )
 
     def predict(self, section: SectionData) -> Prediction:
-        """Predict one section."""
-        raise NotImplementedError
+        """Predict one section, in the precision of the training."""
+        with arithmetic(self.precision):
+            return self.infer(section)
 
     def stored_device(self) -> str:
         """Where a loaded network predicts, if it is there: where it was trained."""

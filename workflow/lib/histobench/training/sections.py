@@ -243,7 +243,7 @@ class SectionMethod(NetworkMethod[N]):
         extra, device = self.trained.extra, self.trained.device
         return expression.float() * extra["scale"].to(device) + extra["centre"].to(device), embedding
 
-    def predict(self, section: SectionData) -> Prediction:
+    def infer(self, section: SectionData) -> Prediction:
         """Predict all spots of a section together."""
         placed = self._place(section, np.arange(len(section)), self.trained.device)
         expression, embedding = self._evaluate(self.fitted, self.opened(section), placed)
