@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ def arithmetic(precision: str) -> Iterator[None]:
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r}: choose {', '.join(PRECISIONS)}.")
-    kinds = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    cudnn: Any = torch.backends.cudnn  # its parts are not among what torch declares
+    kinds: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
     before = [kind.fp32_precision for kind in kinds]
     try:
         for kind in kinds:
