@@ -40,20 +40,25 @@ def tiny(name, arm=None, **changes):
     return settings["entry"], {**settings["params"], **settings.get("conformance", {}), **changes}
 
 
-def everything():
-    """Settings of every method and arm, by name of the arm."""
+@functools.cache
+def _everything():
     files = [(file.stem, None) for file in sorted(METHODS.glob("*.yaml"))]
     return {"_".join(filter(None, pair)): method(*pair) for pair in [*files, *arms()]}
 
 
+def everything():
+    """Settings of every method and arm, by name of the arm; the caller may change them."""
+    return copy.deepcopy(_everything())
+
+
 def titles():
     """Name on axes and in tables of every method and arm, as a configuration hands it to figures."""
-    return {name: settings.get("short", settings["title"]) for name, settings in everything().items()}
+    return {name: settings.get("short", settings["title"]) for name, settings in _everything().items()}
 
 
 def settings(**more):
     """What figures are told: names, families and places of all methods as declared, and more."""
-    declared = everything().items()
+    declared = _everything().items()
     return Settings(**{
         "titles": titles(),
         "families": {name: each["family"] for name, each in declared},
