@@ -7,7 +7,7 @@ BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 RUN    := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help setup demo test test-fast test-slurm bench lint lock docs clean
+.PHONY: help setup demo test test-fast test-slurm test-gpu bench lint lock docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,9 @@ test-fast: setup  ## run the checks and the fast tests
 
 test-slurm: setup  ## test the cluster profile on a SLURM of its own (root, Debian packages)
 	@./tests/slurm/run.sh
+
+test-gpu: setup  ## run the tests that need a CUDA device
+	$(BIN)/pytest -m gpu
 
 bench: setup  ## time each stage against the usual tools (BENCH="--only patches", "--device cuda"); into results/bench
 	PYTHONPATH=tests:workflow/lib $(BIN)/python -m bench $(BENCH)

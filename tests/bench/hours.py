@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 # Spots with an image, per section on average: 30,612 of 68 HBCIS sections, 13,620 of 36 HER2+ ones, 47,681 of 12 of the
 # cortex; of skin cancer that of one section.
-SPOTS = {"hbcis": 450, "her2st": 378, "dlpfc": 3973, "cscc": 666}
+SPOTS = {"hbcis": 450, "her2st": 378, "her2st_counts": 378, "dlpfc": 3973, "cscc": 666}
 # Published: 27,652 patches, 200 epochs; hours on two GPUs (Rahaman et al. 2023, Table 3).
 BRSTNET_IMAGES = 27_652 * 200
 BRSTNET_HOURS = {
     "resnet101": 24.0, "inception_v3": 20.1, "efficientnet_b0": 19.8, "efficientnet_b1": 23.1, "efficientnet_b2": 22.6,
     "efficientnet_b3": 25.0, "efficientnet_b4": 30.0, "efficientnet_b5": 37.6, "vit_b_16": 32.3, "vit_b_32": 17.3,
 }  # fmt: skip
-
-
-# A forward pass beside a step of training: backwards takes twice as long as forwards.
-FORWARD = 1 / 3
-# Spots beside each other, itself among them, that a spatial arm of HE2Gene runs through its network, counted on HER2+.
-NEIGHBOURS = 7.25
 
 
 def engine_rate(architecture: str, precision: str, device: str, quick: bool) -> float:
@@ -50,69 +44,16 @@ def engine_rate(architecture: str, precision: str, device: str, quick: bool) -> 
         return size * steps / (time.perf_counter() - begin)
 
 
-def configured(project: Path, configuration: Mapping[str, object] | None = None) -> pd.DataFrame:
-    """Images that a benchmark would run through its networks at most: no training stops early.
-
-    Of methods that see one patch at a time and name their network; those of whole sections are not counted.
-
-    Parameters
-    ----------
-    project
-        Where ``config`` is.
-    configuration
-        Of the run; without it the full benchmark.
-
-    Returns
-    -------
-    pandas.DataFrame
-        By ``network``, ``precision`` and ``width`` in pixels: ``images`` of training, to which each view of a held-out
-        spot adds the part :data:`FORWARD`.
-    """
+def configured(project: Path) -> pd.DataFrame:
+    """Images that the full benchmark runs through networks at most, by network, precision and width."""
     from histobench.config.benchmark import Benchmark
+    from histobench.plan.cost import trainings
+    from histobench.plan.model import make_plan
     from histobench.yamlfiles import read_yaml
 
-    bench = Benchmark(configuration or read_yaml(project / "config/config.yaml"), project)
-    rows = []
-    for experiment in bench.experiments.values():
-        folds = [*experiment["folds"]["made"].values()]
-        folds += [experiment["folds"]["full"]] if experiment["folds"]["full"] else []
-        train, valid = (
-            sum(len(getattr(fold, part)) for fold in folds) * len(experiment["seeds"])
-            for part in ("train", "valid")
-        )
-        for method in experiment["methods"].values():
-            params = method["params"].get("network") or method["params"]
-            network = params.get("architecture") or params.get("backbone")
-            if not method["needs"].get("gpu") or network is None or not params.get("epochs"):
-                continue
-            spots = SPOTS[experiment["cohort"]]
-            images = passes(params, train * spots, valid * spots) * params["epochs"]
-            rows.append((network, params["precision"], params.get("input_px") or 224, images))
-    table = pd.DataFrame(rows, columns=["network", "precision", "width", "images"])
+    plan = make_plan(Benchmark(read_yaml(project / "config/config.yaml"), project))
+    table = pd.DataFrame([asdict(work) for work in trainings(plan, SPOTS)])
     return table.groupby(["network", "precision", "width"], as_index=False)["images"].sum()
-
-
-def passes(params: Mapping[str, Any], train: float, valid: float) -> float:
-    """Images of an epoch, those that are looked at after it among them.
-
-    Parameters
-    ----------
-    params
-        Of the method.
-    train, valid
-        Spots of the training patients, and of the validation patients of the experiment.
-    """
-    near = NEIGHBOURS if params.get("spatial", "none") != "none" else 1.0
-    if params.get("selection") == "inner_folds" and params["inner_folds"] > 1:
-        # k - 1 times in an inner fold and once in the last training; held out once, in so many views
-        return near * train * params["inner_folds"] + FORWARD * train * params["selection_views"]
-    if params.get("selection") in ("fixed", "inner_folds"):
-        return near * train
-    if not valid:
-        held = train / params["valid_folds"]
-        again = train if params.get("selection") == "retrained" else 0.0
-        return near * (train - held + again) + FORWARD * held
-    return near * train + FORWARD * valid * params.get("selection_views", 1)
 
 
 def hours(project: Path, device: str, quick: bool) -> pd.DataFrame:

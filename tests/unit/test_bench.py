@@ -74,21 +74,6 @@ def test_hours_follow_from_images_and_rates(project, tmp_path):
     )
 
 
-def test_the_images_of_an_epoch_are_those_that_a_method_runs_through_its_network():
-    """ST-Net: 3 of 4 inner folds for each of 4, the last training, and a spot held out once in eight views."""
-    stnet = {"selection": "inner_folds", "inner_folds": 4, "selection_views": 8}
-    assert hours.passes(stnet, 1200, 0) == pytest.approx(1200 * 4 + 1200 * 8 / 3)
-    assert hours.passes({**stnet, "selection_views": 1}, 1200, 0) == pytest.approx(1200 * 4 + 1200 / 3)
-    assert hours.passes({**stnet, "selection": "fixed"}, 1200, 0) == 1200
-    assert hours.passes({**stnet, "selection": "valid"}, 900, 300) == pytest.approx(900 + 300 * 8 / 3)
-    he2gene = {"valid_folds": 10, "spatial": "none"}
-    assert hours.passes(he2gene, 1000, 0) == pytest.approx(900 + 100 / 3)
-    near = hours.passes({**he2gene, "spatial": "mean"}, 1000, 0)
-    assert near == pytest.approx(7.25 * 900 + 100 / 3)
-    brstnet = {"valid_folds": 5, "selection": "retrained"}
-    assert hours.passes(brstnet, 1000, 0) == pytest.approx(800 + 1000 + 200 / 3)
-
-
 def test_the_rate_of_the_engine_is_measured(project):
     table = hours.hours(project, "cpu", quick=True)
     assert (table["images_per_second"] > 0).all() and np.isfinite(table["hours"]).all()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histobench import paths
-from histobench.plan import across, data, external, figures, manifest, tables, training
+from histobench.plan import across, cost, data, external, figures, manifest, tables, training
 from histobench.plan.batches import PATCHES, Batch
 from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
 
@@ -308,6 +308,8 @@ class Size:
         Models that are trained, some of them many in one job.
     gpu_jobs, gpu_hours
         Jobs of methods that ask for a GPU, and the hours that they may take at most, as their files state.
+    h200_hours
+        About how many hours one H200 would train networks on patches, every epoch of them.
     longest
         The most hours that one job may take, and which.
     n_files, n_bytes, n_unknown
@@ -320,6 +322,7 @@ class Size:
     trainings: int
     gpu_jobs: int
     gpu_hours: float
+    h200_hours: float
     longest: tuple[float, str]
     n_files: int
     n_bytes: int
@@ -357,6 +360,7 @@ def size(plan: Plan) -> Size:
         trainings=trainings,
         gpu_jobs=gpu_jobs,
         gpu_hours=gpu_minutes / 60,
+        h200_hours=cost.hours(plan, {name: spots(plan.cohorts[name].settings) for name in plan.read}),
         longest=(longest[0] / 60, longest[1]),
         n_files=len(rows),
         n_bytes=known,
@@ -382,7 +386,10 @@ def sentences(plan: Plan) -> list[str]:
     cohorts, branches = _number(len(plan.read), "cohort"), _number(len(plan.branches), "branch", "branches")
     arms = {arm for described in plan.experiments.values() for arm in described.arms}
     most = ", ".join(f"{number} {rule}" for rule, number in Counter(told).most_common(4))
-    gpu = f"{found.gpu_jobs} jobs, at most {found.gpu_hours:,.0f} hours by what methods state"
+    gpu = (
+        f"{found.gpu_jobs} jobs, at most {found.gpu_hours:,.0f} hours by what methods state; training on "
+        f"patches takes about {found.h200_hours:,.0f} hours of one H200 (an estimate)"
+    )
     unknown = f", and {found.n_unknown} of them of unknown size" if found.n_unknown else ""
     left_out = [f"Left out:    {sentence}" for sentence in plan.bench.left_out]
     return [
