@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from histobench import yamlfiles
 from histobench.config.benchmark import Benchmark
 from histobench.config.files import read_configuration
 from histobench.config.schemas import file_rules
@@ -295,3 +296,33 @@ def test_a_path_with_dots_and_an_optional_key_are_fine(project, tmp_path):
     )
     assert bench.section_files("c", "S1") == {"counts": "a..b/S1.x", "image": "i.jpg"}
     assert bench.section_files("c", "S2") == {"counts": "a..b/S2.x"}
+
+
+@pytest.mark.parametrize("level", ["[", "{a: ", "- ", "-\t", "? "])
+@pytest.mark.parametrize("depth", [2_000, 200_000])
+def test_a_document_that_nests_without_end_is_one_sentence(tmp_path, level, depth):
+    """And does not end the process, as the C library does."""
+    file = tmp_path / "deep.yaml"
+    file.write_text(f"a:\n  {level * depth}")
+    with pytest.raises(UserError, match=r"deep.yaml: no valid YAML"):
+        read_yaml(file)
+
+
+def test_both_loaders_say_the_same_of_every_file(project):
+    for file in (*(project / "config").rglob("*.yaml"), *(project / "workflow/schemas").glob("*.yaml")):
+        read = [yaml.load(file.read_text(), loader) for loader in (yamlfiles._Loader, yamlfiles._FastLoader)]
+        assert described(read[0]) == described(read[1]), file
+
+
+def described(value):
+    """A value with the kinds of all parts, and numbers as they were written."""
+    if isinstance(value, dict):
+        return [(key, described(part)) for key, part in value.items()]
+    if isinstance(value, list):
+        return [described(part) for part in value]
+    return type(value), value, getattr(value, "text", None)
+
+
+def test_the_fast_loader_is_the_one_that_reads(project, monkeypatch):
+    monkeypatch.setattr(yamlfiles, "_Loader", None)
+    assert read_yaml(project / "config/config.yaml")["run"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from histobench.errors import UserError
 _TAG = "tag:yaml.org,2002:"
 # Of a whole document; a configuration of all methods holds some thousands.
 _MOST_VALUES = 1_000_000
+# What opens a level on a line that may have opened others; and how many are surely no danger.
+_OPENINGS = re.compile(r"[\[{]|[-?]\s")
+_DEEP = 5_000
 
 
 class _WrittenInt(int):
@@ -114,7 +118,7 @@ class _Loader(_Rules, yaml.SafeLoader):
 
 
 class _FastLoader(_Rules, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Five times as fast where PyYAML was built with the C library; planning reads some forty files."""
+    """Five times as fast where PyYAML was built with the C library; planning reads some hundred files."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
@@ -164,7 +168,7 @@ def read_yaml(path: Path, rules: Mapping[str, Any] | None = None) -> dict[str, A
         The file is missing, no YAML, holds a key twice, or is no mapping.
     """
     try:
-        value = yaml.load(read_utf8(path), _Loader)
+        value = _load(read_utf8(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; correct the path.") from None
     except OSError as error:
@@ -179,6 +183,17 @@ def read_yaml(path: Path, rules: Mapping[str, Any] | None = None) -> dict[str, A
         )
     plain: dict[str, Any] = _plain(value, rules or {}, rules or {})
     return plain
+
+
+def _load(text: str) -> Any:
+    """Parse a document; what is wrong with it is said by the loader that knows the line.
+
+    One that may nest without end is left to that loader, too: the C library would break the stack.
+    """
+    if len(_OPENINGS.findall(text)) < _DEEP:
+        with suppress(yaml.YAMLError, ValueError, RecursionError):
+            return yaml.load(text, _FastLoader)
+    return yaml.load(text, _Loader)
 
 
 def _reason(error: Exception) -> str:
