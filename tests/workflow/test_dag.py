@@ -454,6 +454,25 @@ def test_without_the_parts_of_the_engine_that_are_replaced_the_plan_is_the_same(
     assert groups(replaced) == groups(plain)
 
 
+@pytest.mark.parametrize(("inner", "refused"), [("made/b/c.txt", True), ("made/b-c.txt", False)])
+def test_a_file_in_a_folder_that_another_job_makes_is_refused_as_by_snakemake_itself(
+    project, tmp_path, inner: str, refused: bool
+):
+    """Beside it a file whose name only begins alike, which comes between the two by letters."""
+    (tmp_path / "Snakefile").write_text(
+        f"include: {str(project / 'workflow/rules/engine.smk')!r}\n"
+        f"rule all:\n    input: 'made/b', {inner!r}, 'made/b-d.txt'\n"
+        "rule folder:\n    output: directory('made/b')\n    shell: 'mkdir -p {output}'\n"
+        f"rule file:\n    output: {inner!r}, 'made/b-d.txt'\n    shell: 'touch {{output}}'\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--directory", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--snakefile", str(tmp_path / "Snakefile")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode != 0) == refused, done.stderr
+    assert ("ChildIOException" in done.stdout + done.stderr) == refused
+
+
 def test_another_workflow_uses_this_one_as_a_module(fresh, tmp_path):
     """It runs in a folder of its own, with its own configuration and a rule on top; as docs/module.md says."""
     checkout = fresh("module")
