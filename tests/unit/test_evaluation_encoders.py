@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.evaluation.encoder_tables import encoder_table, score_table
+from histobench.evaluation.encoder_tables import encoder_table, measured_costs, score_table
 from histobench.evaluation.metrics import gene_moments
 from histobench.evaluation.results import SectionScores
 
@@ -83,7 +83,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         facts("bad_random", pretrained=False),
         facts("gated", missing="ask for it"),
     ]
-    return score_table(found, arms, None, 0), encoder_table(encoders, "c")
+    return score_table(found, arms, None, 0), encoder_table(encoders, "c", {})
 
 
 def test_encoders_are_ranked_under_the_same_head_and_scoring(tables) -> None:
@@ -104,3 +104,25 @@ def test_encoders_are_ranked_under_the_same_head_and_scoring(tables) -> None:
     assert told.loc["gated", "what_to_do"] == "ask for it"
     assert told.loc["good", "saw_cohort"] and not told.loc["bad_random", "saw_cohort"]
     assert told.loc["bad_random", "licence"] == "no weights are used" and told.loc["bad_random", "commercial"]
+
+
+def test_cost_and_what_a_file_does_not_say_are_those_that_the_jobs_measured(tmp_path) -> None:
+    """Small sections and large ones, in two fields: seconds over spots, no mean of ratios."""
+    header = "section\tencoder\tstart\tn_spots\tseconds\tparameters\tdimension\thardware\n"
+    files = {
+        "near": "s1\tnet\tpretrained\t100\t1.0\t77\t8\tone\ns2\tnet\tpretrained\t300\t7.0\t77\t8\tone\n",
+        "far": "s1\tnet\tpretrained\t400\t12.0\t77\t8\tanother\n",
+        "random": "s1\tnet\tnone\t500\t2.0\t77\t8\tone\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(header + text)
+    costs = measured_costs([tmp_path / name for name in files], ["net", "net", "net_random"])
+    assert costs["net"]["seconds_per_1000_spots"] == pytest.approx(1000 * 20 / 800)
+    assert costs["net_random"]["seconds_per_1000_spots"] == pytest.approx(4.0)
+    assert costs["net"]["described_on"] == "another; one"
+    unsaid = {key: value for key, value in facts("net").items() if key not in ("parameters", "dimension")}
+    told = encoder_table([unsaid, facts("gated", missing="ask")], "c", costs).set_index("encoder")
+    assert told.loc["net", ["parameters", "dimension"]].tolist() == [77, 8]
+    assert told.loc["gated", "parameters"] == 1_000_000
+    assert pd.isna(told.loc["gated", "seconds_per_1000_spots"]) and told.loc["gated", "described_on"] == ""
+    assert measured_costs([], []) == {}

@@ -17,12 +17,15 @@ SETTINGS = replace(
 )
 KNOWN = pd.DataFrame(
     [
-        ("large", "Large", "compared", 600e6, "CC-BY-NC-ND-4.0", False),
-        ("small", "Small", "compared", 3e6, "Apache-2.0", True),
-        ("small_random", "Small", "compared", 3e6, "no weights are used", True),
-        ("gated", "Gated", "not available here", 300e6, "CC-BY-NC-ND-4.0", False),
+        ("large", "Large", "compared", 600e6, 90.0, "GPU", "CC-BY-NC-ND-4.0", False),
+        ("small", "Small", "compared", 3e6, 4.0, "CPU", "Apache-2.0", True),
+        ("small_random", "Small", "compared", 3e6, 5.0, "CPU; GPU", "no weights are used", True),
+        ("gated", "Gated", "not available here", 300e6, None, "", "CC-BY-NC-ND-4.0", False),
     ],
-    columns=["encoder", "title", "status", "parameters", "licence", "commercial"],
+    columns=[
+        *("encoder", "title", "status", "parameters", "seconds_per_1000_spots", "described_on", "licence"),
+        "commercial",
+    ],
 )
 VALUES = {"large": 0.30, "small": 0.25, "small_random": 0.10}
 
@@ -61,17 +64,24 @@ def words(axes) -> list[str]:
 
 def test_score_size_terms_and_rank_are_those_of_the_tables(tmp_path):
     figure, table, caption = drawn(tmp_path, scores())
-    dots, sizes, ranks = figure.subfigs[0].axes[0], figure.subfigs[0].axes[1], figure.subfigs[1].axes[0]
+    (dots, sizes, costs), ranks = figure.subfigs[0].axes, figure.subfigs[1].axes[0]
     assert [label.get_text() for label in dots.get_yticklabels()] == ["Large", "Small", "Small, random"]
     assert set(table.loc[table["title"] == "Large", "terms"]) == {"restricted"}
     assert set(table.loc[table["title"] == "Small, random", "terms"]) == {"none"}
     # a control and the ceiling are lines with their names
     assert {"ceiling", SETTINGS.title("train_mean")} == set(words(dots))
     # the best head of each encoder, at its size, by its terms
-    marked = {
-        line.get_marker(): line.get_xydata()[0].tolist() for line in sizes.lines if len(line.get_xdata()) == 1
-    }
+    marked, timed = (
+        {
+            line.get_marker(): line.get_xydata()[0].tolist()
+            for line in axes.lines
+            if len(line.get_xdata()) == 1
+        }
+        for axes in (sizes, costs)
+    )
     assert marked == {"s": [600e6, 0.30], "o": [3e6, 0.30], "D": [3e6, 0.10]}
+    assert timed == {"s": [90.0, 0.30], "o": [4.0, 0.30], "D": [5.0, 0.10]}
+    assert "(CPU; GPU, which differ, so that times compare within one only)" in caption
     # k-NN within, pooled, centred; then the probe
     shown = [text for text in words(ranks) if text in "123"]
     assert shown == list("212121") + list("121212") + list("333333")

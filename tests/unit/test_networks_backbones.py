@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 import torch
 from torchvision import models
 
-from histobench.encoders.features import extract_features, write_features
+from histobench.encoders.features import extract_features, write_features, write_section_features
 from histobench.encoders.registry import torchvision_recipe
 from histobench.errors import UserError
+from histobench.filelists import write_list
 from histobench.networks.architectures import TORCHVISION
 from histobench.networks.backbones import (
     ARCHITECTURES,
@@ -25,6 +27,8 @@ from histobench.networks.backbones import (
     make_backbone,
     seeded,
 )
+from histobench.results.catalogue import catalogue
+from histobench.results.tables import read
 from histobench.training.device import has_bfloat16
 
 # Published sizes of torchvision's models with their 1,000-class layer, and the width before that layer.
@@ -149,6 +153,31 @@ def test_features_of_a_window_see_the_centre_only(stored: Path) -> None:
     centre = np.load(stored)[:, 10:30, 10:30]
     direct = extract_features(centre, **options)
     np.testing.assert_array_equal(np.load(outs[0]), direct)
+
+
+def test_what_describing_took_is_recorded_beside_the_features(stored: Path) -> None:
+    """By the job itself, as the catalogue declares it; the network's parameters are counted."""
+    folder = stored.parent
+    np.save(folder / "more.npy", np.load(stored)[:4])
+    write_list({"a": {"patches": stored}, "b": {"patches": folder / "more.npy"}}, folder / "patches.tsv")
+    start = time.perf_counter()
+    write_section_features(
+        [folder / "patches.tsv"],
+        [folder / "b.npy", folder / "a.npy"],
+        sections=["b", "a"],
+        output_list=folder / "list.tsv",
+        output_cost=folder / "cost.tsv",
+        encoder=torchvision_recipe("small_cnn", pretrained=False),
+        device="cpu",
+    )
+    seconds = time.perf_counter() - start
+    table = read(folder / "cost.tsv", catalogue()["encoder_cost"])
+    assert table[["section", "n_spots"]].values.tolist() == [["b", 4], ["a", 7]]
+    assert set(table["encoder"]) == {"small_cnn"} and set(table["start"]) == {"none"}
+    assert (table["seconds"] > 0).all() and table["seconds"].sum() <= seconds
+    counted = sum(each.numel() for each in make_backbone("small_cnn").module.parameters())
+    assert set(table["parameters"]) == {counted} and counted > 1000
+    assert set(table["dimension"]) == {np.load(folder / "a.npy").shape[1]}
 
 
 def test_bfloat16_features_point_the_same_way(stored: Path) -> None:

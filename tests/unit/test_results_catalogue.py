@@ -47,7 +47,8 @@ def test_every_entry_says_what_it_is():
     for entry in entries:
         assert len(entry.title) >= 5 and entry.caption.endswith("."), entry.name
         fields = {field for _, field, _, _ in string.Formatter().parse(entry.path) if field}
-        assert fields <= {"experiment", "cohort", "method", "fold", "section", "figure"}, entry.name
+        known = {"experiment", "cohort", "method", "fold", "section", "figure", "backbone", "batch"}
+        assert fields <= known, entry.name
         assert len(set(entry.column_names)) == len(entry.column_names), entry.name
         assert set(entry.shown) <= set(entry.column_names), entry.name
         for column in entry.columns:

@@ -148,6 +148,7 @@ for batch in data.batches_of(PLAN, FEATURES):
         output:
             features=batch.outputs(paths.FEATURES),
             list=batch.list_pattern(),
+            cost=batch.cost_pattern(),
         log:
             paths.log(batch.place("extract_features")),
         benchmark:

@@ -9,6 +9,7 @@ with job_log(snakemake.log[0]):
         snakemake.output.features,
         sections=snakemake.params.sections,
         output_list=snakemake.output.list,
+        output_cost=snakemake.output.cost,
         device=snakemake.config["device"],
         **snakemake.params.settings,
     )

@@ -8,6 +8,7 @@ with job_log(snakemake.log[0]):
     write_encoder_tables(
         metrics=files_in(snakemake.input.metrics),
         ceilings=snakemake.input.ceilings,
+        costs=snakemake.input.costs,
         output_encoders=snakemake.output.encoders,
         output_scores=snakemake.output.scores,
         **snakemake.params.settings,

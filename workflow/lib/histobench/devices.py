@@ -1,4 +1,4 @@
-"""GPUs of this machine: which there are, and a fixed number of processes on each, by default one.
+"""What this machine computes with: its processor and GPUs, a fixed number of processes on each of these.
 
 Snakemake counts GPUs (``--resources gpu=N``) but does not say which of them a job gets, so jobs that run at
 the same time would all take the first. A lock file for every device settles that, also between two runs. On a
@@ -13,6 +13,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -104,3 +106,25 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     except PermissionError:  # in a shared folder even O_CREAT of another user's file may be refused
         return os.open(path, os.O_RDONLY)
+
+
+def _processor() -> str:
+    """Name of the processor, as the kernel tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hardware(device: str = "cpu") -> str:
+    """Return one line such as ``Intel Xeon, 2 cores`` or ``Intel Xeon, 16 cores; NVIDIA H200``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    line = f"{_processor()}, {cores} core{'' if cores == 1 else 's'}"
+    torch = sys.modules.get("torch")
+    # torch is asked only where the run used it: importing it here would cost every control seconds.
+    if torch is not None and device != "cpu" and torch.cuda.is_available():
+        line += f"; {torch.cuda.get_device_name()}"
+    return line

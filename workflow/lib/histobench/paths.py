@@ -34,6 +34,7 @@ PATCH_INDEX = f"{COHORT}/patches/{{variant}}/{{section}}.tsv"
 PATCH_LIST = f"{COHORT}/patches/{{variant}}/lists/{{batch}}.tsv"
 FEATURES = f"{COHORT}/features/{{backbone}}/{{section}}.npy"
 FEATURE_LIST = f"{COHORT}/features/{{backbone}}/lists/{{batch}}.tsv"
+FEATURE_COST = f"{COHORT}/features/{{backbone}}/cost/{{batch}}.tsv"
 PHOTO_TILES = f"{COHORT}/tiles/{{variant}}.npy"
 PHOTO_INDEX = f"{COHORT}/tiles/{{variant}}.tsv"
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from histobench.devices import claim_device
-from histobench.encoders.build import frozen_encoder
+from histobench.devices import claim_device, hardware
+from histobench.encoders.build import count_declared, frozen_encoder
 from histobench.errors import UserError
 from histobench.filelists import files_of, read_lists, write_list
-from histobench.files import atomic_path
+from histobench.files import atomic_path, write_table
 from histobench.training.data import PatchSource
 from histobench.training.device import has_bfloat16, pick_device
 
@@ -118,9 +119,10 @@ def write_section_features(
     *,
     sections: Sequence[str],
     output_list: str | Path,
+    output_cost: str | Path,
     **settings: Any,
 ) -> None:
-    """Write the frozen features of sections, and a list of them.
+    """Write the frozen features of sections, a list of them, and what they took.
 
     Parameters
     ----------
@@ -130,11 +132,15 @@ def write_section_features(
         Files and names of the sections, in the same order.
     output_list
         A list of ``features``.
+    output_cost
+        The table ``encoder_cost``: what describing each section took.
     settings
         See :func:`write_features`.
     """
     files = files_of(read_lists(patch_lists), sections)
-    write_features([files[name]["patches"] for name in sections], outputs, **settings)
+    costs = write_features([files[name]["patches"] for name in sections], outputs, **settings)
+    table = [{"section": name, **cost} for name, cost in zip(sections, costs, strict=True)]
+    write_table(pd.DataFrame(table), output_cost)
     rows = zip(sections, outputs, strict=True)
     write_list({name: {"features": output} for name, output in rows}, output_list)
 
@@ -152,8 +158,11 @@ def write_features(
     threads: int = 1,
     batch_size: int | None = None,
     precision: str | None = None,
-) -> None:
+) -> list[dict[str, Any]]:
     """Write the frozen features of sections; the encoder is loaded once.
+
+    Returns what each section took: encoder, start, spots, seconds without loading the encoder, parameters and
+    length of vectors as they are, and the hardware.
 
     Parameters
     ----------
@@ -190,12 +199,14 @@ def write_features(
         views.append(PatchView(array, np.arange(len(array)), size))
     where = pick_device(device)
     networks: dict[int, torch.nn.Sequential] = {}
+    costs = []
     for path, view, output in zip(paths, views, _listed(output_npy), strict=True):
         width = encoder["input"].get("px") or view.shape[1]
         if width not in networks:
             networks[width] = frozen_encoder(
                 encoder, device=where, width=width, weights=Path(weights) if weights else None, seed=seed
             )
+        start = time.perf_counter()
         features = describe(
             networks[width],
             view,
@@ -203,7 +214,20 @@ def write_features(
             batch_size=batch_size,
             precision=precision or computed_with(encoder.get("precision", "float32"), where),
         )
+        seconds = time.perf_counter() - start
         _store(features, output, path, encoder["name"])
+        costs.append(
+            {
+                "encoder": encoder["name"],
+                "start": "pretrained" if encoder["pretrained"] else "none",
+                "n_spots": len(features),
+                "seconds": round(seconds, 3),
+                "parameters": count_declared(encoder, networks[width], width),
+                "dimension": features.shape[-1],
+                "hardware": hardware(where.type),
+            }
+        )
+    return costs
 
 
 def _listed(paths: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

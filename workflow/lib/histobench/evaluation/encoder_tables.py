@@ -1,8 +1,8 @@
 """Tables that compare encoders: what each is and whether it can be had here, and how it scores.
 
 encoders
-    One row per encoder that was asked for: size, licence and terms, what it was trained on and which of this
-    benchmark's cohorts are among that, whether it took part, and else what brings it.
+    One row per encoder that was asked for: size, cost, licence and terms, what it was trained on and which
+    of this benchmark's cohorts are among that, whether it took part, and else what brings it.
 encoder_scores
     One row per method and way of scoring, with an interval over patients and the rank among encoders under
     the same head, field and scoring; controls and the noise ceiling have rows without an encoder.
@@ -20,7 +20,7 @@ from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.results import SectionScores, average_seeds, read_scores, split_seed
 from histobench.evaluation.statistics import ALPHA, bootstrap_interval, mean_score
 from histobench.results.catalogue import catalogue, columns_of
-from histobench.results.tables import write
+from histobench.results.tables import read, write
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -60,7 +60,37 @@ def _scored(scores: SectionScores, seed: int) -> dict[str, tuple[float, float, f
     return found
 
 
-def encoder_table(encoders: Sequence[Mapping[str, Any]], cohort: str) -> pd.DataFrame:
+def measured_costs(costs: Sequence[str | Path], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what jobs have measured of each encoder, by label.
+
+    Parameters
+    ----------
+    costs, labels
+        Tables ``encoder_cost``, and whose each is; a section in several fields counts once for each.
+
+    Returns
+    -------
+    dict
+        Label -> ``seconds_per_1000_spots``, ``described_on``, ``parameters`` and ``dimension``.
+    """
+    import pandas as pd
+
+    entry, found = catalogue()["encoder_cost"], {}
+    for label in dict.fromkeys(labels):
+        files = [path for path, whose in zip(costs, labels, strict=True) if whose == label]
+        own = pd.concat([read(path, entry) for path in files])
+        found[label] = {
+            "seconds_per_1000_spots": 1000 * own["seconds"].sum() / max(own["n_spots"].sum(), 1),
+            "described_on": "; ".join(sorted(set(own["hardware"]))),
+            "parameters": int(own["parameters"].iloc[0]),
+            "dimension": int(own["dimension"].iloc[0]),
+        }
+    return found
+
+
+def encoder_table(
+    encoders: Sequence[Mapping[str, Any]], cohort: str, costs: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
     """Describe the encoders that were asked for, in that order.
 
     Parameters
@@ -70,20 +100,26 @@ def encoder_table(encoders: Sequence[Mapping[str, Any]], cohort: str) -> pd.Data
         what its file says.
     cohort
         The cohort that they are compared on.
+    costs
+        What was measured of those that took part, :func:`measured_costs`; what a file does not say of a
+        network is taken from there.
     """
     import pandas as pd
 
     rows = []
     for each in encoders:
         terms, trained = each["terms"], each.get("pretraining") or {}
+        measured = costs.get(each["encoder"], {})
         rows.append(
             {
                 "encoder": each["encoder"],
                 "title": each["title"],
                 "status": "not available here" if each["missing"] else "compared",
                 "what_to_do": each["missing"] or "",
-                "parameters": each.get("parameters"),
-                "dimension": each.get("dimension"),
+                "parameters": each.get("parameters") or measured.get("parameters"),
+                "dimension": each.get("dimension") or measured.get("dimension"),
+                "seconds_per_1000_spots": measured.get("seconds_per_1000_spots"),
+                "described_on": measured.get("described_on", ""),
                 "licence": terms["licence"] if each["pretrained"] else "no weights are used",
                 "gated": bool(terms["gated"]) and each["pretrained"],
                 "commercial": bool(terms["commercial"]) or not each["pretrained"],
@@ -149,6 +185,8 @@ def write_encoder_tables(
     cohort: str,
     metrics: Mapping[str, Sequence[str | Path]],
     ceilings: Sequence[str | Path],
+    costs: Sequence[str | Path],
+    cost_labels: Sequence[str],
     arms: Mapping[str, Mapping[str, Any]],
     encoders: Sequence[Mapping[str, Any]],
     output_encoders: str | Path,
@@ -165,6 +203,8 @@ def write_encoder_tables(
         Result folder (method, or method.seed3) -> metric Parquet files.
     ceilings
         Ceiling Parquet files of the folds.
+    costs, cost_labels
+        See :func:`measured_costs`.
     arms
         Method -> ``head`` (None for a control), ``encoder``, ``start`` ("pretrained" or "none") and
         ``field_um`` (None for that of the patches).
@@ -183,5 +223,9 @@ def write_encoder_tables(
     found = [path for path in ceilings if Path(path).is_file()]
     ceiling = read_scores(found, least_spots=least_spots) if found else None
     table = score_table(scores, arms, ceiling, seed_for(experiment, "encoders"))
-    write(encoder_table(encoders, cohort), output_encoders, catalogue()["encoders"])
+    write(
+        encoder_table(encoders, cohort, measured_costs(costs, cost_labels)),
+        output_encoders,
+        catalogue()["encoders"],
+    )
     write(table, output_scores, catalogue()["encoder_scores"])

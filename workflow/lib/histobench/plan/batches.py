@@ -121,6 +121,14 @@ class Batch:
         """Return the path of the list."""
         return self.kind.at(self.kind.listed, self.cohort, what, batch=self.digest)
 
+    def cost_pattern(self) -> str:
+        """Return the path of what its features took, with what is made as a wildcard."""
+        return paths.fixed(paths.FEATURE_COST, cohort=self.cohort, batch=self.digest)
+
+    def cost(self, what: str) -> str:
+        """Return the path of what its features took."""
+        return self.kind.at(paths.FEATURE_COST, self.cohort, what, batch=self.digest)
+
 
 def divide(wanted: Wanted, recorded: Record, known: Mapping[str, Iterable[str]]) -> list[Batch]:
     """Divide what is needed into jobs.

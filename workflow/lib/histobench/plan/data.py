@@ -450,9 +450,19 @@ def _places(plan: Plan) -> dict[tuple[str, str, str], list[tuple[Batch, frozense
 
 def lists(plan: Plan, kind: Kind, cohort: str, what: str, names: Iterable[str]) -> list[str]:
     """Return the lists in which the files of some sections stand."""
+    return [batch.listed(what) for batch in _batches_with(plan, kind, cohort, what, names)]
+
+
+def feature_costs(plan: Plan, cohort: str, backbone: str, names: Iterable[str]) -> list[str]:
+    """Return the tables of what describing some sections took."""
+    return [batch.cost(backbone) for batch in _batches_with(plan, FEATURES, cohort, backbone, names)]
+
+
+def _batches_with(plan: Plan, kind: Kind, cohort: str, what: str, names: Iterable[str]) -> list[Batch]:
+    """Return the batches in which some sections are."""
     asked = frozenset(names)
     of_kind = _places(plan)[kind.name, cohort, what] if asked else []
-    return [batch.listed(what) for batch, sections in of_kind if sections & asked]
+    return [batch for batch, sections in of_kind if sections & asked]
 
 
 def sections_of(plan: Plan, batch: Batch) -> list[Section]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from histobench import paths
 from histobench.plan import across, cost, data, external, figures, manifest, tables, training
-from histobench.plan.batches import PATCHES, Batch
+from histobench.plan.batches import FEATURES, PATCHES, Batch
 from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
 
 Ask = Callable[..., Any]
@@ -133,6 +133,7 @@ def _together(batch: Batch) -> Rule:
     kind = batch.kind
     makes = [paths.fixed(path, cohort=batch.cohort) for path in kind.makes]
     lists = [batch.list_pattern()] if kind.listed else []
+    lists += [batch.cost_pattern()] if kind is FEATURES else []
     asked: dict[str, tuple[str, Ask]] = {
         "kept": ("check_spots", lambda plan, profile: data.spot_filter_input(plan, profile, batch)),
         "images": ("images", lambda plan: data.image_input(plan, batch)),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from histobench import paths
 from histobench.evaluation.published import HISTORIES, SECTION_GENES, asked, read_ledger
-from histobench.plan.data import kept_counts, target
+from histobench.plan.data import feature_costs, kept_counts, target
 from histobench.plan.encoders import Choice
 from histobench.plan.ledger import published_facts
-from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.model import Arm, Experiment, Files, Plan
 from histobench.plan.training import tested_sections
 from histobench.results.catalogue import ENCODERS, EXPERIMENT, PAPER, SLIDES, names
 
@@ -38,7 +38,7 @@ def encoder_table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
         head, pretrained = arm.settings["head"], bool(arm.settings.get("pretrained"))
         arms[name] = {
             "head": head,
-            "encoder": Choice(arm.needs["features"], pretrained).label if head else None,
+            "encoder": _label(arm) if head else None,
             "start": ("pretrained" if pretrained else "none") if head else None,
             "field_um": arm.settings["field_um"],
         }
@@ -46,15 +46,33 @@ def encoder_table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
         "experiment": experiment,
         "cohort": described.cohort.name,
         "arms": arms,
+        "cost_labels": [label for label, _ in _encoder_costs(plan, described)],
         "encoders": plan.bench.asked_encoders(experiment),
         **described.settings["statistics"],
     }
 
 
+def _label(arm: Arm) -> str:
+    """Return how tables name the encoder of a head."""
+    return Choice(arm.needs["features"], bool(arm.settings.get("pretrained"))).label
+
+
+def _encoder_costs(plan: Plan, described: Experiment) -> list[tuple[str, str]]:
+    """Return encoders, and the tables of what describing the experiment's sections by them took."""
+    heads = [arm for arm in described.arms.values() if arm.settings["head"]]
+    labels = {described.features_of(arm): _label(arm) for arm in heads}
+    return [
+        (label, file)
+        for backbone, label in labels.items()
+        for file in feature_costs(plan, described.cohort.name, backbone, described.sections)
+    ]
+
+
 def encoder_table_input(plan: Plan, experiment: str) -> Files:
     """Return what the tables of encoders are computed from."""
     files = table_input(plan, experiment)
-    return {kind: files[kind] for kind in ("metrics", "ceilings")}
+    costs = [file for _, file in _encoder_costs(plan, plan.experiments[experiment])]
+    return {**{kind: files[kind] for kind in ("metrics", "ceilings")}, "costs": costs}
 
 
 def table_files(plan: Plan, name: str) -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histobench.devices import hardware
 from histobench.files import noted_checksum, read_json, read_table, sha256, write_json
 from histobench.software import installed_version, installed_versions
-from histobench.training.record import hardware
 
 
 def code_version(project: str | Path) -> dict[str, str]:

@@ -574,14 +574,21 @@ ENCODERS: tuple[Entry, ...] = (
     table(
         "encoders",
         "Encoders that were asked for",
-        "One row per encoder: size, licence and terms, what it was trained on and whether this cohort is "
-        "among that, whether it took part, and else what brings it. No test.",
+        "One row per encoder: size, cost, licence and terms, what it was trained on and whether this cohort "
+        "is among that, whether it took part, and else what brings it. No test.",
         text("encoder", "encoder, as configured"),
         text("title", "its name"),
         text("status", "compared, or not available here"),
         text("what_to_do", "what brings an encoder that is not available; empty for one that is"),
         count("parameters", "parameters of the network"),
         count("dimension", "length of its vectors"),
+        number(
+            "seconds_per_1000_spots",
+            "time to describe 1,000 spots, measured by the jobs of this run without loading the network; "
+            "over all sections and fields, and empty where none was described",
+            "s",
+        ),
+        text("described_on", "hardware of these jobs; several where they differ"),
         text("licence", "licence of the weights"),
         flag("gated", "whether its publisher asks for an agreement before the download"),
         flag("commercial", "whether commercial use is allowed"),
@@ -768,6 +775,21 @@ FILES: tuple[Entry, ...] = (
         "method has them; observed.domain and observed.cluster of the measured expression",
         brief="the clusters of every spot",
         path=paths.SPOT_TABLE,
+    ),
+    table(
+        "encoder_cost",
+        "Cost of an encoder",
+        "One row per section that an encoder has described: what it took, measured by the job.",
+        "section",
+        text("encoder", "encoder, as its file is named"),
+        text("start", "pretrained or none: where its weights come from"),
+        "n_spots",
+        number("seconds", "time to describe its patches, without loading the network", "s"),
+        count("parameters", "parameters of the network, counted"),
+        count("dimension", "length of its vectors, or of each of its tokens"),
+        text("hardware", "what it ran on"),
+        brief="seconds, number of parameters and hardware of every section that an encoder has described",
+        path=paths.FEATURE_COST,
     ),
     table(
         "cohort_sections",

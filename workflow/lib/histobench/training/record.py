@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import resource
 import sys
@@ -23,28 +22,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def _processor() -> str:
-    """Name of the processor, as the kernel tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def hardware(device: str = "cpu") -> str:
-    """Return one line such as ``Intel Xeon, 2 cores`` or ``Intel Xeon, 16 cores; NVIDIA H200``."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    line = f"{_processor()}, {cores} core{'' if cores == 1 else 's'}"
-    torch = sys.modules.get("torch")
-    # torch is asked only where the run used it: importing it here would cost every control seconds.
-    if torch is not None and device != "cpu" and torch.cuda.is_available():
-        line += f"; {torch.cuda.get_device_name()}"
-    return line
 
 
 def _host_peak_mb() -> float:

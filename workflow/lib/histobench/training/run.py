@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.library import small_library, with_conventions
-from histobench.devices import claim_device
+from histobench.devices import claim_device, hardware
 from histobench.errors import UserError
 from histobench.expression.correlation import gene_correlations
 from histobench.expression.transforms import DEFINITION, Transform
@@ -35,7 +35,7 @@ from histobench.training.card import CARD, published_weights, write_card
 from histobench.training.contract import Context, Prediction, TrainingLog
 from histobench.training.entry import build_method, load_method
 from histobench.training.load import LoadedSection, load_sections, read_genes, read_photos
-from histobench.training.record import hardware, json_ready, peak_memory, versions
+from histobench.training.record import json_ready, peak_memory, versions
 from histobench.training.store import WEIGHTS, training_targets
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What an encoder is worth: score by head and field, against its size and terms, and its rank by protocol.
+"""What an encoder is worth: score by head and field, against size, cost and terms, and its rank by protocol.
 
 Inputs: ``encoder_scores`` (encoder_scores.tsv), ``encoders`` (encoders.tsv).
 """
@@ -32,7 +32,7 @@ TERMS = {
 }
 COLUMNS = [
     "encoder", "title", "head", "field_um", "scoring", "value", "low", "high", "rank", "n_encoders",
-    "parameters", "licence", "terms", "kind",
+    "parameters", "seconds_per_1000_spots", "licence", "terms", "kind",
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def tidy_encoders(scores: pd.DataFrame, encoders: pd.DataFrame) -> pd.DataFrame:
     """
     known = encoders.set_index("encoder")
     table = scores.copy()
-    for column in ("title", "parameters", "licence"):
+    for column in ("title", "parameters", "seconds_per_1000_spots", "licence"):
         table[column] = table["encoder"].map(known[column])
     free = table["encoder"].map(known["commercial"].astype(str).str.lower().isin(["true", "1"])).eq(True)
     random = table["start"].eq("none")
@@ -103,21 +103,27 @@ def _dots(
     axes.set_xlabel("Pearson r within sections")
 
 
-def _sizes(axes: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    """Draw the best head's score of each encoder against the size of its network; the marker is its terms."""
-    own = table[(table["kind"] == "encoder") & (table["scoring"] == "within") & table["parameters"].notna()]
+# What an encoder costs: a column, and how its axis is called.
+COSTS = {
+    "parameters": "parameters of the encoder",
+    "seconds_per_1000_spots": "seconds per 1,000 spots",
+}
+
+
+def _against(axes: Axes, table: pd.DataFrame, cost: str, colours: Mapping[str, str]) -> None:
+    """Draw the best head's score of each encoder against what it costs; the marker is its terms."""
+    own = table[(table["kind"] == "encoder") & (table["scoring"] == "within") & table[cost].notna()]
     best = own.sort_values("value", ascending=False, kind="stable").drop_duplicates("title")
-    row: Any
-    for row in best.itertuples():
-        axes.plot([row.parameters] * 2, [row.low, row.high], color=colours[row.head], lw=0.9, alpha=0.7)
-        axes.plot(row.parameters, row.value, TERMS[row.terms][0], color=colours[row.head], ms=5, zorder=3)
-        axes.annotate(row.title, (row.parameters, row.value), xytext=(4, 3), textcoords="offset points",
+    for _, row in best.iterrows():
+        axes.plot([row[cost]] * 2, [row["low"], row["high"]], color=colours[row["head"]], lw=0.9, alpha=0.7)
+        axes.plot(row[cost], row["value"], TERMS[row["terms"]][0], color=colours[row["head"]], ms=5, zorder=3)
+        axes.annotate(row["title"], (row[cost], row["value"]), xytext=(4, 3), textcoords="offset points",
                       fontsize=5.8)  # fmt: skip
     axes.set_xscale("log")
     if len(best):
-        axes.set_xlim(best["parameters"].min() / 3, best["parameters"].max() * 6)
+        axes.set_xlim(best[cost].min() / 3, best[cost].max() * 6)
     log_axis(axes.xaxis)
-    axes.set_xlabel("parameters of the encoder")
+    axes.set_xlabel(COSTS[cost])
     axes.set_ylabel("Pearson r, best head")
     axes.grid()
 
@@ -156,13 +162,14 @@ def plot_encoders(table: pd.DataFrame, settings: Settings) -> Figure:
     colours = {head: HEAD_COLOURS[i % len(HEAD_COLOURS)] for i, head in enumerate(heads)}
     lanes = len(heads) * max(len(_fields(table)), 1)
     # the names of controls stand upright above the dots
-    upper = max(2.9, 1.5 + len(titles) * (0.16 + 0.085 * lanes))
+    upper = max(3.9, 1.5 + len(titles) * (0.16 + 0.085 * lanes))
     drawn = new_figure(DOUBLE, upper + 1.3 + 0.24 * len(titles))
     parts: Any = drawn.subfigures(2, 1, height_ratios=[upper, 1.1 + 0.24 * len(titles)])
     above, below = parts
-    left, right = above.subplots(1, 2, width_ratios=[1.5, 1])
-    _dots(left, table, titles, colours, settings)
-    _sizes(right, table, colours)
+    grid = above.add_gridspec(len(COSTS), 2, width_ratios=[1.5, 1])
+    _dots(above.add_subplot(grid[:, 0]), table, titles, colours, settings)
+    for place, cost in enumerate(COSTS):
+        _against(above.add_subplot(grid[place, 1]), table, cost, colours)
     _ranks(below.subplots(), table, titles, colours, settings)
     handles = [Line2D([], [], color=colour, marker="o", ms=4, lw=0.9, label=settings.heads.get(head, head))
                for head, colour in colours.items()]  # fmt: skip
@@ -181,6 +188,17 @@ def missing_text(encoders: pd.DataFrame) -> str:
     return f" Not available here: {', '.join(missing)}; the table `encoders` says what brings each."
 
 
+def _where(encoders: pd.DataFrame) -> str:
+    """Say on what encoders were timed; times of several machines do not compare."""
+    hardware = sorted(
+        {each for told in encoders["described_on"].dropna() for each in told.split("; ") if each}
+    )
+    if not hardware:
+        return ""
+    several = ", which differ, so that times compare within one only" if len(hardware) > 1 else ""
+    return f" ({'; '.join(hardware)}{several})"
+
+
 def caption(table: pd.DataFrame, encoders: pd.DataFrame, settings: Settings) -> str:
     """Say what dots, markers and ranks are, and which encoders are missing."""
     own = table[table["kind"] == "encoder"]
@@ -191,10 +209,12 @@ def caption(table: pd.DataFrame, encoders: pd.DataFrame, settings: Settings) -> 
         shown = f" Filled dots see {fields[0]:g} µm, hollow ones {others} µm; ranks are those of the first."
     first = own[own["scoring"] == "within"].sort_values("value", ascending=False).iloc[0]
     compared = f"{count(own['title'].nunique(), 'encoder')} with {count(own['head'].nunique(), 'head')}"
+    where = _where(encoders)
     return prose(f"""
         {compared}: mean Pearson r within sections with its 95 % bootstrap interval over patients, beside
-        controls (dashed) and the noise ceiling; the best head against the size of the network, marker by
-        terms of use; and the rank of each encoder by head and way of scoring, 1 the best: within sections,
+        controls (dashed) and the noise ceiling; the best head against the size of the network and against
+        the time that this run took to describe spots by it{where}, marker by terms of use; and the rank of
+        each encoder by head and way of scoring, 1 the best: within sections,
         over all spots of all sections, and over all spots after each section's mean is taken away.{shown}
         The highest is {first["title"]}, {signed(float(first["value"]), 3)}. Ranks do not say how far apart
         encoders are. Descriptive; no test.{missing_text(encoders)}{scores_note(settings)}
@@ -202,7 +222,7 @@ def caption(table: pd.DataFrame, encoders: pd.DataFrame, settings: Settings) -> 
 
 
 @figure(
-    "Encoders: score, size, terms and rank",
+    "Encoders: score, size, cost, terms and rank",
     "encoders",
     tables=["encoder_scores", "encoders"],
     when=["compared_encoders"],
