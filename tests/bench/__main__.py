@@ -19,6 +19,7 @@ def comparisons(folder: Path, mirror: Path | None, quick: bool, device: str) -> 
     """Every comparison by name, made when it is asked for."""
     made = {
         "stain": lambda: images.stain(folder, mirror, quick),
+        "decoding": lambda: images.decoding(folder, mirror, quick),
         "patches": lambda: images.patches(folder, mirror, quick),
         "batches": lambda: images.batches(folder, quick),
         "counts": lambda: tables.counts(folder, mirror, quick),

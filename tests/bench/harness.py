@@ -25,6 +25,9 @@ class Comparison:
         Says how the results agree, or raises; called once, with both results.
     target
         The ratio that is wanted; None where none is.
+    peer, best, peer_target
+        The fastest other way that is known, how to do the same work with it, and the ratio that is wanted of it;
+        None where it is the one compared with.
     units, unit
         How much work one call is.
     factor
@@ -43,6 +46,9 @@ class Comparison:
     theirs: Callable[[], object]
     same: Callable[[object, object], str]
     target: float | None = None
+    peer: str | None = None
+    best: Callable[[], object] | None = None
+    peer_target: float | None = None
     units: float = 1
     unit: str = "call"
     factor: float = 1.0
@@ -72,9 +78,13 @@ class Timed:
 def compare(case: Comparison) -> dict[str, object]:
     """Return one row of the table: medians, and the ratio of each turn with its median and range."""
     agreement = case.same(case.ours(), case.theirs() if case.warm else None)  # also warms both up
-    ours, theirs = Timed(), Timed()
+    ours, theirs, best = Timed(), Timed(), Timed()
+    if case.best is not None:
+        case.best()
     for _ in range(case.repeats):
         theirs.run(case.theirs)
+        if case.best is not None:
+            best.run(case.best)
         ours.run(case.ours)
     ratio = case.factor * np.array(theirs.wall) / np.array(ours.wall)
     cpu = case.factor * np.array(theirs.cpu) / np.maximum(ours.cpu, 0.01)
@@ -88,6 +98,9 @@ def compare(case: Comparison) -> dict[str, object]:
         "ratio_cpu": float(np.median(cpu)) if min(ours.cpu) >= 0.05 else float("nan"),
         "target": case.target,
         "reached": None if case.target is None else median >= case.target,
+        "peer": case.peer,
+        "peer_ratio": float(np.median(np.array(best.wall) / np.array(ours.wall))) if best.wall else None,
+        "peer_target": case.peer_target,
         "ours_seconds": float(np.median(ours.wall)),
         "theirs_seconds": case.factor * float(np.median(theirs.wall)),
         "unit": case.unit,
@@ -104,7 +117,17 @@ def show(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Print and return the table of all comparisons."""
     table = pd.DataFrame(rows)
     ratios = ["ratio", "ratio_low", "ratio_high", "ratio_cpu"]
-    columns = ["stage", "against", *ratios, "target", "of_ceiling", "agreement"]
+    columns = [
+        "stage",
+        "against",
+        *ratios,
+        "target",
+        "peer",
+        "peer_ratio",
+        "peer_target",
+        "of_ceiling",
+        "agreement",
+    ]
     print(table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     return table
 

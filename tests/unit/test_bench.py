@@ -24,6 +24,12 @@ SMALL = {
 }
 
 
+def test_decoding_is_that_of_pillow_and_of_the_best_known_peer(tmp_path):
+    row = compare(images.decoding(tmp_path, None, quick=True))
+    assert row["agreement"] == "identical" and row["ratio_high"] > 1
+    assert row["peer"] == "imagecodecs into a reused array" and 0.3 < row["peer_ratio"] < 3
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_the_fast_way_gives_the_same_and_is_faster(tmp_path, name):
     make, least = SMALL[name]
@@ -48,9 +54,11 @@ def test_ratios_and_their_drawing(tmp_path):
     slow = Comparison(
         "waiting", "waiting five times as long", lambda: time.sleep(0.01), lambda: time.sleep(0.05),
         lambda a, b: "nothing", target=3, factor=2, repeats=3,
+        peer="waiting twice as long", best=lambda: time.sleep(0.02), peer_target=1,
     )  # fmt: skip
     row = compare(slow)
     assert 4 < row["ratio"] < 12 and row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    assert 1.5 < row["peer_ratio"] < 3 and row["peer_target"] == 1
     assert row["reached"] and row["theirs_seconds"] == pytest.approx(0.1, rel=0.5)
     draw(show([row, {**row, "target": None, "stage": "without a goal"}]), str(tmp_path / "ratios.png"))
     assert np.frombuffer((tmp_path / "ratios.png").read_bytes()[:4], np.uint8)[1:].tobytes() == b"PNG"
