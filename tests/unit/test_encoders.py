@@ -17,6 +17,8 @@ from histobench.encoders.build import build_encoder, channel_statistics, pool
 from histobench.encoders.features import extract_features
 from histobench.encoders.registry import recipe
 from histobench.errors import UserError
+from histobench.plan.model import make_plan
+from histobench.plan.size import sentences as plan_sentences
 
 PACKAGED = ("conch", "conch15")  # built by packages that are installed from repositories only
 
@@ -317,6 +319,12 @@ def test_methods_are_crossed_with_encoders_and_fields(project):
     assert experiment["methods"]["colour_ridge"]["head"] is None
     assert list(experiment["missing_encoders"]) == ["uni"]
     assert "huggingface.co/MahmoodLab/UNI" in experiment["missing_encoders"]["uni"]
+    assert made.left_out == [
+        "demo leaves out 1 of its 3 encoders, which are not available here: uni; `histobench check-encoder uni` says "
+        "what brings the first, and so on."
+    ]
+    told = plan_sentences(make_plan(made))
+    assert told[-2] == f"Left out:    {made.left_out[0]}"
 
 
 def test_available_encoders_are_all_that_are_declared(project):

@@ -91,6 +91,13 @@ def _encoder_arms(declarations: Declarations, where: str, value: dict[str, Any])
     if choices and not had:
         raise UserError(f"{where}: none of its `encoders` can be had: {next(iter(missing.values()))}.")
     value["missing_encoders"] = missing
+    if missing:
+        first = next(choice.encoder for choice in choices if choice.label in missing)
+        name = where.rpartition(".")[2]
+        declarations.left_out.append(
+            f"{name} leaves out {len(missing)} of its {len(choices)} encoders, which are not available here: "
+            f"{', '.join(missing)}; `histobench check-encoder {first}` says what brings the first, and so on."
+        )
     said = {
         arm: dict(change or {})
         for arm, change in value["methods"].items()
