@@ -10,12 +10,21 @@ unset PYTHONDONTWRITEBYTECODE  # some hundred processes import the library
 
 step() { printf '\n== %s\n' "$1"; }
 
+# mypy takes minutes of one core, so other steps go on beside it; a test that measures time does not.
+typed=
+trap '[ -z "$typed" ] || kill "$typed" 2> /dev/null || true' EXIT
+types() {
+  [ -z "$typed" ] || wait "$typed"
+  typed=
+}
+
 # The tests of a tier in as many processes as there are cores, each of one thread; then those that measure time, alone.
 tests() {
   local cores timed rest=("${@:2}")
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS nproc)
   OMP_NUM_THREADS=1 pytest -m "$1 and not alone and not gpu and not slurm" -n "$((cores > 1 ? cores : 0))" \
     --dist loadgroup --no-loadscope-reorder "${rest[@]}"
+  types
   mapfile -t timed < <(grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
   pytest -m "$1 and alone and not gpu and not slurm" "${timed[@]}" "${rest[@]}"
 }
@@ -23,13 +32,16 @@ tests() {
 step "ruff"
 ruff check .
 ruff format --check --quiet .
+step "mypy (beside what follows)"
+mypy --no-error-summary workflow/lib/histobench & typed=$!
 step "snakefmt"
 snakefmt --check --compact-diff Snakefile workflow
-step "mypy"
-mypy --no-error-summary workflow/lib/histobench
 step "snakemake --lint"
 snakemake --lint --configfile config/demo.yaml > /dev/null
-[ "$tier" = lint ] && exit 0
+if [ "$tier" = lint ]; then
+  types
+  exit 0
+fi
 
 step "fast tests"
 tests "not slow" --durations=20
