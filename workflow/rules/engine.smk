@@ -8,6 +8,7 @@ import atexit
 import functools
 import gc
 import graphlib
+import os
 import re
 from collections import defaultdict
 
@@ -70,7 +71,7 @@ def check_groups(dag, thorough=DAG._check_groups):
 def check_directory_outputs(dag, thorough=DAG.check_directory_outputs):
     """Refuse a file in a folder that another job makes: Snakemake decides and explains, where two lie in each other."""
     made = sorted(
-        str(file).replace("/", "\0") for job in dag.jobs for file in job.output
+        str(file).replace(os.sep, "\0") for job in dag.jobs for file in job.output
     )
     if any(after.startswith(f"{before}\0") for before, after in zip(made, made[1:])):
         thorough(dag)
