@@ -53,9 +53,9 @@ MUTANTS = (
     ),
     Mutant(
         "ties of an AUROC count whole",
-        f"{LIB}/evaluation/metrics.py",
-        "np.repeat((before + upto) / 2, length)",
-        "np.repeat(upto, length)",
+        f"{LIB}/evaluation/onepass.py",
+        "high * (lower + low / 2)",
+        "high * (lower + low)",
         _unit("evaluation_metrics"),
     ),
     Mutant(

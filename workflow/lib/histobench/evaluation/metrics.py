@@ -43,7 +43,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from histobench.evaluation.order import rank_metrics
 from histobench.expression.correlation import LEAST_SPOTS, ROUNDING, Moments, correlation, ratio
 from histobench.expression.transforms import log_depth
 
@@ -268,6 +267,8 @@ def _block_metrics(
     truth: np.ndarray, prediction: np.ndarray, depth: np.ndarray | None, smoothed: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """All metrics of a block of genes, arrays (genes, spots)."""
+    from histobench.evaluation.onepass import rank_metrics
+
     if not np.isfinite(prediction).all():
         raise ValueError("a prediction is not finite")
     missing = ~np.isfinite(truth).all(axis=1)

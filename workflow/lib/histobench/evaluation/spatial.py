@@ -23,8 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 from scipy import sparse
 
 from histobench.evaluation.metrics import LEAST_SPOTS
@@ -129,6 +127,8 @@ class _Box:
         return self._sum(values) / self.number
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
+        from histobench.evaluation.onepass import sum_along_rows
+
         n_genes = values.shape[1]
         cells = np.zeros((self.size, n_genes), np.float32)
         if self.single:
@@ -136,33 +136,10 @@ class _Box:
         else:
             np.add.at(cells, self.cell, values)
         height, width = self.width
-        _sum_along_rows(cells.reshape(*self.shape, n_genes), width)
-        _sum_along_rows(cells.reshape(1, self.shape[0], self.shape[1] * n_genes), height)
+        sum_along_rows(cells.reshape(*self.shape, n_genes), width)
+        sum_along_rows(cells.reshape(1, self.shape[0], self.shape[1] * n_genes), height)
         total: np.ndarray = cells[self.cell]
         return total
-
-
-@njit(cache=True, nogil=True)
-def _sum_along_rows(cells: npt.NDArray[np.float32], width: int) -> None:
-    """Replace (rows, cells, genes) by the sum over ``width`` cells around each, an odd number.
-
-    A running sum in double precision as SciPy's ``uniform_filter1d`` keeps it, but of all genes of a cell
-    at once: SciPy filters one gene after the other, and gathering its values takes most of the time.
-    """
-    n_rows, n_cells, n_genes = cells.shape
-    reach = width // 2
-    before = np.empty((width, n_genes), np.float32)  # what the sums have overwritten already
-    for row in range(n_rows):
-        total = np.zeros(n_genes)
-        for cell in range(n_cells + reach):
-            if cell < n_cells:
-                total += cells[row, cell]
-            if cell >= width:
-                total -= before[cell % width]
-            if cell < n_cells:
-                before[cell % width] = cells[row, cell]
-            if cell >= reach:
-                cells[row, cell - reach] = total
 
 
 class _Square:
