@@ -62,7 +62,6 @@ def test_every_cohort_experiment_and_method_takes_part(project):
     assert set(bench.experiments) == names(project / "config/experiments") - {
         *("demo", "demo_methods", "demo_tumour"),  # on the simulated cohort
         "her2st_zenodo",
-        *("her2st_encoders", "hbcis_encoders"),  # asked for by name: most encoders stand behind a form
     }
     compared = {
         method["entry"]
