@@ -152,7 +152,14 @@ def plan(fresh, project, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "demo_protocols", "her2st_mini", pytest.param("config", marks=pytest.mark.slow)]
+    "name",
+    [
+        "demo",
+        "demo_protocols",
+        "demo_encoders",
+        "her2st_mini",
+        pytest.param("config", marks=pytest.mark.slow),
+    ],
 )
 def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, name):
     config = merge(read_yaml(project / "config/config.yaml"), read_yaml(project / f"config/{name}.yaml"))

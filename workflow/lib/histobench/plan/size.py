@@ -110,6 +110,12 @@ def rules(plan: Plan) -> list[Rule]:
             joined=training.of_tested_folds,
         ),
         Rule("tabulate_results", (paths.TABLE,), tables.table_input, values=_table(*tables.TABLES)),
+        Rule(
+            "tabulate_encoders",
+            (paths.TABLE,),
+            tables.encoder_table_input,
+            values=_table("encoders", "encoder_scores"),
+        ),
         Rule("compare_published", (paths.TABLE,), _published, values=_table("published")),
         Rule("describe_external", (paths.TABLE,), external.external_summary_input, values=_table("external")),
         Rule(
