@@ -33,8 +33,10 @@
     const target = (id && document.getElementById(id)) || pages[0];
     const page = target.closest(".page") || pages[0];
     pages.forEach((other) => other.classList.toggle("current", other === page));
+    // What is part of an experiment stands under its entry of the menu.
+    const entry = "#" + (page.dataset.of || page.id);
     links.forEach((link) => {
-      if (link.hash === "#" + page.id) link.setAttribute("aria-current", "page");
+      if (link.hash === entry) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     });
     menus.forEach((menu) => {
