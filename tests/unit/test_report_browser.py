@@ -130,6 +130,23 @@ def test_one_page_is_shown_at_a_time_and_every_link_leads_to_its_page(page):
         assert eventually(page, functools.partial(page.evaluate, inside), bool), anchor
 
 
+def test_an_experiment_is_a_summary_of_two_screens_and_pages_of_figures_and_tables(page):
+    """On a screen of 1,080 lines; what belongs to an experiment is marked as its entry of the menu."""
+    page.set_viewport_size({"width": 1400, "height": 1080})
+    name = "experiment-harmonised"
+    page.goto(page.url.split("#")[0] + f"#{name}")
+    page.wait_for_selector("#harmonised-chart-cost svg")
+    assert page.locator(f"#{name}").evaluate("page => page.scrollHeight") < 2 * 1080 + 120
+    assert page.locator(f"#{name} figure:not(.chart)").count() == 0
+    for part, held in ((f"{name}-figures-1", "figure img"), (f"{name}-tables", "table[data-table]")):
+        page.goto(page.url.split("#")[0] + f"#{part}")
+        assert shown_page(page, part) == part
+        assert page.locator(f"#{part} {held}").count() > 3
+        assert page.locator("header nav [aria-current]").get_attribute("href") == f"#{name}"
+    page.locator(f"#{name}-tables .within a").click()
+    assert shown_page(page, name) == name
+
+
 def test_the_leader_board_sorts_both_ways_with_missing_values_last(page, report):
     page.goto(page.url.split("#")[0] + "#experiment-harmonised")
     board = read_table(report / "harmonised" / "tables" / "leaderboard.tsv")
