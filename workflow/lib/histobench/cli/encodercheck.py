@@ -128,9 +128,9 @@ def _compare(
     found: EncoderReport, name: str, declared: Mapping[str, Any], network: Any, shape: tuple[int, ...]
 ) -> None:
     """Compare parameters and dimension with the declared ones."""
-    from histobench.encoders.build import count_parameters
+    from histobench.networks.backbones import count_parameters
 
-    count = count_parameters(network)
+    count = count_parameters(network, frozen=True)
     wanted = declared.get("parameters")
     if wanted is not None and count != wanted:
         found.problems.append(

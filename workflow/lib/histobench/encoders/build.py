@@ -18,6 +18,7 @@ from histobench.networks.backbones import (
     IMAGENET_SD,
     PixelNorm,
     check_weights,
+    count_parameters,
     current_name,
     make_backbone,
     seeded,
@@ -365,17 +366,12 @@ def channel_statistics(settings: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     )
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Return how many parameters a network has, trained or not."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def count_declared(recipe: Mapping[str, Any], network: nn.Module, width: int) -> int:
     """Return how many parameters an encoder has as declared; :func:`build_encoder` folds some away."""
     if recipe["load"]["kind"] == "torchvision":
         with torch.device("meta"):
             network = build_encoder({**recipe, "pretrained": False}, width=width)
-    return count_parameters(network)
+    return count_parameters(network, frozen=True)
 
 
 def frozen_encoder(

@@ -287,6 +287,6 @@ class PixelNorm(nn.Module):
         return (pixels.float() / 255.0 - self.mean) / self.sd
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of trainable numbers of a network."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+def count_parameters(module: nn.Module, *, frozen: bool = False) -> int:
+    """Return how many numbers of a network are trained; with ``frozen`` those that stay as they are, too."""
+    return sum(each.numel() for each in module.parameters() if frozen or each.requires_grad)

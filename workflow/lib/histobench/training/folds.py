@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histobench import paths
 from histobench.errors import UserError
 from histobench.filelists import files_of, read_lists
 from histobench.training.record import forget_peak
 from histobench.training.run import predict, train
 
-HISTORY = "history.tsv"
 Columns = Mapping[str, Any]
 
 
@@ -110,7 +110,7 @@ def train_heads(
     for number, method in enumerate(methods):
         forget_peak()
         own = {kind: _share(files, number, len(folds)) for kind, files in outputs.items()}
-        own["history"] = [str(Path(file).with_name(HISTORY)) for file in own["weights"]]
+        own["history"] = [str(Path(file).with_name(Path(paths.HISTORY).name)) for file in own["weights"]]
         train_folds(columns=columns, outputs=own, folds=folds, **method, **settings)
 
 
