@@ -14,6 +14,7 @@ from histobench.evaluation import tables as evaluation_tables
 from histobench.figures.draw import draw
 from histobench.files import write_json, write_table
 from histobench.report.maps import collect_maps
+from histobench.training.record import collect_records
 
 FAMILIES = {
     "stnet": "deep",
@@ -99,6 +100,9 @@ def write_metrics(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
             deep = FAMILIES[method] == "deep"
             write_json(
                 {
+                    "experiment": "harmonised",
+                    "method": method,
+                    "fold": patient,
                     "seed": 0,
                     "train_seconds": 840.0 if deep else float(rng.uniform(0.1, 30)),
                     "peak_memory_mb": float(rng.uniform(300, 2500)),
@@ -315,6 +319,9 @@ def write_run(folder: Path, n_genes: int = 60) -> None:
     write_predictions(folder / "harmonised" / "predictions")
     write_maps(folder / "harmonised")
     write_histories(folder / "harmonised" / "models")
+    models = folder / "harmonised" / "models"
+    runs = [run for method in FAMILIES for run in sorted((models / method).glob("*/run.json"))]
+    collect_records(runs, folder / "harmonised" / "trainings.json")
     write_cohort(folder / "data" / "her2st")
 
 
@@ -367,7 +374,7 @@ def manifest(folder: Path) -> dict:
                 "audit": home / "audit" / "leakage.tsv",
                 "folds": home / "folds.tsv",
                 "maps": home / "maps.json",
-                "runs": {method: sorted((home / "models" / method).glob("*/run.json")) for method in FAMILIES},
+                "runs": home / "trainings.json",
                 "methods": methods,
             }
         },

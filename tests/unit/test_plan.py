@@ -93,7 +93,6 @@ def test_the_prediction_is_given_the_tested_sections_and_no_others(plan, seams, 
         assert list(settings["folds"]) == FOLDS and "roles" not in settings
         assert set(settings["folds"][fold]) == tested
         assert files["weights"] == [f"results/seams/models/{run}/{name}/weights.pt" for name in FOLDS]
-        assert files["checksum"] == [f"{file}.sha256" for file in files["weights"]]
     assert set(tables.ceiling_settings(plan, "seams")["folds"][fold]) == tested
 
 
@@ -200,7 +199,7 @@ def test_a_branch_takes_its_models_genes_and_scale_from_its_experiment(project):
     assert branch.trained_by == "seams" and branch.takes_scale and not plan.experiments["seams"].takes_scale
     files = training.prediction_input(plan, branch.name, "stnet")
     assert files["weights"] == ["results/seams/models/stnet/all/weights.pt"]
-    assert files["genes"] == ["results/seams/panels/all.universe.tsv"]
+    assert files["panel"] == ["results/seams/panels/all.tsv"]
     assert files["measured"] == ["results/seams/external/another/panels/all.tsv"]
     assert files["scale"] == "results/seams/scale.json"
     kept, patches = files["lists"]
@@ -309,7 +308,6 @@ def test_a_head_is_handed_in_company_what_it_would_be_handed_alone(heads):
             assert {**seen, "folds": asked["folds"]} == training.prediction_settings(heads, "seams", run)
             alone = training.prediction_input(heads, "seams", run)
             assert alone.pop("weights") == [next(weights) for _ in FOLDS]
-            alone.pop("checksum")  # beside the weights
             assert alone == predicted
         assert training.head_memory(heads, "seams", name) == max(
             training.method_memory(heads, "seams", run) for run in runs

@@ -73,7 +73,7 @@ def test_one_job_runs_alone_in_this_process(tmp_path, monkeypatch, capsys):
     assert cli.main(["debug", "train_method", "experiment=small", "method=stnet", "fold=P1", *given]) == 1
     told = capsys.readouterr().err
     assert re.search(
-        r"train_method: input (\S+) is missing \(5 in all\); make it first: `snakemake --cores 1 \1`", told
+        r"train_method: input (\S+) is missing \(4 in all\); make it first: `snakemake --cores 1 \1`", told
     )
     assert cli.main(["debug", "make_folds", "small", *given]) == 1
     assert "small is no wildcard; write NAME=VALUE" in capsys.readouterr().err

@@ -19,12 +19,16 @@ def arguments(tmp_path):
     (tmp_path / "lock.txt").write_text("numpy==2.0 --hash=sha256:0\n")
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "histobench"\nversion = "9.8.7"\n')
     for number, machine in enumerate(("CPU, 2 cores", "CPU, 2 cores; GPU")):
-        write_json({"hardware": machine, "seed": number}, tmp_path / f"run{number}.json")
+        trained = [
+            {"experiment": "demo", "method": "knn", "fold": fold, "hardware": machine} for fold in ("A", "B")
+        ]
+        # a branch tells of the trainings of its experiment, too: each counts once
+        write_json(trained[number:] * 2, tmp_path / f"trainings{number}.json")
     return {
         "project": tmp_path,
         "configuration": {"seed": 1, "methods": {"knn": {"k": 5}}},
         "sections": {"her2st": tmp_path / "her2st" / "sections.tsv"},
-        "runs": [tmp_path / "run0.json", tmp_path / "run1.json", tmp_path / "absent.json"],
+        "runs": [tmp_path / f"trainings{name}.json" for name in (0, 1, "_absent")],
         "environment_lock": tmp_path / "lock.txt",
     }
 

@@ -10,6 +10,7 @@ from histobench.plan.weights import used_weights, weights_licences
 from histobench.report.methods import method_entries
 from histobench.report.trainings import trainings_table
 from histobench.training.card import published_weights, terms_in_words, write_card
+from histobench.training.record import collect_records, read_records
 
 TERMS = {"licence": "CC-BY-NC-ND-4.0", "commercial": False, "taints_derivatives": True}
 
@@ -78,9 +79,14 @@ def test_the_report_prints_the_licence_of_each_methods_weights(project, encoder,
 
 
 def test_the_row_of_a_trained_method_holds_the_terms_of_its_weights(tmp_path):
-    marked, free = tmp_path / "run.json", tmp_path / "free.json"
-    write_json(facts(published_weights={"uni.bin": {"sha256": "0" * 64, **TERMS}}), marked)
-    write_json(facts(published_weights={}), free)
-    table = trainings_table({"ridge_probe": [marked, marked], "train_mean": [free]}).set_index("method")
+    marked = facts(published_weights={"uni.bin": {"sha256": "0" * 64, **TERMS}})
+    free = facts(method="train_mean", published_weights={})
+    runs = [write_json(told, tmp_path / f"{n}.json") or tmp_path / f"{n}.json" for n, told in enumerate(
+        [marked, {**marked, "fold": "P2"}, free])]  # fmt: skip
+    collect_records(runs, tmp_path / "trainings.json")
+    records = read_records([tmp_path / "trainings.json"])
+    assert records == [marked, {**marked, "fold": "P2"}, free]
+    table = trainings_table(records).set_index("method")
+    assert table["n_trainings"].to_dict() == {"ridge_probe": 2, "train_mean": 1}
     assert table.loc["ridge_probe", "weights_terms"] == terms_in_words(TERMS)
     assert table.loc["train_mean", "weights_terms"] == ""

@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from snakemake import common, dag, io, jobs, persistence, rules
 from snakemake.dag import DAG, ScriptProcessor
-from snakemake.io import fmt
+from snakemake.io import fmt, regex_from_filepattern
 from snakemake.jobs import Reason
 from snakemake.output_index import OutputIndex
 from snakemake.settings.enums import RerunTrigger
@@ -33,8 +33,17 @@ def by_ends(index, rules):
         for product in maker.products():
             end = str(product.constant_suffix())
             start = str(product.constant_prefix())
-            index.ends[end].append((start, product, maker))
+            # thousands of paths differ in their ends alone: what is between is the same expression, compiled once
+            path = str(product.file)
+            between = path[len(start) : len(path) - len(end)]
+            index.ends[end].append(("" if start == end else start, between, maker))
     index.lengths = sorted({len(end) for end in index.ends})
+
+
+@functools.cache
+def expression(pattern):
+    """What a part of a path matches that has all of its wildcards."""
+    return re.compile(regex_from_filepattern(pattern))
 
 
 def match_producers(index, file):
@@ -45,8 +54,10 @@ def match_producers(index, file):
             maker
             for length in index.lengths
             if length <= len(file)
-            for start, product, maker in index.ends.get(file[len(file) - length :], ())
-            if file.startswith(start) and product.match(file)
+            for start, between, maker in index.ends.get(file[len(file) - length :], ())
+            if file.startswith(start)
+            and len(start) + length <= len(file)
+            and expression(between).match(file[len(start) : len(file) - length])
         )
     return index.known[file]
 
@@ -80,6 +91,11 @@ def check_directory_outputs(dag, thorough=DAG.check_directory_outputs):
 def is_flagged(path, flag):
     """Whether a path has a flag, without asking an abstract class first whether it could have any: 4 million times."""
     return bool(getattr(path, "flags", {}).get(flag))
+
+
+def shown(file, as_input=False, as_output=False, thorough=fmt.fmt_iofile):
+    """How a file stands in a message: as it is, unless there is something to say about it."""
+    return thorough(file, as_input, as_output) if getattr(file, "flags", True) else file
 
 
 def short_reason(reason, told=Reason.__str__):
@@ -118,6 +134,10 @@ DAG.check_directory_outputs = check_directory_outputs
 ScriptProcessor.process_job = find_script
 for place in (dag, fmt, io, jobs, persistence, rules):
     place.is_flagged = is_flagged
+for place in (dag, jobs):
+    place.fmt_iofile = shown
+# a file is equal to another as a string is, which takes a tenth of the time where no Python is asked
+io._IOFile.__eq__, io._IOFile.__hash__ = str.__eq__, str.__hash__
 # what a function wants to be given, which is looked up for every job, input, parameter and resource
 for place in (common, jobs, rules):
     place.get_function_params = functools.cache(common.get_function_params)

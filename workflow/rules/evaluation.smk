@@ -62,6 +62,7 @@ rule tabulate_results:
     output:
         expand(paths.TABLE, table=tables.TABLES, allow_missing=True),
         spots=paths.SPOT_TABLE,
+        records=paths.RECORDS,
     log:
         paths.log("tabulate_results/{experiment}"),
     conda:

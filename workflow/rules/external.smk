@@ -75,7 +75,6 @@ rule predict_tiles:
     input:
         slide=of(external.slide_image),
         weights=paths.FULL_WEIGHTS,
-        checksum=paths.FULL_WEIGHTS_CHECKSUM,
         run=paths.FULL_RUN_RECORD,
         encoder=of(external.tile_encoder),
         # a gate: a cohort that shares a patient with the training is refused

@@ -14,14 +14,11 @@ rule train_method:
         # a gate, not data: an audit that ran again and passed changes nothing about a model
         audit=ancient(paths.AUDIT),
         panel=paths.PANEL,
-        genes=paths.PANEL_UNIVERSE,
     output:
+        # checksums and a card lie beside them, undeclared: a plan takes time for every file
         weights=paths.WEIGHTS,
-        checksum=paths.WEIGHTS_CHECKSUM,
         history=paths.HISTORY,
         run=paths.RUN_RECORD,
-        run_checksum=paths.RUN_CHECKSUM,
-        card=paths.CARD,
     log:
         paths.log("train_method/{experiment}/{method}/{fold}"),
     benchmark:
@@ -56,14 +53,10 @@ for each in training.experiments_with_quick_runs(PLAN):
             training=training.of_every_fold(each, paths.TRAINING),
             audit=ancient(paths.AUDIT),
             panel=training.of_every_fold(each, paths.PANEL),
-            genes=training.of_every_fold(each, paths.PANEL_UNIVERSE),
         output:
             weights=training.of_every_fold(each, paths.WEIGHTS),
-            checksum=training.of_every_fold(each, paths.WEIGHTS_CHECKSUM),
             history=training.of_every_fold(each, paths.HISTORY),
             run=training.of_every_fold(each, paths.RUN_RECORD),
-            run_checksum=training.of_every_fold(each, paths.RUN_CHECKSUM),
-            card=training.of_every_fold(each, paths.CARD),
         log:
             paths.log("train_quick/{experiment}/{method}"),
         benchmark:
@@ -102,15 +95,9 @@ for each in PLAN.experiments.values():
                 training=training.of_every_fold(each, paths.TRAINING),
                 audit=ancient(paths.AUDIT),
                 panel=training.of_every_fold(each, paths.PANEL),
-                genes=training.of_every_fold(each, paths.PANEL_UNIVERSE),
             output:
-                # what else lies beside them is not declared: a plan takes time for every file
                 weights=heads.of_each(training.of_every_fold(each, paths.WEIGHTS)),
                 run=heads.of_each(training.of_every_fold(each, paths.RUN_RECORD)),
-                # asked for by those who use a model of everybody on slides
-                checksum=heads.of_each(
-                    training.of_full_fold(each, paths.WEIGHTS_CHECKSUM)
-                ),
             log:
                 paths.log("train_heads/{experiment}/{encoder}"),
             benchmark:

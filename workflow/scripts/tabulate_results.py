@@ -5,6 +5,7 @@ from pathlib import Path
 from histobench.evaluation.gather import by_folder, files_in
 from histobench.evaluation.tables import write_tables
 from histobench.runtime import job_log
+from histobench.training.record import collect_records
 
 with job_log(snakemake.log[0]):
     write_tables(
@@ -16,3 +17,4 @@ with job_log(snakemake.log[0]):
         output_folder=Path(snakemake.output[0]).parent,
         **snakemake.params.settings,
     )
+    collect_records(snakemake.input.runs, snakemake.output.records)

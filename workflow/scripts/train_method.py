@@ -1,6 +1,7 @@
 """Fit one method on one fold; all logic is in histobench.training.run."""
 
 from histobench.filelists import files_of, read_lists
+from histobench.paths import universe
 from histobench.runtime import job_log
 from histobench.training.run import train
 
@@ -12,7 +13,7 @@ with job_log(snakemake.log[0]):
         sections=files_of(read_lists(lists), settings["roles"]),
         **{name: snakemake.input.get(name) for name in further},
         panel_tsv=snakemake.input.panel,
-        genes_tsv=snakemake.input.genes,
+        genes_tsv=universe(snakemake.input.panel),
         device=snakemake.config["device"],
         terms=snakemake.config["weights_terms"],
         output_weights=snakemake.output.weights,

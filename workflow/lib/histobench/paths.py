@@ -61,15 +61,11 @@ TRAINING = f"{EXPERIMENT}/panels/{{fold}}.training.tsv"
 MODELS = f"{EXPERIMENT}/models"
 MODEL = f"{MODELS}/{{method}}/{{fold}}"
 WEIGHTS = f"{MODEL}/weights.pt"
-WEIGHTS_CHECKSUM = f"{WEIGHTS}.sha256"
 HISTORY = f"{MODEL}/history.tsv"
 RUN_RECORD = f"{MODEL}/run.json"
-RUN_CHECKSUM = f"{RUN_RECORD}.sha256"
-CARD = f"{MODEL}/card.md"
 # of the training on everybody
 FULL_MODEL = f"{MODELS}/{{method}}/all"
 FULL_WEIGHTS = f"{FULL_MODEL}/weights.pt"
-FULL_WEIGHTS_CHECKSUM = f"{FULL_WEIGHTS}.sha256"
 FULL_RUN_RECORD = f"{FULL_MODEL}/run.json"
 
 PREDICTIONS = f"{EXPERIMENT}/predictions/{{method}}/{{fold}}"
@@ -81,6 +77,7 @@ NUCLEI = f"{EXPERIMENT}/nuclei/{{section}}.parquet"
 TABLES = f"{EXPERIMENT}/tables"
 TABLE = f"{TABLES}/{{table}}.tsv"
 SPOT_TABLE = f"{TABLES}/spots.parquet"
+RECORDS = f"{EXPERIMENT}/trainings.json"
 MAPS = f"{EXPERIMENT}/maps.json"
 MANIFEST = f"{EXPERIMENT}/manifest.json"
 
@@ -127,6 +124,11 @@ def each(path: str, values: dict[str, list[str]], **fixed: str) -> list[str]:
     for name, choices in values.items():
         paths = [{**chosen, name: choice} for chosen in paths for choice in choices]
     return [path.format(**chosen) for chosen in paths]
+
+
+def universe(panel: str) -> str:
+    """Return where the genes lie that a fold's panel was chosen from: beside it, made by the same job."""
+    return panel.removesuffix(".tsv") + ".universe.tsv"
 
 
 def log(job: str) -> str:

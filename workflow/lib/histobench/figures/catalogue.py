@@ -115,12 +115,12 @@ class FigureEntry:
         }
 
     def methods(self, values: Values, known: Iterable[str]) -> list[str]:
-        """Return the methods that the figure can show: those its files are of, all where it reads a table.
+        """Return the methods that the figure can show: those it needs, all where it reads a table.
 
         What a caption is told of other methods would draw the figure again when they change.
         """
         paths = [*self.inputs.values(), *self.optional.values()]
-        names = _names(paths)
+        names = [*self.when, *_names(paths)]
         if {"method", "run"} & {*names} or any("/tables/" in path for path in paths):
             return list(known)
         named: set[str] = set()

@@ -235,6 +235,7 @@ def gene_limits(plan: Plan, profile: str) -> dict[str, Any]:
     return {key: value for key, value in _limits(plan, profile).items() if key in GENE_LIMITS}
 
 
+@functools.cache
 def target(plan: Plan, transform: str) -> dict[str, Any]:
     """Return what a target transform does; its title, source and unit decide nothing."""
     return Transform.of({"name": transform, **plan.bench.transform(transform)}).definition
@@ -492,7 +493,13 @@ def features_input(plan: Plan, backbone: str, batch: Batch) -> Files:
 def encoder_recipe(plan: Plan, backbone: str) -> dict[str, Any]:
     """Return the recipe behind the name of a folder of features, ENCODER.START.VARIANT."""
     name, start, _ = backbone.split(".", 2)
-    return plan.bench.recipe(name, start == "pretrained")
+    return recipe(plan, name, start == "pretrained")
+
+
+@functools.cache
+def recipe(plan: Plan, encoder: str, pretrained: bool) -> dict[str, Any]:
+    """Return everything that the features of an encoder depend on."""
+    return plan.bench.recipe(encoder, pretrained)
 
 
 def features_settings(plan: Plan, backbone: str) -> dict[str, Any]:

@@ -204,7 +204,6 @@ def own_slide_input(plan: Plan, slide: str) -> Files:
     return {
         "image": plan.bench.config["slides"][slide]["image"],
         "weights": model.weights,
-        "checksum": model.checksum,
         "run": model.record,
         **_encoder(plan, model.experiment, model.run),
     }

@@ -11,7 +11,7 @@ from histobench.plan.data import stained_sections
 from histobench.plan.external import branch_files, slide_branches
 from histobench.plan.figures import experiment_facts, figure_files, figures_left_out
 from histobench.plan.model import Cohort, Experiment, Files, Plan
-from histobench.plan.tables import run_records, table_files
+from histobench.plan.tables import table_files
 from histobench.plan.weights import used_files, used_weights, weights_licences
 from histobench.report.embed import LARGEST_MAPS
 
@@ -57,7 +57,7 @@ def provenance_input(plan: Plan) -> Files:
     """Return what provenance reads: tables of cohorts, and the records of all trainings."""
     return {
         "sections": [plan.cohorts[name].table for name in plan.read],
-        "runs": [record for described in plan.tested.values() for record in run_records(described)],
+        "runs": [described.own(paths.RECORDS) for described in plan.tested.values()],
         "weights": used_files(plan.bench),
     }
 
@@ -105,9 +105,7 @@ def experiment_entry(plan: Plan, experiment: str) -> dict[str, Any]:
             name: {**dict(sorted(arm.settings.items())), "weights_licence": licences[name]}
             for name, arm in described.arms.items()
         },
-        "runs": {
-            arm: [described.model(arm, fold).record for fold in described.folds] for arm in described.runs
-        },
+        "runs": described.own(paths.RECORDS),
         "settings": {
             **experiment_facts(plan, experiment),
             "description": described.settings["description"],
@@ -146,8 +144,8 @@ def _cohort_entry(plan: Plan, cohort: Cohort) -> dict[str, Any]:
 def experiment_files(plan: Plan, experiment: str) -> list[str]:
     """Return every file of an experiment or branch that the report shows."""
     described = plan.tested[experiment]
-    files = [described.audit, described.trained(paths.FOLDS), described.own(paths.MAPS)]
-    files += run_records(described)
+    files = [described.audit, described.trained(paths.FOLDS)]
+    files += [described.own(paths.MAPS), described.own(paths.RECORDS)]
     files += [file for figure in figure_files(plan, experiment).values() for file in figure.values()]
     files += table_files(plan, experiment)
     if experiment in plan.branches:

@@ -255,11 +255,6 @@ class Model:
         return self._at(paths.WEIGHTS)
 
     @property
-    def checksum(self) -> str:
-        """Checksum of the weights."""
-        return self._at(paths.WEIGHTS_CHECKSUM)
-
-    @property
     def history(self) -> str:
         """Losses by epoch."""
         return self._at(paths.HISTORY)

@@ -56,8 +56,8 @@ def rules(plan: Plan) -> list[Rule]:
     )
     panel = (paths.PANEL, paths.PANEL_DROPPED)
     of_training = (paths.PANEL_UNIVERSE, paths.PANEL_SECTIONS, paths.TRAINING)
-    model = (paths.WEIGHTS, paths.WEIGHTS_CHECKSUM, paths.HISTORY, paths.RUN_RECORD, paths.RUN_CHECKSUM)
-    trained_on = (paths.TRAINING, paths.AUDIT, paths.PANEL, paths.PANEL_UNIVERSE)
+    model = (paths.WEIGHTS, paths.HISTORY, paths.RUN_RECORD)
+    trained_on = (paths.TRAINING, paths.AUDIT, paths.PANEL)
     return [
         Rule("simulate_section", simulated),
         Rule("simulate_truth", (paths.PLANTED_TRUTH,)),
@@ -109,7 +109,12 @@ def rules(plan: Plan) -> list[Rule]:
             (paths.PANEL,),
             joined=training.of_tested_folds,
         ),
-        Rule("tabulate_results", (paths.TABLE,), tables.table_input, values=_table(*tables.TABLES)),
+        Rule(
+            "tabulate_results",
+            (paths.RECORDS, paths.TABLE),
+            tables.table_input,
+            values=_table(*tables.TABLES),
+        ),
         Rule(
             "tabulate_encoders",
             (paths.TABLE,),
@@ -122,7 +127,10 @@ def rules(plan: Plan) -> list[Rule]:
             "tabulate_slides", (paths.TABLE,), external.slide_table_input, values=_table(*tables.SLIDE_TABLES)
         ),
         Rule(
-            "predict_tiles", (paths.SLIDE_TILES,), external.slide_image, (*model[:2], model[3], paths.AUDIT)
+            "predict_tiles",
+            (paths.SLIDE_TILES,),
+            external.slide_image,
+            (paths.WEIGHTS, paths.RUN_RECORD, paths.AUDIT),
         ),
         Rule("compare_pseudobulk", (paths.BRANCH_PSEUDOBULK,), external.pseudobulk_input, of="experiments"),
         *_families(plan),
@@ -167,7 +175,7 @@ def _heads(plan: Plan, trained_on: tuple[str, ...]) -> Iterator[Rule]:
                     values=values,
                 )
             if name in plan.experiments:
-                makes = tuple(heads.of_each([paths.WEIGHTS, paths.RUN_RECORD, paths.WEIGHTS_CHECKSUM]))
+                makes = tuple(heads.of_each([paths.WEIGHTS, paths.RUN_RECORD]))
                 yield Rule(
                     "train_heads",
                     makes,

@@ -13,7 +13,7 @@ from typing import Any
 from histobench import paths
 from histobench.imaging.stains import stain_name
 from histobench.plan.batches import FEATURES, PATCHES
-from histobench.plan.data import gene_limits, kept_counts, lists, target
+from histobench.plan.data import gene_limits, kept_counts, lists, recipe, target
 from histobench.plan.encoders import SEPARATOR
 from histobench.plan.model import Arm, Experiment, Files, Patches, Plan, among
 from histobench.plan.weights import feature_file, start_file
@@ -212,8 +212,7 @@ def _training_files(plan: Plan, experiment: str, method: str, sections: Iterable
     files: Files = {"images": images(plan, described, arm, sections)}
     start = described.settings["start_from"]
     if start and arm.family == "deep":
-        first = plan.experiments[start].model(method, "all")
-        files["start_weights"], files["start_checksum"] = first.weights, first.checksum
+        files["start_weights"] = plan.experiments[start].model(method, "all").weights
     published = {
         "weights_file": start_file(arm.settings, described.settings["weights"]),
         "encoder_file": feature_file(plan.bench, described.settings, arm.settings),
@@ -236,10 +235,8 @@ def _prediction_files(plan: Plan, experiment: str, methods: list[str]) -> Files:
     seen = images(plan, described, described.runs[methods[0]].arm, sections)
     files: Files = {
         "lists": [*kept_counts(plan, described, sections), *seen],
-        "genes": [described.trained(paths.PANEL_UNIVERSE, fold=fold) for fold in described.folds],
         "panel": [described.trained(paths.PANEL, fold=fold) for fold in described.folds],
         "weights": [model.weights for model in models],
-        "checksum": [model.checksum for model in models],
     }
     if described.trained_by == described.name:
         return files
@@ -291,7 +288,7 @@ def _every_fold(plan: Plan, experiment: str, method: str) -> dict[str, Any]:
 def encoder_settings(plan: Plan, arm: Arm) -> dict[str, Any]:
     """Return the recipe of the features that a method is given, for those who use its models later."""
     name = arm.needs["features"]
-    return {"encoder": plan.bench.recipe(name, arm.settings["pretrained"])} if name else {}
+    return {"encoder": recipe(plan, name, arm.settings["pretrained"])} if name else {}
 
 
 def image_settings(described: Experiment) -> dict[str, Any] | None:
@@ -377,11 +374,6 @@ def is_quick(plan: Plan, method: str) -> bool:
 def of_every_fold(described: Experiment, pattern: str) -> list[str]:
     """Return a file of every fold that trains, with the other wildcards left for a rule to match."""
     return [paths.fixed(pattern, fold=fold.name) for fold in described.every_fold]
-
-
-def of_full_fold(described: Experiment, pattern: str) -> list[str]:
-    """Return a file of the training on everybody, if there is one, with the other wildcards left to match."""
-    return [paths.fixed(pattern, fold=described.full.name)] if described.full else []
 
 
 def of_tested_folds(described: Experiment, pattern: str) -> list[str]:
@@ -488,9 +480,8 @@ def head_training_settings(plan: Plan, experiment: str, encoder: str) -> dict[st
 
 
 def head_prediction_input(plan: Plan, experiment: str, encoder: str) -> Files:
-    """Return what models of all heads and folds predict from; checksums lie beside the weights."""
-    files = _prediction_files(plan, experiment, runs_on(plan, experiment, encoder))
-    return {kind: value for kind, value in files.items() if kind != "checksum"}
+    """Return what models of all heads and folds predict from."""
+    return _prediction_files(plan, experiment, runs_on(plan, experiment, encoder))
 
 
 def head_prediction_settings(plan: Plan, experiment: str, encoder: str) -> dict[str, Any]:

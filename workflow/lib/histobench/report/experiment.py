@@ -82,7 +82,7 @@ def experiment_view(
         "failures": failures_view(name, loaded["failures"], offered.get("failures"), facts),
         "power": any_view(name, "power", loaded["power"], offered.get("power"), facts),
         "planted": planted_view(name, loaded["planted"], offered.get("planted"), facts),
-        "trainings": trainings_view(name, entry.get("runs") or {}, facts, downloads),
+        "trainings": trainings_view(name, entry.get("runs"), facts, downloads),
     }
     shown = {*tables, "folds"}
     others = [

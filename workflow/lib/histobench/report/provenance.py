@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from histobench.devices import hardware
-from histobench.files import noted_checksum, read_json, read_table, sha256, write_json
+from histobench.files import noted_checksum, read_table, sha256, write_json
 from histobench.software import installed_version, installed_versions
+from histobench.training.record import read_records
 
 
 def code_version(project: str | Path) -> dict[str, str]:
@@ -117,8 +118,8 @@ def write_provenance(
     sections
         Table of sections by cohort.
     runs
-        ``run.json`` files of trainings; the hardware strings in them are collected, because models may have
-        been trained elsewhere than where the report is made.
+        Files of :func:`histobench.training.record.collect_records`; the hardware strings in them are
+        collected, because models may have been trained elsewhere than where the report is made.
     weights
         Published weights that the run read, by file or PACKAGE:FILE, with their ``licence`` and who uses
         them; the checksum of each file is added.
@@ -152,11 +153,10 @@ def write_provenance(
 
 
 def training_hardware(runs: Sequence[str | Path]) -> dict[str, int]:
-    """Return how many trainings ran on which hardware, from their ``run.json``."""
+    """Return how many trainings ran on which hardware, from files of their records."""
     counts: dict[str, int] = {}
-    for path in runs:
-        if Path(path).is_file():
-            stored = read_json(path).get("hardware", "not recorded")
-            text = stored if isinstance(stored, str) else json.dumps(stored, sort_keys=True)
-            counts[text] = counts.get(text, 0) + 1
+    for record in read_records([path for path in runs if Path(path).is_file()]):
+        stored = record.get("hardware", "not recorded")
+        text = stored if isinstance(stored, str) else json.dumps(stored, sort_keys=True)
+        counts[text] = counts.get(text, 0) + 1
     return dict(sorted(counts.items()))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from histobench.figures.drawing.settings import Settings
-from histobench.files import read_json
 from histobench.report.embed import Downloads
 from histobench.report.experiment_tables import mark_methods
 from histobench.report.tables import Column, Loaded, View, megabytes, seconds, view, whole
 from histobench.training.card import recorded_terms
+from histobench.training.record import read_records
 
 COLUMNS = (
     Column("method", "Method", numeric=False),
@@ -51,12 +51,11 @@ NOTE = (
 )
 
 
-def trainings_view(
-    name: str, runs: Mapping[str, Sequence[str | Path]], settings: Settings, downloads: Downloads
-) -> View:
+def trainings_view(name: str, records: str | Path | None, settings: Settings, downloads: Downloads) -> View:
     """Return the table of trainings, or why there is none."""
     title, anchor = "Trainings and what they were selected on", f"{name}-trainings"
-    table = trainings_table(runs)
+    there = [records] if records is not None and Path(records).is_file() else []
+    table = trainings_table(read_records(there))
     if table.empty:
         return view(anchor, title, Loaded(None, "run records: none was found"), COLUMNS)
     content = table.to_csv(sep="\t", index=False, lineterminator="\n").encode()
@@ -66,13 +65,13 @@ def trainings_view(
     return shown
 
 
-def trainings_table(runs: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
-    """Return one row per method folder; records that do not exist are not counted."""
+def trainings_table(trainings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per method and seed, in the order of their records."""
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for record in trainings:
+        runs.setdefault(str(record["method"]), []).append(record)
     rows = []
-    for method, paths in runs.items():
-        records = [read_json(path) for path in paths if Path(path).is_file()]
-        if not records:
-            continue
+    for method, records in runs.items():
         rows.append(
             {
                 "method": method,

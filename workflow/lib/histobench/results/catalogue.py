@@ -828,6 +828,12 @@ FILES: tuple[Entry, ...] = (
         "Parameters, seed, versions, hardware, seconds, memory, and who was trained on.",
     ),
     Entry(
+        "trainings",
+        _below(paths.RECORDS),
+        "Records of trainings",
+        "The records of all trainings whose models an experiment or branch tests, as a JSON list.",
+    ),
+    Entry(
         "figure",
         _below(paths.FIGURE_SVG),
         "A figure",

@@ -62,7 +62,7 @@ def train_folds(
     Parameters
     ----------
     columns
-        Files as :func:`training_files` takes them, and by fold ``panel`` and ``genes``.
+        Files as :func:`training_files` takes them, and by fold ``panel``.
     outputs
         ``weights``, ``history`` and ``run`` by fold.
     folds
@@ -78,7 +78,7 @@ def train_folds(
                 roles=folds[fold],
                 fold=fold,
                 panel_tsv=_listed(columns["panel"])[number],
-                genes_tsv=_listed(columns["genes"])[number],
+                genes_tsv=paths.universe(_listed(columns["panel"])[number]),
                 output_weights=_listed(outputs["weights"])[number],
                 output_history=_listed(outputs["history"])[number],
                 output_run=_listed(outputs["run"])[number],
@@ -128,7 +128,7 @@ def predict_folds(
     ----------
     columns
         ``lists`` of counts, kept spots, patches and features of all tested sections
-        (:mod:`histobench.filelists`); by fold ``panel``, ``genes``, ``weights`` and, of a branch,
+        (:mod:`histobench.filelists`); by fold ``panel``, ``weights`` and, of a branch,
         ``measured``; and ``scale``.
     folders
         Where predictions of a fold go.
@@ -143,7 +143,7 @@ def predict_folds(
                 sections=files_of(listed, names),
                 fold=fold,
                 panel_tsv=_listed(columns["panel"])[number],
-                genes_tsv=_listed(columns["genes"])[number],
+                genes_tsv=paths.universe(_listed(columns["panel"])[number]),
                 model_folder=Path(_listed(columns["weights"])[number]).parent,
                 output_folder=_listed(folders)[number],
                 measured_tsv=_listed(measured)[number] if measured else None,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import resource
 import sys
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from histobench.files import atomic_path, read_json
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "anndata")
 
@@ -63,3 +67,33 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def collect_records(runs: Iterable[str | Path], output: str | Path) -> None:
+    """Write what trainings say of themselves into one file, a line each.
+
+    Whoever wants to know how an experiment was trained reads one file instead of thousands.
+
+    Parameters
+    ----------
+    runs
+        ``run.json`` of each training.
+    output
+        JSON: a list of their contents, in the order given.
+    """
+    lines = [json.dumps(read_json(run), sort_keys=True) for run in runs]
+    with atomic_path(output) as temporary:
+        temporary.write_text("[" + ",\n".join(lines) + "]\n", encoding="utf-8")
+
+
+def read_records(files: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Return the records of trainings from files of :func:`collect_records`, each training once.
+
+    Branches to other cohorts tell of the trainings of their experiment, too.
+    """
+    found = {
+        (record.get("experiment"), record.get("method"), record.get("fold")): record
+        for file in files
+        for record in read_json(file)
+    }
+    return list(found.values())

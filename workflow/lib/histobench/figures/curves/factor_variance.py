@@ -1,6 +1,6 @@
 """Variance of expression by the number of NMF factors (He et al. 2020, ST-Net, Supp. Fig. 7c).
 
-Inputs: ``runs`` (``run.json`` of the methods that factorise expression, all folds).
+Inputs: ``runs`` (records of all trainings; those of methods that factorise expression tell of it).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings, base_name
-from histobench.figures.drawing.sources import as_list
 from histobench.figures.drawing.style import REFERENCE_COLOUR, new_figure
 from histobench.figures.drawing.text import count, prose
-from histobench.files import read_json
+from histobench.training.record import read_records
 
 PREFIX = "nmf_explained_"
 COLUMNS = ["method", "factors", "explained", "low", "high", "n_folds", "used"]
@@ -83,11 +82,11 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Variance by number of factors",
     "training",
-    inputs={"runs": "{experiment}/models/{factors}/{fold}/run.json"},
-    when=["paper"],
+    inputs={"runs": "{experiment}/trainings.json"},
+    when=["factors", "paper"],
 )
 def factor_variance(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the records of trainings and draw what they explain."""
-    table = tidy_factors([read_json(path) for path in as_list(inputs["runs"])])
+    table = tidy_factors(read_records([inputs["runs"]]))
     table = require_rows(table, "no training compared several numbers of factors.")
     return plot_factors(table, settings), table, caption(table, settings)

@@ -1,6 +1,6 @@
 """Time of training and of prediction, per method and fold (BrST-Net, Table 3; HE2Gene).
 
-Inputs: ``runs`` (run.json of every method and fold), ``predictions`` (folders with predict.json).
+Inputs: ``runs`` (records of all trainings), ``predictions`` (folders with predict.json).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from histobench.figures.drawing.settings import Settings, base_name
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
 from histobench.files import read_json
+from histobench.training.record import read_records
 
 # Quantity -> axis; times below the first number are drawn at it.
 QUANTITIES = {"train": "seconds of one training", "predict": "seconds of prediction per 1,000 spots"}
@@ -104,17 +105,17 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Run time of training and prediction",
     "cost",
     inputs={
-        "runs": "{experiment}/models/{run}/{fold}/run.json",
+        "runs": "{experiment}/trainings.json",
         "predictions": "{experiment}/predictions/{run}/{fold}",
     },
 )
 def run_time(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the records of training and prediction and draw their times."""
 
-    def record(path: str, folder: Path) -> dict[str, Any]:
-        return {**read_json(path), "fold": folder.name, "method": folder.parent.name}
+    def record(folder: Path) -> dict[str, Any]:
+        return {**read_json(folder / "predict.json"), "fold": folder.name, "method": folder.parent.name}
 
-    runs = [record(path, Path(path).parent) for path in inputs["runs"]]
-    predictions = [record(str(Path(path) / "predict.json"), Path(path)) for path in inputs["predictions"]]
-    table = require_rows(tidy_times(runs, predictions), "no run recorded its time.")
+    predictions = [record(Path(path)) for path in inputs["predictions"]]
+    table = tidy_times(read_records([inputs["runs"]]), predictions)
+    table = require_rows(table, "no run recorded its time.")
     return plot_times(table, settings), table, caption(table, settings)

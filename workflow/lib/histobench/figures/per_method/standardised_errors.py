@@ -1,13 +1,12 @@
 """Errors in units of the training standard deviation (BrST-Net, Table 2, Supp. Tables S2 and S3).
 
-Inputs: ``metrics`` (metric folders of deep networks: errors per gene), ``runs`` (their ``run.json``, all
-folds: the standard deviation of every gene in training, and errors on training and validation spots).
+Inputs: ``metrics`` (metric folders of deep networks: errors per gene), ``runs`` (records of all trainings:
+the standard deviation of every gene in training, and errors on training and validation spots).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from histobench.figures.drawing.settings import Settings, base_name
 from histobench.figures.drawing.sources import as_list, read_metrics
 from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure
 from histobench.figures.drawing.text import count, prose, scores_note
-from histobench.files import read_json
+from histobench.training.record import read_records
 
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
 MARKERS = {"train": "^", "valid": "s", "test": "o"}
@@ -129,15 +128,14 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "scores",
     inputs={
         "metrics": "{experiment}/metrics/{deep}",
-        "runs": "{experiment}/models/{deep}/{fold}/run.json",
+        "runs": "{experiment}/trainings.json",
     },
     when=["paper"],
 )
 def standardised_errors(inputs: Inputs, settings: Settings) -> Drawing:
     """Read errors and records of trainings and draw them on one scale."""
-    runs: list[Path] = as_list(inputs["runs"])
-    table = tidy_standardised(
-        read_metrics(inputs["metrics"], list(ERRORS)), [read_json(path) for path in runs]
-    )
+    shown = {folder.name for folder in as_list(inputs["metrics"])}
+    runs = [run for run in read_records([inputs["runs"]]) if run["method"] in shown]
+    table = tidy_standardised(read_metrics(inputs["metrics"], list(ERRORS)), runs)
     table = require_rows(table, "no training recorded the spread of its targets.")
     return plot_standardised(table, settings), table, caption(table, settings)
