@@ -16,13 +16,14 @@ from histobench.evaluation.results import (
     SectionScores,
     aligned,
     average_seeds,
+    holds,
     mean_of,
     read_scalars,
     read_scores,
     split_seed,
 )
-from histobench.evaluation.score import POOLED, SUBSETS
-from histobench.evaluation.statistics import Consistency, consistency
+from histobench.evaluation.score import PERMUTATIONS, POOLED, SUBSETS
+from histobench.evaluation.statistics import Consistency, consistency, mean_score
 from histobench.files import read_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class ScoredMethod:
         (patient, section) -> fold that tests it.
     spots
         Spot tables of the first seed.
+    permuted
+        Of a null control, r of its permutations per seed: "pearson_1" and so on.
     """
 
     name: str
@@ -64,6 +67,7 @@ class ScoredMethod:
     scalars: Sequence[pd.DataFrame] = ()
     fold_of: Mapping[tuple[str, str], str] = field(default_factory=dict)
     spots: Sequence[Path] = ()
+    permuted: Sequence[SectionScores] = ()
 
     @cached_property
     def scores(self) -> SectionScores:
@@ -150,6 +154,17 @@ class ScoredMethod:
         others = [({p}, set(self.patients) - {p}) for p in self.patients]
         return shared_training(others)
 
+    @cached_property
+    def permutations(self) -> np.ndarray:
+        """Pearson of every permutation, averaged as on the leader board; (permutations,), seed after seed."""
+        return np.array(
+            [
+                mean_score(run.per_patient(run[f"pearson_{number}"]))
+                for run in self.permuted
+                for number in range(1, len(run.values) + 1)
+            ]
+        )
+
     def count_undefined(self) -> int:
         """Gene-section pairs without a correlation, for any reason; mean over seeds, rounded."""
         counts = [int(run.undefined.sum()) for run in self.runs]
@@ -215,6 +230,7 @@ def gather(
         facts: list[Mapping[str, Any]] = []
         subsets: dict[str, list[SectionScores]] = {subset: [] for subset in SUBSETS}
         scalars: list[pd.DataFrame] = []
+        permuted: list[SectionScores] = []
         fold_of: dict[tuple[str, str], str] = {}
         seen: set[str] = set()
         for folder in folders:
@@ -227,6 +243,8 @@ def gather(
                 scored.append(read_scores(present, least_spots=least_spots))
                 for subset, runs_on in subsets.items():
                     runs_on.append(read_scores(present, subset, least_spots=least_spots))
+                if any(holds(path, PERMUTATIONS) for path in present):
+                    permuted.append(read_scores(present, PERMUTATIONS, least_spots=least_spots))
                 scalars.append(read_scalars(present))
                 fold_of |= {key: path.stem for path in present for key in _sections(path)}
                 facts += _facts(runs.get(folder, ()), present)
@@ -244,6 +262,7 @@ def gather(
                     scalars,
                     fold_of,
                     described,
+                    permuted,
                 )
             )
         elif not folders or not any(metrics[folder] for folder in folders):

@@ -164,7 +164,8 @@ def read_scores(
     paths
         Metric tables.
     subset
-        "" for the metrics over all spots of a section, "tumour" or "normal" for those over such spots only.
+        "" for the metrics over all spots of a section, "tumour" or "normal" for those over such spots only,
+        "permuted" for those of permutations.
     least_spots
         What the sections were scored with.
 
@@ -197,6 +198,15 @@ def read_scores(
             target[at[0][chosen], at[1][chosen]] = table.value[chosen]
     patients, names = zip(*sections, strict=True) if sections else ((), ())
     return SectionScores(tuple(patients), tuple(names), tuple(genes), n_spots, scored, values, least_spots)
+
+
+def holds(path: str | Path, subset: str) -> bool:
+    """Tell whether a metric table has metrics of a subset."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names = pc.unique(pq.read_table(path, columns=["metric"]).column("metric")).to_pylist()
+    return any(name.endswith(f"@{subset}") for name in names)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Rows of the metric table without a gene ("") are about a whole section, those of section "*" about the pooled
 sections of a patient. A metric that ends in "@tumour" or "@normal" was computed on these spots only, whose
-number is n_spots.
+number is n_spots. Those that end in "@permuted", pearson_1 and so on, are of a null control's permutations.
 
 Where a section, the pooled sections of a patient or the spots of a subset are fewer than a least number
 (:data:`histobench.evaluation.metrics.LEAST_SPOTS`), what compares patterns over them is NaN: correlations,
@@ -33,6 +33,7 @@ from histobench.evaluation.metrics import (
 )
 from histobench.evaluation.spatial import spatial_metrics
 from histobench.evaluation.tumour import importances, tumour_metrics
+from histobench.expression.correlation import PERMUTED
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import DEFINITION, NAME, Transform, transform_counts
 from histobench.files import atomic_folder, read_results, write_table
@@ -49,6 +50,8 @@ POOLED = "*"
 COLUMNS = ("patient", "section", "gene", "metric", "value", "n_spots")
 # Values of obs["tumour"] behind the subsets of spots.
 SUBSETS: Mapping[str, float] = {"tumour": 1.0, "normal": 0.0}
+# What metrics of permutations end in.
+PERMUTATIONS = "permuted"
 SPOT_COLUMNS = (
     "patient", "section", "spot", "array_x", "array_y", "grid", "label", "tumour", "tumour_probability",
     "domain_truth", "domain_prediction", "cluster_truth", "cluster_prediction", "cluster_embedding",
@@ -61,7 +64,8 @@ class ScoredSection:
 
     ``tumour`` holds 1, 0 or NaN (unknown), ``tumour_probability`` and ``embedding`` (spots, dimensions) what
     the method gave, ``label`` the pathologist's words, ``grid`` the kind of grid that ``array_x`` and
-    ``array_y`` are positions of. What is None is not scored.
+    ``array_y`` are positions of, ``permuted`` r of a null control's permutations, (genes, permutations). What
+    is None is not scored.
     """
 
     patient: str
@@ -79,6 +83,7 @@ class ScoredSection:
     label: np.ndarray | None = None
     embedding: np.ndarray | None = None
     grid: str = "square"
+    permuted: np.ndarray | None = None
 
 
 def read_scored_section(path: str | Path) -> ScoredSection:
@@ -135,6 +140,7 @@ def read_scored_section(path: str | Path) -> ScoredSection:
         label=obs["label"].astype(str).to_numpy(dtype=object) if "label" in obs else None,
         embedding=np.asarray(data.obsm["embedding"]) if "embedding" in data.obsm else None,
         grid=grid,
+        permuted=np.asarray(data.varm[PERMUTED], np.float64) if PERMUTED in data.varm else None,
     )
 
 
@@ -219,6 +225,9 @@ def section_table(
                 part = _poolable(part, int(chosen.sum()), least_spots)
                 part = {f"{name}@{subset}": value for name, value in part.items()}
                 tables.append(_long(section, section.section, part, {}, int(chosen.sum())))
+    if section.permuted is not None and enough:
+        part = {f"pearson_{number}@{PERMUTATIONS}": r for number, r in enumerate(section.permuted.T, start=1)}
+        tables.append(_long(section, section.section, part, {}, len(truth)))
     tables.insert(0, _long(section, section.section, values, scalars, len(truth)))
     return pd.concat(tables, ignore_index=True), spots
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from histobench.evaluation.dependence import shared_binomial_p
 from histobench.evaluation.gather import ScoredMethod
+from histobench.evaluation.permutation_tables import against, envelope, null_envelope
 from histobench.evaluation.results import SectionScores, aligned
 from histobench.evaluation.statistics import ALPHA, bootstrap_interval, gene_means, gene_medians, mean_score
 from histobench.results.catalogue import columns_of
@@ -77,19 +78,22 @@ def leaderboard(
     n_undefined counts gene-section pairs without a correlation: too few spots or a constant observation
     (left out) or a constant prediction (scored 0). train_seconds is the mean of one training,
     peak_memory_mb the largest. weights_terms is the licence of the published weights behind a method, and
-    says which allow no commercial use.
+    says which allow no commercial use. Of a null control that draws several permutations, pearson is the
+    first one's, null_low and null_high are their envelope; against_null is where a method lies beside it.
     """
     import pandas as pd
 
-    rows = [_leaderboard_row(method, ceiling, n_bootstrap, seed) for method in methods]
-    table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS)).astype({"parameters": "Int64"})
+    null = null_envelope(methods)
+    rows = [_leaderboard_row(method, ceiling, null, n_bootstrap, seed) for method in methods]
+    whole = {"parameters": "Int64", "n_permutations": "Int64"}
+    table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS)).astype(whole)
     return table.sort_values(
         ["pearson", "method"], ascending=[False, True], na_position="last", ignore_index=True
     )
 
 
 def _leaderboard_row(
-    method: ScoredMethod, ceiling: SectionScores, n_bootstrap: int, seed: int
+    method: ScoredMethod, ceiling: SectionScores, null: tuple[float, float], n_bootstrap: int, seed: int
 ) -> dict[str, Any]:
     scores = method.scores
     pearson = mean_score(method.by_patient)
@@ -118,6 +122,9 @@ def _leaderboard_row(
         "n_folds": method.n_folds,
         "seeds": len(method.runs),
         "weights_terms": ", ".join(recorded_terms(method.facts)),
+        "against_null": against(pearson, null),
+        **dict(zip(("null_low", "null_high"), envelope(method.permutations), strict=True)),
+        "n_permutations": len(method.permutations) or None,
     }
 
 

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.evaluation import domain_tables, inference_tables, metric_tables, score_tables, tumour_tables
+from histobench.evaluation import (
+    domain_tables,
+    inference_tables,
+    metric_tables,
+    permutation_tables,
+    score_tables,
+    tumour_tables,
+)
 from histobench.evaluation.gather import Gathered, ScoredMethod, gather
 from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.planted import planted_tables
@@ -33,7 +40,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (domain_tables, inference_tables, metric_tables, score_tables, tumour_tables)
+    for module in (
+        domain_tables,
+        inference_tables,
+        metric_tables,
+        permutation_tables,
+        score_tables,
+        tumour_tables,
+    )
 }
 
 

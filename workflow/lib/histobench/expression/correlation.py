@@ -9,6 +9,8 @@ import numpy as np
 LEAST_SPOTS = 10
 # A float32 column whose spread is within a few rounding errors of its magnitude is constant.
 ROUNDING = 1e-6
+# Where a prediction file has r of every permutation of a null control: ``varm``, (genes, permutations).
+PERMUTED = "pearson_permuted"
 
 
 class Moments:

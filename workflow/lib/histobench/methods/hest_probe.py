@@ -16,7 +16,7 @@ from histobench.bounds import Count, Penalties
 from histobench.methods.ridge_probe import RidgeProbe
 from histobench.training.contract import Context, SectionData, TrainingLog
 from histobench.training.groups import inner_groups
-from histobench.training.ridge import fit_ridge, solve, solve_components
+from histobench.training.ridge import Solver, fit_ridge, solve, solve_components
 from histobench.training.store import in_order, training_targets
 
 
@@ -44,6 +44,16 @@ class HestProbe(RidgeProbe):
     components: Count | None = 256
     intercept: bool = True
 
+    def kept(self, width: int) -> int:
+        """Return how many components of so many features are kept, at most."""
+        return min(self.components or width, width)
+
+    def solver(self, width: int) -> Solver:
+        """Return ridge regression on components, or on features themselves where all is as usual."""
+        if self.components is None and self.intercept:
+            return solve
+        return functools.partial(solve_components, components=self.kept(width), intercept=self.intercept)
+
     def fit(
         self, train: Sequence[SectionData], valid: Sequence[SectionData], context: Context
     ) -> TrainingLog:
@@ -51,12 +61,10 @@ class HestProbe(RidgeProbe):
         train = in_order(train)
         described = np.concatenate([self.describe(section) for section in train])
         targets = training_targets(train)
-        width = min(self.components or described.shape[1], described.shape[1])
+        width = self.kept(described.shape[1])
         alphas = self.alphas or (published_penalty(width, targets.shape[1]),)
-        solver = functools.partial(solve_components, components=width, intercept=self.intercept)
         unit, groups = inner_groups(train)
-        plain = self.components is None and self.intercept
-        fit, scores = fit_ridge(described, targets, groups, alphas, solve if plain else solver)
+        fit, scores = fit_ridge(described, targets, groups, alphas, self.solver(described.shape[1]))
         self.keep(weight=fit.weight, bias=fit.bias, alpha=fit.alpha)
         return TrainingLog(
             [{"stage": "penalty", "alpha": alpha, "valid_mse": mse} for alpha, mse in scores.items()],

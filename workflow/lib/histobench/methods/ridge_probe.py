@@ -6,7 +6,7 @@ is :mod:`histobench.methods.linear_probe`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from histobench.bounds import Penalties
 from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
 from histobench.training.declared import ArrayMethod
 from histobench.training.groups import inner_groups
-from histobench.training.ridge import Ridge, fit_ridge
+from histobench.training.ridge import Ridge, Solver, fit_ridge, refit, solve
 from histobench.training.store import in_order, require, training_targets
 
 
@@ -48,6 +48,29 @@ class RidgeProbe(ArrayMethod):
             [{"stage": "penalty", "alpha": alpha, "valid_mse": mse} for alpha, mse in scores.items()],
             {"parameters": fit.weight.size + fit.bias.size, "alpha": fit.alpha, "selection_unit": unit},
         )
+
+    def solver(self, width: int) -> Solver:
+        """Return what fits a ridge of so many numbers per spot to sums over spots."""
+        return solve
+
+    def refit(self, train: Sequence[SectionData], targets: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Fit other targets of the same spots, at the penalty that ``fit`` chose.
+
+        Parameters
+        ----------
+        train
+            Training sections.
+        targets
+            Each (spots, genes), spots numbered through the sections in the order given.
+
+        Yields
+        ------
+        numpy.ndarray
+            Weights of each, (numbers, genes).
+        """
+        described = np.concatenate([self.describe(section) for section in train])
+        alpha, solver = float(self.learnt["alpha"]), self.solver(described.shape[1])
+        return (fit.weight for fit in refit(described, targets, alpha, solver))
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict from the numbers of each spot."""

@@ -6,11 +6,16 @@ Shuffling within sections leaves the differences between sections: a section wit
 and expresses tumour genes, and a model that learns this from section means predicts something within
 sections too. That is no leak, so by default the targets of every section are moved to one common mean
 before training, which leaves nothing to learn.
+
+One permutation is one number, however many genes there are: all genes share it, and genes that are expressed
+together are off together. So several are drawn. Images that were moved among the spots of a section are the
+same data as targets that were moved the other way, so that a regression in closed form is fitted to
+further permutations as to further targets, and the cross-products of features are formed once for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +23,31 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from histobench.bounds import ParametersOf
+from histobench.bounds import Count, ParametersOf
+from histobench.errors import UserError
 from histobench.imaging.patchview import PatchView
+from histobench.methods.ridge_probe import RidgeProbe
 from histobench.seeds import seed_for
 from histobench.training.contract import Context, Method, Prediction, SectionData, TrainingLog
 from histobench.training.entry import build_method
 from histobench.training.store import column_means, in_order, require, training_targets
 
+# Weights of the permutations after the first, beside what the wrapped method keeps of its own.
+PERMUTED = "permuted_weight"
+# So far, in parts of the largest, weights may be from those of the same permutation fitted as targets.
+_ROUNDING = 1e-4
 
-def shuffle_images(section: SectionData, seed: int) -> SectionData:
+
+def spot_order(section: SectionData, seed: int, draw: int = 0) -> np.ndarray:
+    """Return whose image each spot is given in one of several permutations, (spots,)."""
+    further = (draw,) if draw else ()
+    rng = np.random.default_rng(seed_for(seed, "shuffle", section.cohort, section.section, *further))
+    return rng.permutation(len(section))
+
+
+def shuffle_images(section: SectionData, seed: int, draw: int = 0) -> SectionData:
     """Return the section with patches and features moved among its spots, both in the same way."""
-    order = np.random.default_rng(seed_for(seed, "shuffle", section.cohort, section.section)).permutation(
-        len(section)
-    )
+    order = spot_order(section, seed, draw)
     patches: Any = section.patches
     if patches is not None:
         patches = patches.take(order) if isinstance(patches, PatchView) else patches[order]
@@ -45,6 +62,13 @@ def centre_targets(section: SectionData, mean: np.ndarray) -> SectionData:
     return replace(section, targets=(targets + shift).astype(np.float32))
 
 
+def _moved_targets(section: SectionData, seed: int, draw: int) -> np.ndarray:
+    """Return the targets, each moved to the spot whose image its own spot is given, (spots, genes)."""
+    moved = np.empty_like(require(section, "targets"))
+    moved[spot_order(section, seed, draw)] = require(section, "targets")
+    return moved
+
+
 @dataclass(frozen=True)
 class ShuffledImage:
     """Train the method named by ``entry`` and ``params`` on shuffled images; predict on true ones.
@@ -55,11 +79,31 @@ class ShuffledImage:
         The wrapped method, as in its YAML file.
     centre_sections
         Move the targets of every section to the mean of the training spots.
+    draws
+        Permutations. The first is the method that predicts; of the others r is kept, the null distribution.
+        They are fitted at the penalty that the first one chose, which takes a ridge regression.
+
+    Raises
+    ------
+    UserError
+        More than one permutation of a method that is no ridge regression.
     """
 
     entry: str
     params: Annotated[Mapping[str, Any] | None, ParametersOf("entry")] = None
     centre_sections: bool = True
+    draws: Count = 1
+
+    def __post_init__(self) -> None:
+        """Refuse further permutations of a method that would have to be trained anew for each."""
+        if self.draws > 1 and not isinstance(self.wrapped, RidgeProbe):
+            raise UserError(self._refusal("which has no closed form"))
+
+    def _refusal(self, why: str) -> str:
+        return (
+            f"params of ShuffledImage: `draws: {self.draws}` fits further permutations as further targets of "
+            f"one ridge regression, found {self.entry}, {why}; wrap a ridge regression, or set `draws: 1`."
+        )
 
     @cached_property
     def wrapped(self) -> Method:
@@ -80,11 +124,38 @@ class ShuffledImage:
             context,
         )
         told.facts["wrapped"] = self.entry
+        if isinstance(self.wrapped, RidgeProbe) and self.draws > 1:
+            self.wrapped.learnt[PERMUTED] = self._further(self.wrapped, in_order(train), context.seed)
         return told
 
+    def _further(self, wrapped: RidgeProbe, train: Sequence[SectionData], seed: int) -> np.ndarray:
+        """Fit the permutations after the first: weights, float32, (draws - 1, numbers, genes).
+
+        The first is fitted once more in the same way, and must give what it gave as shuffled images.
+        """
+        moved = (
+            np.concatenate([_moved_targets(section, seed, draw) for section in train])
+            for draw in range(self.draws)
+        )
+        fits = wrapped.refit(train, moved)
+        known, again = wrapped.learnt["weight"], next(fits)
+        if np.abs(again - known).max(initial=0) > _ROUNDING * np.abs(known).max(initial=0):
+            raise UserError(self._refusal("whose fit is another one"))
+        return np.stack([weight.astype(np.float32) for weight in fits])
+
     def predict(self, section: SectionData) -> Prediction:
-        """Predict with the wrapped method, image unchanged."""
-        return self.wrapped.predict(section)
+        """Predict with the wrapped method, image unchanged, and by every further permutation."""
+        predicted = self.wrapped.predict(section)
+        if isinstance(self.wrapped, RidgeProbe) and PERMUTED in self.wrapped.learnt:
+            return replace(predicted, permuted=self._permuted(self.wrapped, section))
+        return predicted
+
+    def _permuted(self, wrapped: RidgeProbe, section: SectionData) -> Iterator[np.ndarray]:
+        """Yield predictions up to a constant per gene, of which r knows nothing: float32, (spots, genes)."""
+        described = np.asarray(wrapped.describe(section), np.float32)
+        described = described - column_means(described).astype(np.float32)
+        for weight in wrapped.learnt[PERMUTED]:
+            yield described @ weight
 
     def save(self, folder: Path) -> None:
         """Write the wrapped method."""

@@ -120,7 +120,8 @@ EXPERIMENT: tuple[Entry, ...] = (
         "leaderboard",
         "Leader board",
         "One row per method, best first. Click a heading to sort. Controls and oracles are marked by hollow "
-        "swatches: an oracle uses measurements of the test section and does not compete.",
+        "swatches: an oracle uses measurements of the test section and does not compete. Against null says "
+        "where r lies beside the envelope of the null control, whose r is that of its first permutation.",
         "method family pearson pearson_low pearson_high pearson_pooled ceiling_fraction spearman rmse mae "
         "n_genes n_positive",
         count(
@@ -141,12 +142,33 @@ EXPERIMENT: tuple[Entry, ...] = (
             "licence of the published weights that it starts from or sees images through, with a mark where "
             "no commercial use is allowed; empty where there are none",
         ),
+        text(
+            "against_null",
+            "where r lies beside the envelope of the null control: above, within or below; empty without one",
+        ),
+        number("null_low", "of a null control: lower end of the envelope of its permutations", "r"),
+        number("null_high", "of a null control: upper end of the envelope of its permutations", "r"),
+        count("n_permutations", "of a null control: permutations", "permutations"),
         brief="a row per method: mean Pearson r with its interval over patients, fraction of the "
         "ceiling, errors, consistent genes, cost",
         make="score_tables:leaderboard",
-        shown="method family pearson pearson_low pearson_high ceiling_fraction spearman rmse mae "
-        "pearson_pooled n_genes n_positive n_consistent_holm n_consistent_bh n_undefined train_seconds "
-        "peak_memory_mb parameters n_folds seeds",
+        shown="method family pearson pearson_low pearson_high against_null null_low null_high "
+        "ceiling_fraction spearman rmse mae pearson_pooled n_genes n_positive n_consistent_holm "
+        "n_consistent_bh n_undefined train_seconds peak_memory_mb parameters n_folds seeds",
+    ),
+    table(
+        "permutations",
+        "Null distribution",
+        "One row per permutation of the null control, which is trained on images that were moved among the "
+        "spots of each section. All genes of a permutation share it, so that one alone may be far from zero; "
+        "the envelope of all is what scores without image content look like. It reaches from the 2.5 % to "
+        "the 97.5 % quantile, with fewer than 39 permutations over their whole range, outside of which a "
+        "further one would fall with a probability of 2/(n + 1).",
+        "method",
+        count("permutation", "its number; 1 is on the leader board; those of further seeds follow"),
+        "pearson n_patients n_genes",
+        brief="r of every permutation of the null control",
+        make="permutation_tables:permutation_table",
     ),
     table(
         "metrics",
@@ -818,7 +840,8 @@ FILES: tuple[Entry, ...] = (
         "A prediction",
         "AnnData: predicted expression in X, measured in layers['truth'], raw counts in layers['counts']; "
         "gene_id and r over the section's spots (pearson) in var; tumour_probability in obs and the latent "
-        "space in obsm['embedding'] where the method has them. Opens in scanpy and squidpy.",
+        "space in obsm['embedding'] where the method has them; of the null control r of every permutation in "
+        "varm['pearson_permuted']. Opens in scanpy and squidpy.",
         brief="predicted and measured expression, opens in scanpy and squidpy",
     ),
     Entry(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from histobench.expression.transforms import Transform, usual_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     import pandas as pd
@@ -146,11 +146,15 @@ class Prediction:
         float32, (spots,) in [0, 1], where the method has a tumour head.
     embedding
         float32, (spots, dimensions), where the method has a latent space.
+    permuted
+        What a control that draws several permutations says by each but the first: float32, (spots, genes), up
+        to a constant per gene. Read once; r is all that is kept of them.
     """
 
     expression: np.ndarray
     tumour_probability: np.ndarray | None = None
     embedding: np.ndarray | None = None
+    permuted: Iterable[np.ndarray] = ()
 
 
 @dataclass

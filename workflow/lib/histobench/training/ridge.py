@@ -7,8 +7,8 @@ the same numbers as refitting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,18 @@ class Moments:
             else:
                 total = part
         return total
+
+    def of_other_targets(self, features: np.ndarray, targets: np.ndarray, block: int = 4096) -> Moments:
+        """Form the sums of the same features with other targets; those of features alone are kept."""
+        g = targets.shape[1]
+        y, xy, yy = np.zeros(g), np.zeros((len(self.x), g)), np.zeros(g)
+        for start in range(0, len(features), block):
+            rows = slice(start, start + block)
+            part = targets[rows].astype(np.float64)
+            y += part.sum(0)
+            xy += features[rows].astype(np.float64).T @ part
+            yy += np.einsum("ng,ng->g", part, part)
+        return replace(self, y=y, xy=xy, yy=yy)
 
     def __iadd__(self, other: Moments) -> Moments:
         """Add in place: for many features, new memory costs more than the sum."""
@@ -190,12 +202,40 @@ def squared_error(fit: Ridge, sums: Moments) -> float:
     return float(error.sum())
 
 
+Solver = Callable[[Moments, Sequence[float]], list[Ridge]]
+"""Fits one ridge per penalty to sums over spots."""
+
+
+def refit(
+    features: np.ndarray, targets: Iterable[np.ndarray], alpha: float, solver: Solver = solve
+) -> Iterator[Ridge]:
+    """Fit the same features to one set of targets after the other, at one penalty.
+
+    The cross-products of features, which cost the most, are formed once.
+
+    Parameters
+    ----------
+    features
+        (spots, features).
+    targets
+        Each (spots, genes).
+    alpha
+        The penalty.
+    solver
+        As for :func:`fit_ridge`.
+    """
+    sums: Moments | None = None
+    for each in targets:
+        sums = Moments.of(features, each) if sums is None else sums.of_other_targets(features, each)
+        yield solver(sums, [alpha])[0]
+
+
 def fit_ridge(
     features: np.ndarray,
     targets: np.ndarray,
     groups: np.ndarray,
     alphas: Sequence[float],
-    solver: Callable[[Moments, Sequence[float]], list[Ridge]] = solve,
+    solver: Solver = solve,
 ) -> tuple[Ridge, dict[float, float]]:
     """Fit ridge regression, the penalty chosen by leaving out each group in turn.
 

@@ -20,7 +20,7 @@ import numpy as np
 from histobench.cohorts.library import small_library, with_conventions
 from histobench.devices import claim_device, hardware
 from histobench.errors import UserError
-from histobench.expression.correlation import gene_correlations
+from histobench.expression.correlation import PERMUTED, gene_correlations
 from histobench.expression.transforms import DEFINITION, Transform
 from histobench.files import (
     atomic_folder,
@@ -502,7 +502,11 @@ def restrict(
     data = replace(loaded.data, targets=loaded.data.targets[:, columns])
     return (
         replace(loaded, data=data, panel_counts=loaded.panel_counts[:, columns]),
-        replace(prediction, expression=np.asarray(prediction.expression)[:, columns]),
+        replace(
+            prediction,
+            expression=np.asarray(prediction.expression)[:, columns],
+            permuted=(each[:, columns] for each in prediction.permuted),
+        ),
     )
 
 
@@ -515,7 +519,8 @@ def write_prediction(
 ) -> None:
     """Write one prediction file: predicted, true and raw values of the panel with all spot columns.
 
-    ``var`` has the genes' identifiers and r over the spots of this section.
+    ``var`` has the genes' identifiers and r over the spots of this section, ``varm["pearson_permuted"]`` r of
+    every permutation of a control that draws several, (genes, permutations), that of ``X`` first.
     """
     import anndata
     import pandas as pd
@@ -526,13 +531,15 @@ def write_prediction(
         obs["tumour_probability"] = np.asarray(prediction.tumour_probability, np.float32)
     expression = np.asarray(prediction.expression, np.float32)
     targets = training_targets([loaded.data])
+    pearson = gene_correlations(targets, expression)
+    permuted = [gene_correlations(targets, each) for each in prediction.permuted]
     table = anndata.AnnData(
         X=expression,
         obs=obs,
         var=pd.DataFrame(
             {
                 "gene_id": [loaded.gene_ids.get(gene, "") for gene in panel],
-                "pearson": gene_correlations(targets, expression),
+                "pearson": pearson,
             },
             index=pd.Index(panel, name="gene"),
         ),
@@ -542,4 +549,6 @@ def write_prediction(
     )
     if prediction.embedding is not None:
         table.obsm["embedding"] = np.asarray(prediction.embedding, np.float32)
+    if permuted:
+        table.varm[PERMUTED] = np.column_stack([pearson, *permuted]).astype(np.float32)
     table.write_h5ad(path, compression="gzip", compression_opts=1, convert_strings_to_categoricals=False)
