@@ -91,6 +91,8 @@ def write_metrics(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
                     "sd_truth": np.full(n_genes, 0.8),
                     "sd_prediction": np.full(n_genes, 0.0 if method in CONSTANT else 0.2),
                 }
+                if method == "shuffled_image":
+                    values |= permuted(r, section)
                 blocks += [
                     _long(patient, section, truth["gene"], metric, value) for metric, value in values.items()
                 ]
@@ -121,6 +123,14 @@ def write_metrics(folder: Path, n_patients: int = 8, n_genes: int = 60) -> None:
             for section in sections
         ]
         write_table(pd.concat(ceilings, ignore_index=True), folder / "ceiling" / f"{patient}.parquet")
+
+
+def permuted(r: np.ndarray, section: str, n: int = 20) -> dict[str, np.ndarray]:
+    """r of permutations of the null control: genes share most of what one is off by, sections something."""
+    shared = np.random.default_rng(2).normal(0, 0.03, n)
+    own = np.random.default_rng([3, *section.encode()])
+    further = [own.normal(shift + own.normal(0, 0.02), 0.05, len(r)) for shift in shared[1:]]
+    return {f"pearson_{number}@permuted": each for number, each in enumerate([r, *further], start=1)}
 
 
 def _long(patient: str, section: str, genes: pd.Series, metric: str, value: np.ndarray) -> pd.DataFrame:

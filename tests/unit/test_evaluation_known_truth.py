@@ -7,6 +7,7 @@ Folds, panels, scores and tables are the pipeline's own.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from histobench.cohorts.simulation.counts import PROGRAMMES
@@ -15,10 +16,14 @@ from histobench.cohorts.simulation.simulate import latent_at_spots, simulate_cou
 from histobench.evaluation.score import ScoredSection, score_sections
 from histobench.evaluation.statistics import wilson_interval
 from histobench.evaluation.tables import write_tables
+from histobench.expression.correlation import gene_correlations
 from histobench.expression.panels import GeneStatistics, select_panel
 from histobench.expression.transforms import transform_counts
 from histobench.files import read_table, write_json, write_table
+from histobench.methods.ridge_probe import RidgeProbe
+from histobench.methods.shuffled_image import ShuffledImage
 from histobench.splits.folds import make_folds
+from histobench.training.contract import Context, SectionData
 
 pytestmark = pytest.mark.slow
 
@@ -163,3 +168,83 @@ def test_a_panel_that_saw_the_test_patients_inflates_the_score_in_every_cohort(c
         gains.append(scores[1] - scores[0])
     print("a panel of all patients inflates r by", np.round(gains, 4))
     assert min(gains) > 0.003
+
+
+METHODS = {
+    "ridge_probe": lambda: RidgeProbe((10.0,)),
+    "shuffled_image": lambda: ShuffledImage(
+        "histobench.methods.ridge_probe:RidgeProbe", {"alphas": [10.0]}, draws=20
+    ),
+}
+
+
+def as_data(cohort, section):
+    """A section whose features are the latent tissue itself."""
+    features = cohort.features[section].astype(np.float32)
+    names = [f"{i}x0" for i in range(len(features))]
+    spots = pd.DataFrame({"array_x": np.arange(len(names)), "array_y": 0}, index=names)
+    return SectionData("simulated", section, cohort.patients[section], spots, features=features,
+                       targets=cohort.targets(section).astype(np.float32))  # fmt: skip
+
+
+def null_run(cohort, folder):
+    """Leader board and permutations of a method that sees the tissue and of the one that sees it shuffled."""
+    data = {section: as_data(cohort, section) for section in cohort.patients}
+    metrics = {name: [] for name in METHODS}
+    for fold in make_folds(cohort.patients, scheme="leave_one_patient_out"):
+        for number, (name, make) in enumerate(METHODS.items()):
+            method = make()
+            method.fit([data[s] for s in fold.train], [], Context(genes=cohort.genes, seed=100 * number))
+            scored = []
+            for section in fold.test:
+                truth = data[section].targets
+                found = method.predict(data[section].without_truth())
+                further = [gene_correlations(truth, each) for each in found.permuted]
+                first = gene_correlations(truth, found.expression)
+                scored.append(
+                    ScoredSection(
+                        cohort.patients[section], section, cohort.genes, truth, found.expression, truth,
+                        cohort.counts[section].sum(axis=1),
+                        permuted=np.column_stack([first, *further]) if further else None,
+                    )
+                )  # fmt: skip
+            metrics[name].append(folder / "metrics" / name / f"{fold.name}.parquet")
+            write_table(score_sections(scored), metrics[name][-1])
+    families = {"ridge_probe": "classical", "shuffled_image": "control"}
+    write_tables(experiment="null", metrics=metrics, runs={}, ceilings=[], families=families,
+                 output_folder=folder, n_bootstrap=200)  # fmt: skip
+    board = read_table(folder / "leaderboard.tsv").set_index("method")
+    return board, read_table(folder / "permutations.tsv"), metrics["shuffled_image"]
+
+
+def by_kind(cohort, files):
+    """Over permutations, the standard deviation of the mean of genes and of one gene, for each kind of gene."""
+    kinds = cohort.truth.set_index("gene")["kind"]
+    table = pd.concat([read_table(path) for path in files])
+    table = table[table["metric"].str.endswith("@permuted")].assign(kind=lambda rows: rows["gene"].map(kinds))
+    genes = table.groupby(["kind", "gene", "metric"])["value"].mean().unstack("metric")
+    return {
+        kind: (part.mean(axis=0).std(), part.std(axis=1).mean(), len(part))
+        for kind, part in genes.groupby("kind")
+    }
+
+
+def test_the_null_is_null_and_what_was_planted_lies_beyond_it(cohorts, tmp_path):
+    for number, cohort in enumerate(cohorts):
+        board, draws, files = null_run(cohort, tmp_path / str(number))
+        low, high = board.loc["shuffled_image", ["null_low", "null_high"]]
+        print(f"permutations: mean {draws['pearson'].mean():.4f}, envelope {low:.4f} to {high:.4f}; the tissue itself "
+              f"{board.loc['ridge_probe', 'pearson']:.3f}")  # fmt: skip
+        assert low < 0 < high
+        assert len(draws) == 20 and draws["pearson"].iloc[0] == board.loc["shuffled_image", "pearson"]
+        assert list(board["against_null"]) == ["above", "within"] and list(board.index) == list(METHODS)
+        spread = by_kind(cohort, files)
+        for kind in ("null", "planted"):
+            together, alone, n = spread[kind]
+            print(
+                f"{kind}: sd of the mean of {n} genes {together:.4f}, of one {alone:.4f}, {alone / together:.1f} fold"
+            )
+        # null genes have maps of their own and average out by the root of their number; planted ones share programmes
+        together, alone, n = spread["null"]
+        assert 0.7 < np.sqrt(n) * together / alone < 1.4
+        assert spread["planted"][0] > 5 * together

@@ -13,10 +13,12 @@ from histobench.errors import UserError
 from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.metric_tables import metric_table
+from histobench.evaluation.permutation_tables import against
 from histobench.evaluation.results import average_seeds, read_scores, split_seed
 from histobench.evaluation.score import ScoredSection, score_and_describe
 from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
 from histobench.evaluation.tables import write_tables
+from histobench.expression.correlation import gene_correlations
 from histobench.files import read_table, write_json, write_table
 from histobench.report.experiment import _few_spots
 from histobench.report.tables import Loaded
@@ -61,6 +63,16 @@ def tumour_of(section):
     return np.where(np.isnan(tumour), np.nan, 1.0) if section[0] == "F" else tumour
 
 
+PERMUTATIONS = 25
+
+
+def permuted_r(section, seed):
+    """r of further predictions that know nothing, after that of the method itself, (genes, permutations)."""
+    draws = [seed, *range(100, 99 + PERMUTATIONS)]
+    truth = tissue(section)[1]
+    return np.column_stack([gene_correlations(truth, predicted("blind", section, draw)) for draw in draws])
+
+
 def scored(method, section, patient, seed):
     signal, truth, total = tissue(section)
     genes = panel_of(patient)
@@ -69,11 +81,12 @@ def scored(method, section, patient, seed):
     tumour, place = tumour_of(section), np.arange(len(truth))
     words = np.select([tumour == 1, tumour == 0], ["invasive cancer", "connective tissue"], "")
     deep = method == "good"
+    permuted = {"permuted": permuted_r(section, seed)[genes]} if method == "blind" else {}
     return ScoredSection(
         patient, section, names, truth[:, genes], prediction, truth[:, genes], total, tumour=tumour,
         tumour_probability=np.clip(0.5 + 0.2 * signal[:, 0], 0, 1) if deep else None,
         spots=np.array([f"{i}x0" for i in place], dtype=object), array_x=place % 8, array_y=place // 8,
-        label=words, embedding=signal[:, :4] if deep else None,
+        label=words, embedding=signal[:, :4] if deep else None, **permuted,
     )  # fmt: skip
 
 
@@ -182,6 +195,32 @@ def test_leader_board_is_complete_sorted_and_has_its_columns(tables):
     assert board.loc["constant", ["pearson", "n_positive", "n_consistent_bh"]].tolist() == [0, 0, 0]
     # One constant gene in one section for everybody; the constant prediction on top.
     assert good["n_undefined"] == 1 and board.loc["constant", "n_undefined"] == 9 * 17
+
+
+def test_the_null_distribution_is_the_plain_average_of_every_permutation(tables):
+    draws, board = tables["permutations"], tables["leaderboard"].set_index("method")
+    expected = [plain_score(plain_pearson("blind", seed)) for seed in [0, *range(100, 99 + PERMUTATIONS)]]
+    assert draws["pearson"].to_numpy() == pytest.approx(expected, abs=1e-6)
+    assert list(draws["permutation"]) == list(range(1, PERMUTATIONS + 1)) and set(draws["method"]) == {
+        "blind"
+    }
+    blind = board.loc["blind"]
+    assert blind["pearson"] == pytest.approx(draws["pearson"].iloc[0], abs=1e-12)
+    assert (blind["null_low"], blind["null_high"]) == pytest.approx((min(expected), max(expected)), abs=1e-6)
+    assert blind["n_permutations"] == PERMUTATIONS
+    others = board.drop("blind")
+    assert others[["null_low", "null_high", "n_permutations"]].isna().all(axis=None)
+    places = {name: "above" if r > max(expected) else "within" for name, r in board["pearson"].items()}
+    assert dict(board["against_null"]) == places
+    assert (places["good"], places["poor"], places["blind"]) == ("above", "above", "within")
+    # they are no metrics of the method: means over metrics, ranks and tests do not know them
+    assert not tables["metrics"]["metric"].str.contains("permuted|pearson_1").any()
+
+
+def test_a_score_lies_above_within_or_below_the_envelope():
+    ends = (-0.1, 0.2)
+    assert [against(r, ends) for r in (0.21, 0.2, -0.1, -0.11)] == ["above", "within", "within", "below"]
+    assert against(0.3, (np.nan, np.nan)) == against(np.nan, ends) == ""
 
 
 def test_pooled_scores_equal_scipy_on_concatenated_spots(tables):
@@ -416,7 +455,7 @@ def test_nothing_failed_and_everything_is_there(tables):
         "leaderboard", "metrics", "ranks", "variance", "genes", "patients", "sections", "comparisons",
         "consistency", "consistency_summary", "consistency_curve", "power", "tumour", "tumour_curves",
         "tumour_genes", "informative_genes", "colocation", "domains", "confusion", "latent_neighbours",
-        "planted", "planted_genes", "failures",
+        "planted", "planted_genes", "failures", "permutations",
     }  # fmt: skip
 
 

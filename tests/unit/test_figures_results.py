@@ -14,6 +14,7 @@ from histobench.figures.curves import consistency_curve, learning_curves
 from histobench.figures.draw import draw
 from histobench.figures.drawing import tissue
 from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.text import signed
 from histobench.figures.on_tissue import expression_maps
 from histobench.figures.per_gene import method_scatter
 from histobench.figures.per_method import leaderboard, per_patient
@@ -90,6 +91,32 @@ def test_leaderboard_shows_every_method_with_its_interval_and_the_ceiling(tables
     hollow = [dot.get_markerfacecolor() == "white" for dot in dots]
     assert hollow == [family in ("control", "oracle") for family in table["family"]]
     assert "Pearson r" in axes.get_xlabel() and f"noise ceiling {ceiling:.2f}" in texts(figure)
+
+
+def test_leaderboard_shades_the_envelope_of_the_null_and_names_who_is_within(tables):
+    board = read_table(tables / "leaderboard.tsv")
+    draws = read_table(tables / "permutations.tsv")["pearson"]
+    table = leaderboard.tidy_leaderboard(board, KNOWN)
+    figure = leaderboard.plot_leaderboard(table, KNOWN)
+    (band,) = [patch for patch in figure.axes[0].patches if patch.get_width()]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((draws.min(), draws.max()))
+    assert "null: 20 permutations" in texts(figure)
+    words = leaderboard.caption(table, KNOWN)
+    assert f"all 20 permutations lie between {signed(draws.min(), 3)} and {signed(draws.max(), 3)}" in words
+    assert draws.max() < board.set_index("method").loc["knn", "pearson"]
+    assert "All 3 deep or classical methods lie above." in words
+    table.loc[table["method"] == "knn", "pearson"] = draws.max() / 2
+    assert "Of 3 deep or classical methods 2 lie above; not k-NN." in leaderboard.caption(table, KNOWN)
+    # without a null control there is neither band nor word of it
+    bare = table.assign(null_low=np.nan, null_high=np.nan, n_permutations=pd.NA)
+    assert not list(leaderboard.plot_leaderboard(bare, KNOWN).axes[0].patches)
+    assert "permutation" not in leaderboard.caption(bare, KNOWN)
+
+
+def test_many_permutations_are_told_as_quantiles(tables):
+    board = read_table(tables / "leaderboard.tsv")
+    board.loc[board["method"] == "shuffled_image", "n_permutations"] = 100
+    assert "95 % of 100 permutations lie between" in leaderboard.caption(board.assign(ceiling=0.5), KNOWN)
 
 
 def test_a_ceiling_far_beyond_all_scores_is_named_and_does_not_set_the_scale(tables):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,16 +11,20 @@ import pytest
 from scipy.stats import skew
 
 from histobench.errors import UserError
+from histobench.evaluation.permutation_tables import envelope
+from histobench.expression.correlation import gene_correlations
 from histobench.imaging.patchview import PatchView
 from histobench.methods.colour_ridge import ColourRidge, colour_moments
 from histobench.methods.depth import Depth
 from histobench.methods.neighbour_mean import NeighbourMean
 from histobench.methods.section_mean import SectionMean
-from histobench.methods.shuffled_image import ShuffledImage, shuffle_images
+from histobench.methods.shuffled_image import ShuffledImage, centre_targets, shuffle_images
 from histobench.methods.train_mean import TrainMean
 from histobench.methods.tumour_label import TumourLabel
+from histobench.seeds import seed_for
 from histobench.training.conformance import GENES, make_section, make_study
 from histobench.training.contract import Context, SectionData
+from histobench.training.entry import build_method
 
 CONTEXT = Context(genes=GENES, seed=3, device="cpu", weights="none")
 
@@ -178,9 +183,153 @@ def test_shuffled_images_carry_nothing_within_a_section() -> None:
 
 
 def _wrapped(entry: str):
-    from histobench.training.entry import build_method
-
     return build_method(entry, {})
+
+
+RIDGES = {
+    "histobench.methods.ridge_probe:RidgeProbe": {"alphas": [1.0, 10.0, 100.0]},
+    "histobench.methods.colour_ridge:ColourRidge": {"alphas": [1.0, 10.0, 100.0]},
+    "histobench.methods.hest_probe:HestProbe": {"components": 5, "alphas": [1.0, 10.0, 100.0]},
+}
+
+
+def unequal_sections(n: int, first: int = 0) -> list[SectionData]:
+    """Sections of other sizes, given in an order that is not theirs."""
+    return [make_section(f"p{i % 3}", f"s{i}", 30 + 7 * i, first + i) for i in range(n)][::-1]
+
+
+@pytest.mark.parametrize("entry", RIDGES)
+def test_the_first_permutation_predicts_what_it_does_alone(entry: str, tmp_path: Path) -> None:
+    train, test = unequal_sections(5), make_section("p9", "s9", 60, 9)
+    many, one = (ShuffledImage(entry, RIDGES[entry], draws=draws) for draws in (4, 1))
+    told = [method.fit(train, [], CONTEXT) for method in (many, one)]
+    assert told[0] == told[1]
+    expected = one.predict(test)
+    assert not list(expected.permuted)
+    np.testing.assert_array_equal(many.predict(test).expression, expected.expression)
+    # what a permutation is, told once more: rows of images in an order that is drawn for each section
+    centred = [
+        centre_targets(s, np.concatenate([t.targets for t in train]).mean(axis=0, dtype=np.float64))
+        for s in train
+    ]
+    orders = [
+        np.random.default_rng(seed_for(CONTEXT.seed, "shuffle", "tiny", s.section)).permutation(len(s))
+        for s in train
+    ]
+    moved = [
+        replace(s, patches=s.patches[order], features=s.features[order])
+        for s, order in zip(centred, orders, strict=True)
+    ]
+    by_hand = build_method(entry, RIDGES[entry])
+    by_hand.fit(moved, [], CONTEXT)
+    np.testing.assert_allclose(by_hand.predict(test).expression, expected.expression, rtol=1e-5, atol=1e-6)
+    # and it is stored whole
+    many.save(tmp_path)
+    again = ShuffledImage(entry, RIDGES[entry], draws=4)
+    again.load(tmp_path)
+    for left, right in zip(many.predict(test).permuted, again.predict(test).permuted, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("entry", RIDGES)
+@pytest.mark.parametrize("centre", [True, False])
+def test_further_permutations_are_those_of_a_training_on_such_images(entry: str, centre: bool) -> None:
+    """Moved targets are moved images: each is refitted as what it stands for, at the penalty of the first."""
+    train, test = unequal_sections(5), make_section("p9", "s9", 60, 9)
+    method = ShuffledImage(entry, RIDGES[entry], centre_sections=centre, draws=6)
+    told = method.fit(train, [], CONTEXT)
+    mean = np.concatenate([s.targets for s in train]).mean(axis=0, dtype=np.float64)
+    shown = [centre_targets(s, mean) for s in train] if centre else train
+    found = list(method.predict(test).permuted)
+    assert len(found) == 5
+    for draw, predicted in enumerate(found, start=1):
+        alone = build_method(entry, {**RIDGES[entry], "alphas": [told.facts["alpha"]]})
+        alone.fit([shuffle_images(s, CONTEXT.seed, draw) for s in shown], [], CONTEXT)
+        expected = alone.predict(test).expression
+        expected = expected - expected.mean(axis=0)
+        assert np.abs(predicted - expected).max() < 1e-5 * np.abs(expected).max()
+    first, second = found[:2]
+    assert np.abs(first - second).max() > 0.1 * np.abs(first).max()  # other permutations
+
+
+def test_a_method_without_a_closed_form_has_one_permutation() -> None:
+    with pytest.raises(
+        UserError, match=r"`draws: 20` fits .* found histobench\.methods\.knn:KNN, which has no"
+    ):
+        ShuffledImage("histobench.methods.knn:KNN", {}, draws=20)
+    assert ShuffledImage("histobench.methods.knn:KNN", {}).draws == 1
+
+
+def test_a_closed_form_that_weighs_sections_otherwise_is_refused_when_it_differs() -> None:
+    """CGL-Linear is a ridge probe by name, but the error between sections counts less."""
+    train = [
+        replace(s, features=s.features + 2.0 * i) for i, s in enumerate(unequal_sections(5))
+    ]  # sections differ
+    method = ShuffledImage(
+        "histobench.methods.cgl_linear:CGLLinear", {"rhos": [0.0], "alphas": [1.0]}, draws=3
+    )
+    with pytest.raises(
+        UserError, match="whose fit is another one; wrap a ridge regression, or set `draws: 1`"
+    ):
+        method.fit(train, [], CONTEXT)
+
+
+def permuted_r(genes: np.ndarray, draws: int, seed: int = 0, n: int = 120) -> np.ndarray:
+    """r of every permutation and gene, (draws, genes), of three patients' features and these maps of theirs.
+
+    ``genes`` (3 n + n, genes): what training spots and tested ones express, of which images say nothing.
+    """
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(4 * n, 6)) @ rng.normal(size=(6, 30))  # as features are: few directions
+    empty = tiny([[0.0]] * n)
+    sections = [
+        replace(
+            empty,
+            section=f"s{i}",
+            patient=f"p{i}",
+            features=features[i * n : (i + 1) * n].astype(np.float32),
+            targets=genes[i * n : (i + 1) * n].astype(np.float32),
+        )
+        for i in range(4)
+    ]
+    context = Context(genes=tuple(f"G{i}" for i in range(genes.shape[1])), seed=seed, device="cpu")
+    method = ShuffledImage("histobench.methods.ridge_probe:RidgeProbe", {"alphas": [100.0]}, draws=draws)
+    method.fit(sections[:3], [], context)
+    found = method.predict(sections[3])
+    return np.array(
+        [gene_correlations(sections[3].targets, each) for each in [found.expression, *found.permuted]]
+    )
+
+
+def test_one_permutation_is_one_number_however_many_genes() -> None:
+    """Independent genes average out within a permutation; genes that share a map do not: that is why several are drawn."""
+    rng = np.random.default_rng(5)
+    alone = rng.normal(size=(480, 100))
+    together = 0.95 * rng.normal(size=(480, 1)) + np.sqrt(1 - 0.95**2) * alone
+    spread = {}
+    for name, genes in (("independent", alone), ("together", together)):
+        r = permuted_r(genes, draws=40)
+        means, each = r.mean(axis=1), r.std(axis=0).mean()
+        low, high = envelope(means)
+        print(f"{name}: sd of a gene {each:.3f}, of the mean of 100 genes {means.std():.3f}, "
+              f"envelope {low:.3f} to {high:.3f}")  # fmt: skip
+        assert low < 0 < high
+        assert abs(means.mean()) < 4 * means.std() / np.sqrt(40)
+        spread[name] = means.std() / each
+    assert 0.06 < spread["independent"] < 0.16  # a tenth: the root of a hundred genes
+    assert spread["together"] > 0.8
+
+
+def test_the_envelope_keeps_its_promise() -> None:
+    """So often a further permutation falls outside: 2 in 21 for twenty, 5 % from 39 on."""
+    rng = np.random.default_rng(3)
+    for n, expected in ((20, 2 / 21), (39, 0.05), (200, 0.05)):
+        outside = 0
+        for _ in range(4000):
+            low, high = envelope(rng.normal(size=n))
+            outside += not low <= rng.normal() <= high
+        assert abs(outside / 4000 - expected) < 4 * np.sqrt(expected / 4000), n
+    assert envelope(np.arange(20.0)) == (0.0, 19.0) and np.isnan(envelope(np.empty(0))).all()
 
 
 def test_centred_sections_leave_nothing_between_sections_to_learn() -> None:

@@ -165,5 +165,18 @@ def test_charts_hold_the_numbers_of_the_leader_board():
         ("ST-Net", "r, per section", 0.3), ("k-NN", "r, per section", 0.1),
         ("ST-Net", "RMSE", 0.5), ("k-NN", "RMSE", 0.7),
     }  # fmt: skip
-    assert "4 patients" in scores.caption
+    assert "4 patients" in scores.caption and "null" not in scores.caption and "rect" not in scores.spec
+    null = pd.DataFrame(
+        {"method": ["shuffled"], "family": ["control"], "pearson": [-0.02], "null_low": [-0.1],
+         "null_high": [0.08], "n_permutations": [20]}
+    )  # fmt: skip
+    (scores,) = charts.leaderboard_charts("x", pd.concat([board, null], ignore_index=True), Settings())
+    layers = json.loads(scores.spec)
+    bands = [
+        data
+        for data in layers["datasets"].values()
+        if "score" in data[0] and "low" in data[0] and "method" not in data[0]
+    ]
+    assert bands == [[{"low": -0.1, "high": 0.08, "score": "r, per section"}]]
+    assert layers["layer"][0]["mark"]["type"] == "rect"  # behind all else
     assert charts.leaderboard_charts("x", None, Settings()) == []

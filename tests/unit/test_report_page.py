@@ -201,6 +201,25 @@ def test_overview_answers_which_how_sure_and_at_what_cost(page):
     assert "14 min per training" in text and "7,210,106 parameters" in text
 
 
+def test_the_null_stands_in_verdict_summary_leader_board_and_table(page, html, run):
+    draws = read_table(run / "harmonised" / "tables" / "permutations.tsv")["pearson"]
+    mean, low, high = map(tables.r3, (draws.mean(), draws.min(), draws.max()))
+    line = (
+        f"Null (shuffled images): mean r {mean}, all 20 permutations lie between {low} and {high}. "
+        "All 3 deep or classical methods lie above."
+    )
+    text = " ".join(" ".join(page.text).split())
+    assert text.count(line) == 2  # on the overview and on the experiment's page
+    head, *rows = next(table for table in page.tables if table[0][:2] == ["Method", "Family"])
+    shown = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert (shown["shuffled images"]["Null low"], shown["shuffled images"]["Null high"]) == (low, high)
+    assert shown["ST-Net"]["Against null"] == "above" and shown["shuffled images"]["Against null"] == "within"
+    assert shown["ST-Net"]["Null low"] == "–"
+    assert "Grey band, for r only: null, all 20 permutations lie between" in html
+    table = next(t for t in page.tables if t[0][:2] == ["Method", "Permutation"])
+    assert [row[2] for row in table[1:]] == [tables.r3(r) for r in draws]
+
+
 def test_marks_of_methods_are_those_that_the_legend_explains(html):
     legend = re.search(r'<p class="legend">.*?</p>', html, re.S)[0]
     marks = dict(zip(FAMILIES, re.findall(r'class="swatch ([^"]*)"', legend), strict=True))

@@ -14,6 +14,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from histobench.figures.drawing.null import Null
 from histobench.figures.drawing.settings import FAMILIES, FAMILY_TITLES, Settings
 from histobench.figures.drawing.style import SEQUENTIAL
 from histobench.report.maps import script_json
@@ -64,14 +65,16 @@ def leaderboard_charts(name: str, board: pd.DataFrame | None, settings: Settings
     if board is None or not len(board) or not board["pearson"].notna().any():
         return []
     table = _styled(board[board["pearson"].notna()], settings)
+    null = Null.of(board)
+    band = f" Grey band, for r only: null, {null.between}." if null else ""
     charts = [
         Chart(
             f"{name}-chart-scores",
             "Scores of all methods",
             "Choose a score. Dots: mean over patients of the mean over genes; hollow: controls and oracles. "
             f"Bars, for r only: 95 % percentile bootstrap over {_patients(settings)}; no correction for the "
-            "number of methods. The numbers are in the leader board below.",
-            script_json(_scores(table)),
+            f"number of methods.{band} The numbers are in the leader board below.",
+            script_json(_scores(table, null)),
         )
     ]
     if "train_seconds" in table and (table["train_seconds"] > 0).sum() > 1:
@@ -125,8 +128,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _scores(table: pd.DataFrame) -> dict[str, Any]:
-    """Return dots of one score, chosen by the reader, methods sorted by it."""
+def _scores(table: pd.DataFrame, null: Null | None = None) -> dict[str, Any]:
+    """Return dots of one score, chosen by the reader, methods sorted by it; the null as a band behind r."""
     offered = [key for key in SCORES if key in table and table[key].notna().any()]
     intervals = {"low": "pearson_low", "high": "pearson_high"}
     long = table.melt(
@@ -169,7 +172,15 @@ def _scores(table: pd.DataFrame) -> dict[str, Any]:
     dots = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         x=value, fill=alt.Fill("fill:N", scale=None), shape=alt.Shape("shape:N", scale=None)
     )
-    return _finish(alt.layer(zero, bars, dots).add_params(chosen).properties(height=22 * len(table)))
+    ends = [{"low": null.low, "high": null.high, "score": SCORES["pearson"]}] if null else []
+    band = (
+        alt.Chart(alt.InlineData(values=ends))
+        .transform_filter("datum.score === score")
+        .mark_rect(color="#8a949e", opacity=0.25)
+        .encode(x="low:Q", x2="high:Q")
+    )
+    layers = [band, zero, bars, dots] if null else [zero, bars, dots]
+    return _finish(alt.layer(*layers).add_params(chosen).properties(height=22 * len(table)))
 
 
 def _cost(table: pd.DataFrame) -> dict[str, Any]:

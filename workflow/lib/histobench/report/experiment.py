@@ -23,7 +23,7 @@ from histobench.report.experiment_tables import (
 from histobench.report.maps import MapsView, maps_view, script_json
 from histobench.report.tables import Loaded, View, known, load
 from histobench.report.trainings import trainings_view
-from histobench.report.verdict import Verdict, verdict
+from histobench.report.verdict import Verdict, null_lines, verdict
 from histobench.results.catalogue import SLIDES, names, place
 
 
@@ -61,6 +61,7 @@ class ExperimentView:
     looks: str
     lost: list[tuple[str, str]]
     power: list[str]
+    null: list[str]
 
 
 def experiment_view(
@@ -122,6 +123,7 @@ def experiment_view(
         ),
         lost=lost,
         power=_statements(loaded["power"]),
+        null=null_lines(loaded, facts),
     )
 
 

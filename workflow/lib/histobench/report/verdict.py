@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from histobench.evaluation.statistics import power_statement
-from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.null import Null
+from histobench.figures.drawing.settings import COMPETITORS, Settings
 from histobench.report.tables import Loaded, known, megabytes, percent, probability, r3, seconds, whole
-
-COMPETITORS = ("deep", "classical")
 
 
 @dataclass
@@ -55,9 +54,19 @@ def verdict(loaded: Mapping[str, Loaded], settings: Settings) -> Verdict:
             f"It is {words} the best control, {settings.title(control['method'])} "
             f"(r = {r3(control['pearson'])}, difference {r3(lead)}{between})."
         )
-    result.sure = _certainty(leader, loaded, settings)
+    result.sure = [*_certainty(leader, loaded, settings), *null_lines(loaded, settings)]
     result.cost = _cost(leader, competitors, settings)
     return result
+
+
+def null_lines(loaded: Mapping[str, Loaded], settings: Settings) -> list[str]:
+    """Say what the null control scores over its permutations, and which methods lie above; [] without one."""
+    board, draws = loaded["leaderboard"].table, loaded.get("permutations", Loaded(None)).table
+    null = Null.of(board) if board is not None else None
+    if board is None or null is None or draws is None:
+        return []
+    scores = f"mean r {r3(draws['pearson'].mean())}, {null.between}"
+    return [f"Null ({settings.listed(null.methods)}): {scores}. {null.outside(board, settings)}".strip()]
 
 
 def _short_board(scored: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:

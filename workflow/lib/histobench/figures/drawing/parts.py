@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from histobench.figures.drawing.settings import (
+    COMPETITORS,
     FAMILY_COLOURS,
     FAMILY_MARKERS,
     FAMILY_TITLES,
@@ -48,7 +50,7 @@ def best_method(
     table: pd.DataFrame,
     score: str,
     settings: Settings,
-    families: Sequence[str] = ("deep", "classical"),
+    families: Sequence[str] = COMPETITORS,
 ) -> str:
     """Return the method of some families with the highest mean score; of all, if there is none of them."""
     means = table.groupby("method", sort=False)[score].mean().sort_values(ascending=False, kind="stable")
@@ -56,10 +58,12 @@ def best_method(
     return str((chosen or list(means.index))[0])
 
 
-def family_legend(figure: Figure, families: Iterable[str], lines: bool = True) -> None:
-    """Explain markers and fills below the figure, once per family that occurs."""
+def family_legend(
+    figure: Figure, families: Iterable[str], lines: bool = True, further: Sequence[Artist] = ()
+) -> None:
+    """Explain markers and fills below the figure, once per family that occurs, and what else is shown."""
     known = set(families)
-    handles = [
+    handles: list[Artist] = [
         Line2D(
             [],
             [],
@@ -74,6 +78,7 @@ def family_legend(figure: Figure, families: Iterable[str], lines: bool = True) -
         for family, title in FAMILY_TITLES.items()
         if family in known
     ]
+    handles += further
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 

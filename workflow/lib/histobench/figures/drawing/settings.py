@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 # Trained methods first: the order of legends and panels. Tables sort by score instead.
 FAMILIES = ("deep", "classical", "control", "oracle")
+# Families that compete; the others are what they are held against.
+COMPETITORS = ("deep", "classical")
 FAMILY_TITLES = {
     "deep": "deep network",
     "classical": "classical learner",
@@ -149,5 +151,5 @@ class Settings:
     def competitors(self, methods: Iterable[str]) -> list[str]:
         """Return trained methods, or all that there are if none is."""
         ordered = self.order(methods)
-        trained = [m for m in ordered if self.family(m) in ("deep", "classical")]
+        trained = [m for m in ordered if self.family(m) in COMPETITORS]
         return trained or ordered

@@ -1,4 +1,4 @@
-"""Leader board: score with its interval per method, beside controls, oracles and the noise ceiling.
+"""Leader board: score with its interval per method, beside controls, oracles, null and the noise ceiling.
 
 Inputs: ``leaderboard`` (leaderboard.tsv). Settings: ``families``, ``titles``, ``mode``, ``ceiling``.
 """
@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
+from histobench.figures.drawing.null import Null
 from histobench.figures.drawing.parts import beside, family_legend
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, empty_figure, new_figure
@@ -19,6 +21,8 @@ from histobench.files import read_table
 
 # A ceiling so many times beyond the highest score is named, and not drawn on the axis.
 FAR = 4.0
+# Between grid lines and the white of the page.
+_BAND = "#d5d5d5"
 
 
 def _beyond(table: pd.DataFrame) -> bool:
@@ -28,7 +32,7 @@ def _beyond(table: pd.DataFrame) -> bool:
 
 
 def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Return one row per method, best first: method, family, pearson, interval, ceiling, positive genes.
+    """Return one row per method, best first: score, interval, ceiling, positive genes, null envelope.
 
     The ceiling is what the table's fraction refers to, ``pearson / ceiling_fraction``, unless the table
     gives it; it belongs to the genes and patients, so all methods share it.
@@ -53,13 +57,16 @@ def tidy_leaderboard(leaderboard: pd.DataFrame, settings: Settings) -> pd.DataFr
         "ceiling",
         "n_positive",
         "n_genes",
+        "null_low",
+        "null_high",
+        "n_permutations",
     ]
     order = table.sort_values(["pearson", "method"], ascending=[False, True], na_position="last")
     return order[[column for column in columns if column in order]].reset_index(drop=True)
 
 
 def plot_leaderboard(table: pd.DataFrame, settings: Settings) -> Figure:
-    """Draw dots and intervals, one row per method; controls and oracles hollow, the ceiling as a line."""
+    """Draw dots and intervals, a row per method; the null as a band, the ceiling as a line."""
     if table.empty:
         return empty_figure("No method has been scored.")
     figure = new_figure(DOUBLE, 0.95 + 0.235 * len(table))
@@ -86,6 +93,9 @@ def plot_leaderboard(table: pd.DataFrame, settings: Settings) -> Figure:
             zorder=3,
         )
     axes.axvline(0, color=REFERENCE_COLOUR, lw=0.7)
+    null = Null.of(table)
+    if null:
+        axes.axvspan(null.low, null.high, color=_BAND, lw=0, zorder=0)
     ceiling = float(table["ceiling"].iloc[0])
     beyond = _beyond(table)
     if ceiling == ceiling:
@@ -111,7 +121,10 @@ def plot_leaderboard(table: pd.DataFrame, settings: Settings) -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     _score_column(axes, table)
-    family_legend(figure, table["family"])
+    band = []
+    if null:
+        band.append(Patch(color=_BAND, lw=0, label=f"null: {count(null.n_permutations, 'permutation')}"))
+    family_legend(figure, table["family"], further=band)
     return figure
 
 
@@ -128,6 +141,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """Say what is plotted, over how many genes and patients, and how the intervals were made."""
     genes = int(table["n_genes"].max()) if len(table) and table["n_genes"].notna().any() else 0
     patients = settings.n_patients
+    null = Null.of(table)
     sample = f"{count(genes, 'gene')}" + (f", {count(int(patients), 'patient')}" if patients else "")
     ceiling = table["ceiling"].iloc[0] if len(table) else float("nan")
     line = (
@@ -137,10 +151,17 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         if ceiling == ceiling
         else " The noise ceiling is not available."
     )
+    band = (
+        f" Grey band: {null.between} of the images within sections ({settings.listed(null.methods)}; dot and "
+        "bar are of the first). All genes of a permutation share it: the band, and not that bar, is what "
+        f"chance gives. {null.outside(table, settings)}"
+        if null
+        else ""
+    )
     return prose(f"""
         Score of {count(len(table), "method")} ({sample}). Dot: Pearson r per gene and section, averaged
         over sections, then patients, then genes; a constant prediction counts as 0. Bar: 95 % percentile
-        bootstrap interval over patients; no correction for the number of methods.{line} Hollow markers
+        bootstrap interval over patients; no correction for the number of methods.{line}{band} Hollow markers
         are controls and oracles; an oracle uses measured values of the test section and is not a
         competitor.{scores_note(settings)}
     """)
