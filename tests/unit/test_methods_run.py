@@ -15,13 +15,15 @@ import yaml
 from scipy import sparse
 
 from histobench.errors import UserError
-from histobench.evaluation.score import read_scored_section
+from histobench.evaluation.results import holds, read_scores
+from histobench.evaluation.score import read_scored_section, write_metrics
 from histobench.expression.transforms import transform_counts
 from histobench.filelists import write_list
 from histobench.methods.stnet import STNet
 from histobench.slides.grid import read_run
 from histobench.training import run
 from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.entry import load_method
 from histobench.training.folds import predict_folds, predict_heads, train_folds, train_heads, training_files
 from histobench.training.load import load_section, read_genes, read_kept_spots, read_photos
 
@@ -32,14 +34,13 @@ PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns
 class Study:
     """Two patients, three sections, result files as the pipeline writes them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, n: int = 9) -> None:
         self.folder = folder
         self.counts: dict[str, np.ndarray] = {}
         self.sections: dict[str, dict[str, str]] = {}
         rng = np.random.default_rng(5)
         measured = {"A1": GENES, "A2": GENES[::-1], "B1": GENES[:10]}  # other orders, other subsets
         for name, genes in measured.items():
-            n = 9
             counts = rng.poisson(4.0, (n, len(genes))).astype(np.int32)
             table = anndata.AnnData(
                 X=sparse.csr_matrix(counts),
@@ -52,7 +53,7 @@ class Study:
                         "patient": name[0],
                         "section": name,
                         "label": "",
-                        "tumour": np.float32([1, 0, np.nan] * 3),
+                        "tumour": np.float32([1, 0, np.nan] * (n // 3)),
                         "label_source": "simulated",
                     },
                     index=[f"{i % 3}x{i // 3}" for i in range(n)],
@@ -268,6 +269,49 @@ def test_a_control_on_patches_runs_from_its_yaml(study: Study, project: Path) ->
     table = anndata.read_h5ad(study.predict(**changes) / "B1.h5ad")
     assert np.isfinite(table.X).all()
     assert table.obsm["embedding"].shape == (9, 9)
+
+
+def test_r_of_every_permutation_is_stored_beside_a_prediction_and_scored(tmp_path: Path) -> None:
+    study = Study(tmp_path, n=12)
+    params = {
+        "entry": "histobench.methods.colour_ridge:ColourRidge",
+        "params": {"alphas": [10.0]},
+        "draws": 5,
+    }
+    changes = {"entry": "histobench.methods.shuffled_image:ShuffledImage", "params": params,
+               "needs": {"patches": True}, "method": "shuffled_image"}  # fmt: skip
+    model = study.train(**changes)
+    table = anndata.read_h5ad(study.predict(**changes) / "B1.h5ad")
+    shown = load_section(
+        study.sections["B1"]["h5ad"], panel=PANEL, all_genes=GENES, patches=study.sections["B1"]["patches"]
+    ).data
+    found = load_method(changes["entry"], params, model).predict(shown.without_truth())
+    varies = shown.targets.std(axis=0) > 0  # a gene that the section does not measure has no r
+    assert list(varies) == [True, True, False]
+    for column, predicted in enumerate([found.expression, *found.permuted]):
+        r = [np.corrcoef(predicted[:, g], shown.targets[:, g])[0, 1] for g in (0, 1)]
+        stored = table.varm["pearson_permuted"][:, column]
+        np.testing.assert_allclose(stored[varies], r, atol=1e-5)
+        assert np.isnan(stored[~varies]).all()
+    assert table.varm["pearson_permuted"].shape == (3, 5) and column == 4
+    np.testing.assert_allclose(table.varm["pearson_permuted"][:, 0], table.var["pearson"], atol=1e-7)
+    # r goes with its gene where some genes are left out, and into the metric table
+    shutil.rmtree(study.folder / "predictions")
+    measured = ["G2", "G7"]
+    pd.DataFrame({"gene": measured, "rank": 1}).to_csv(study.folder / "measured.tsv", sep="\t", index=False)
+    folder = study.predict(measured_tsv=study.folder / "measured.tsv", **changes)
+    part = anndata.read_h5ad(folder / "B1.h5ad")
+    np.testing.assert_array_equal(part.varm["pearson_permuted"], table[:, measured].varm["pearson_permuted"])
+    write_metrics(folder, study.folder / "metrics.parquet", study.folder / "spots.parquet")
+    scores = read_scores([study.folder / "metrics.parquet"], "permuted")
+    assert (scores.genes, scores.sections) == (("G2", "G7"), ("B1",))
+    for number in range(5):
+        np.testing.assert_array_equal(
+            scores[f"pearson_{number + 1}"][0], part.varm["pearson_permuted"][:, number]
+        )
+    assert "pearson_1" not in read_scores([study.folder / "metrics.parquet"]).values
+    write_metrics(folder, study.folder / "few.parquet", study.folder / "spots.parquet", least_spots=13)
+    assert not holds(study.folder / "few.parquet", "permuted")  # too few spots for any r
 
 
 def _message(problem: pytest.ExceptionInfo) -> str:

@@ -29,7 +29,7 @@ from histobench.imaging.patchview import PatchView
 from histobench.methods.ridge_probe import RidgeProbe
 from histobench.seeds import seed_for
 from histobench.training.contract import Context, Method, Prediction, SectionData, TrainingLog
-from histobench.training.entry import build_method
+from histobench.training.entry import build_method, method_class
 from histobench.training.store import column_means, in_order, require, training_targets
 
 # Weights of the permutations after the first, beside what the wrapped method keeps of its own.
@@ -96,7 +96,7 @@ class ShuffledImage:
 
     def __post_init__(self) -> None:
         """Refuse further permutations of a method that would have to be trained anew for each."""
-        if self.draws > 1 and not isinstance(self.wrapped, RidgeProbe):
+        if self.draws > 1 and not issubclass(method_class(self.entry), RidgeProbe):
             raise UserError(self._refusal("which has no closed form"))
 
     def _refusal(self, why: str) -> str:

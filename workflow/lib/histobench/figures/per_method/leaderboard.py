@@ -22,7 +22,7 @@ from histobench.files import read_table
 # A ceiling so many times beyond the highest score is named, and not drawn on the axis.
 FAR = 4.0
 # Between grid lines and the white of the page.
-_BAND = "#d5d5d5"
+_BAND = "#e6e6e6"
 
 
 def _beyond(table: pd.DataFrame) -> bool:
@@ -152,9 +152,9 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         else " The noise ceiling is not available."
     )
     band = (
-        f" Grey band: {null.between} of the images within sections ({settings.listed(null.methods)}; dot and "
-        "bar are of the first). All genes of a permutation share it: the band, and not that bar, is what "
-        f"chance gives. {null.outside(table, settings)}"
+        f" Grey band: null ({settings.listed(null.methods)}), {null.between}; dot and bar are of the first. "
+        "All genes of a permutation share it: the band, and not that bar, is what chance gives. "
+        f"{null.outside(table, settings)}"
         if null
         else ""
     )
