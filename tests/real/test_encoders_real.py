@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from real import six_sections
+from real.six_sections import SECTIONS
 from scipy import stats
 
-from histobench.cohorts.section import write_section
 from histobench.cohorts.table import load_section
-from histobench.config.benchmark import Benchmark
 from histobench.encoders.features import write_features
 from histobench.evaluation.metrics import gene_moments
-from histobench.imaging.patches import write_patches
 from histobench.methods.colour_ridge import ColourRidge
 from histobench.training.contract import Context
 from histobench.training.load import load_sections
@@ -26,52 +25,17 @@ from histobench.training.ridge import fit_ridge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-SECTIONS = ("B4", "C2", "C3", "C4", "C5", "C6")
 # ST-Net's field of 154 um, as the harmonised experiments see it.
 SCALE, WIDTH = 0.6875, 224
 PENALTIES = (10.0, 1e2, 1e3, 1e4, 1e5)
 SEEDS = (0, 1)
 
 
-def cut(project: Path, mirror: Path, folder: Path) -> tuple[Benchmark, dict[str, dict[str, str]]]:
-    """Read the sections and cut their patches."""
-    bench = Benchmark({"run": ["her2st_loso"]}, project)
-    files: dict[str, dict[str, str]] = {}
-    for name in SECTIONS:
-        record, raw = bench.cohorts["her2st"]["sections"][name], bench.section_files("her2st", name)
-        paths = {kind: mirror / "her2st" / raw[kind] for kind in ("counts", "spots", "image")}
-        if not paths["image"].is_file():
-            pytest.skip(f"needs {paths['image']}")
-        files[name] = {"h5ad": str(folder / f"{name}.h5ad"), "patches": str(folder / f"{name}.npy")}
-        write_section(
-            reader=bench.cohorts["her2st"]["reader"],
-            cohort="her2st",
-            section=name,
-            record={"patient": record["patient"], "um_per_px": record["um_per_px"]},
-            files={kind: str(path) for kind, path in paths.items()},
-            options={},
-            output_h5ad=files[name]["h5ad"],
-            output_json=folder / f"{name}.json",
-            pitch_um=200,
-            spot_um=100,
-        )
-        write_patches(
-            paths["image"],
-            files[name]["h5ad"],
-            files[name]["patches"],
-            folder / f"{name}.tsv",
-            stain="raw",
-            scale=SCALE,
-            width_px=WIDTH,
-        )
-    return bench, files
-
-
 @pytest.fixture(scope="module")
 def scores(shared_data: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Pearson r, mean over genes, of every section (rows) and arm (columns), predicted from the other five."""
     folder = tmp_path_factory.mktemp("encoders")
-    bench, files = cut(project, shared_data, folder)
+    bench, files = six_sections.cut(project, shared_data, folder, SCALE, WIDTH)
     patches = [files[name]["patches"] for name in SECTIONS]
     described = {}
     for arm, seed in {"ImageNet": 0, **{f"random {seed}": seed for seed in SEEDS}}.items():
