@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from snakemake import common, dag, io, jobs, persistence, rules
 from snakemake.dag import DAG, ScriptProcessor
-from snakemake.io import fmt, regex_from_filepattern
+from snakemake.io import AnnotatedString, fmt, regex_from_filepattern
 from snakemake.jobs import Reason
 from snakemake.output_index import OutputIndex
 from snakemake.settings.enums import RerunTrigger
@@ -28,7 +28,7 @@ atexit.register(gc.freeze)
 
 def by_ends(index, rules):
     """Sort what rules make by the end of its path, which tells more than its beginning: that is results/ for all."""
-    index.known, index.ends = {}, defaultdict(list)
+    index.known, index.found, index.ends = {}, {}, defaultdict(list)
     for maker in rules:
         for product in maker.products():
             end = str(product.constant_suffix())
@@ -50,7 +50,7 @@ def match_producers(index, file):
     """Rules that make a file: the same for every job that asks for it, and twenty ask on average."""
     file = str(file)
     if file not in index.known:
-        index.known[file] = frozenset(
+        makers = frozenset(
             maker
             for length in index.lengths
             if length <= len(file)
@@ -59,6 +59,7 @@ def match_producers(index, file):
             and len(start) + length <= len(file)
             and expression(between).match(file[len(start) : len(file) - length])
         )
+        index.known[file] = index.found.setdefault(makers, makers)
     return index.known[file]
 
 
@@ -90,12 +91,50 @@ def check_directory_outputs(dag, thorough=DAG.check_directory_outputs):
 
 def is_flagged(path, flag):
     """Whether a path has a flag, without asking an abstract class first whether it could have any: 4 million times."""
-    return bool(getattr(path, "flags", {}).get(flag))
+    flags = getattr(getattr(path, "_file", path), "_flags", None)
+    return bool(flags and flags.get(flag))
+
+
+def annotate(path, value):
+    """Make a path that can have flags, and has none: a dictionary for each takes a tenth of a plan's memory."""
+    if io.is_callable(value):
+        path.callable = value
+
+
+class Flags(dict):
+    """The flags of a path that has none, which it keeps as soon as it gets one."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __setitem__(self, flag, value):
+        super().__setitem__(flag, value)
+        self.path._flags = self
+
+    def update(self, flags):
+        for flag, value in dict(flags).items():
+            self[flag] = value
+
+
+def flags_of(path):
+    """The flags of a path, to read or to add to."""
+    return Flags(path) if path._flags is None else path._flags
+
+
+def clone_flags(
+    file, other, skip_storage_object=False, thorough=io._IOFile.clone_flags
+):
+    """Give a file the flags of another, which seldom has any."""
+    if getattr(getattr(other, "_file", None), "_flags", None):
+        thorough(file, other, skip_storage_object)
+    else:
+        file._file = AnnotatedString(file._file)
 
 
 def shown(file, as_input=False, as_output=False, thorough=fmt.fmt_iofile):
     """How a file stands in a message: as it is, unless there is something to say about it."""
-    return thorough(file, as_input, as_output) if getattr(file, "flags", True) else file
+    plain = not getattr(getattr(file, "_file", None), "_flags", True)
+    return file if plain else thorough(file, as_input, as_output)
 
 
 def short_reason(reason, told=Reason.__str__):
@@ -138,6 +177,10 @@ for place in (dag, jobs):
     place.fmt_iofile = shown
 # a file is equal to another as a string is, which takes a tenth of the time where no Python is asked
 io._IOFile.__eq__, io._IOFile.__hash__ = str.__eq__, str.__hash__
+io._IOFile.clone_flags = clone_flags
+AnnotatedString._flags = AnnotatedString.callable = None
+AnnotatedString.__init__ = annotate
+AnnotatedString.flags = property(flags_of, AnnotatedString.flags.fset)
 # what a function wants to be given, which is looked up for every job, input, parameter and resource
 for place in (common, jobs, rules):
     place.get_function_params = functools.cache(common.get_function_params)

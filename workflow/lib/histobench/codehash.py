@@ -64,12 +64,6 @@ def _exists(module: str) -> bool:
     return True
 
 
-@functools.cache
-def _tree(module: str) -> ast.Module:
-    path = module_file(module)
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     """Every statement of a tree, at any depth, and no expression: most of a tree is these, none imports."""
     for field in _BLOCKS:
@@ -79,11 +73,24 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 @functools.cache
-def _imported(module: str) -> frozenset[str]:
-    """Every dotted name that ``module`` imports anywhere, also inside functions; none is relative."""
-    package = module if module_file(module).name == "__init__.py" else module.rpartition(".")[0]
+def _read(module: str) -> tuple[frozenset[str], bytes]:
+    """Return what a module imports, and the hash of what it says; its tree takes too much room to be kept."""
+    path = module_file(module)
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    words: list[str] = []
+    _meaning(tree, words)
+    digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass"))
+    for file in _data_files(path.parent) if path.name == "__init__.py" else []:
+        digest.update(f"{file.relative_to(path.parent)}\0".encode())
+        digest.update(file.read_bytes())
+    return _imported(tree, package), digest.digest()
+
+
+def _imported(tree: ast.Module, package: str) -> frozenset[str]:
+    """Return every dotted name that a module imports anywhere, also inside functions; none is relative."""
     found: set[str] = set()
-    for node in _statements(_tree(module)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -104,7 +111,7 @@ def _direct_imports(module: str) -> frozenset[str]:
     packages = {_PACKAGE, module.split(".")[0]}
     return frozenset(
         name
-        for name in _imported(module)
+        for name in _read(module)[0]
         if name.split(".")[0] in packages and name not in _FRAME and _exists(name)
     )
 
@@ -168,22 +175,9 @@ def _meaning(node: object, words: list[str]) -> None:
         words.append(repr(node))
 
 
-@functools.cache
-def _module_hash(module: str) -> bytes:
-    """Hash of what one module says, and of the data files beside it where it is a package."""
-    path = module_file(module)
-    words: list[str] = []
-    _meaning(_tree(module), words)
-    digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass"))
-    for file in _data_files(path.parent) if path.name == "__init__.py" else []:
-        digest.update(f"{file.relative_to(path.parent)}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.digest()
-
-
 def computes_with(*modules: str) -> frozenset[str]:
     """Return the installed packages that ``modules``, and all that they import, compute with."""
-    names = set().union(*(_imported(name) for module in modules for name in closure(module)))
+    names = set().union(*(_read(name)[0] for module in modules for name in closure(module)))
     return frozenset(COMPUTING[top] for top in {name.split(".")[0] for name in names} if top in COMPUTING)
 
 
@@ -204,7 +198,7 @@ def code_hash(*modules: str, versions: Iterable[tuple[str, str]] | None = None) 
     known = installed_versions() if versions is None else dict(versions)
     digest = hashlib.sha256()
     for name in sorted(set().union(*(closure(module) for module in modules))):
-        digest.update(f"{name}\0".encode() + _module_hash(name))
+        digest.update(f"{name}\0".encode() + _read(name)[1])
     for package in sorted(computes_with(*modules)):
         digest.update(f"{package}=={known.get(package, '')}\0".encode())
     return digest.hexdigest()[:16]

@@ -20,14 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
 
 from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.expression.smoothing import neighbour_average
 from histobench.imaging.grid import cells, grid_named, places, spacing, within
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 SPATIAL_METRICS = ("ssim", "moran_truth", "moran_prediction")
 WINDOW = 7  # pitches
@@ -153,6 +155,8 @@ class _Square:
         reach = WINDOW / 2 * spacing(points)
         spot, other = within(points, reach, most=_MOST_IN_WINDOW, p=math.inf)
         share = (1.0 / np.bincount(spot, minlength=n)[spot]).astype(np.float32)
+        from scipy import sparse  # a plan imports this module, and 20 MB more with it
+
         self.weights = sparse.csr_matrix((share, (spot, other)), shape=(n, n))
 
     def mean(self, values: np.ndarray) -> np.ndarray:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
 
 from histobench.imaging.grid import neighbour_pairs
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def neighbour_average(
@@ -38,4 +42,6 @@ def neighbour_average(
         itself = np.arange(n_spots)
         row, column = np.concatenate([row, itself]), np.concatenate([column, itself])
     degree = np.bincount(row, minlength=n_spots)
+    from scipy import sparse  # a plan imports this module, and 20 MB more with it
+
     return sparse.csr_matrix((1.0 / degree[row], (row, column)), shape=(n_spots, n_spots))

@@ -223,7 +223,8 @@ def constructor(entry: str) -> Constructor:
         return Constructor(open=True)
 
 
-@functools.cache
+# what was read of a class is kept, and the trees of 60 modules would take room
+@functools.lru_cache(maxsize=12)
 def _tree(module: str) -> ast.Module:
     path = module_file(module)
     try:
