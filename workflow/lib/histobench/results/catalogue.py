@@ -157,20 +157,6 @@ EXPERIMENT: tuple[Entry, ...] = (
         "n_consistent_bh n_undefined train_seconds peak_memory_mb parameters n_folds seeds",
     ),
     table(
-        "permutations",
-        "Null distribution",
-        "One row per permutation of the null control, which is trained on images that were moved among the "
-        "spots of each section. All genes of a permutation share it, so that one alone may be far from zero; "
-        "the envelope of all is what scores without image content look like. It reaches from the 2.5 % to "
-        "the 97.5 % quantile, with fewer than 39 permutations over their whole range, outside of which a "
-        "further one would fall with a probability of 2/(n + 1).",
-        "method",
-        count("permutation", "its number; 1 is on the leader board; those of further seeds follow"),
-        "pearson n_patients n_genes",
-        brief="r of every permutation of the null control",
-        make="permutation_tables:permutation_table",
-    ),
-    table(
         "metrics",
         "Every metric of every method",
         "One row per method and metric: mean over genes, then patients, with its 95 % percentile bootstrap "
@@ -216,6 +202,20 @@ EXPERIMENT: tuple[Entry, ...] = (
         "note",
         brief="share of patient, fold and seed in the spread of scores",
         make="metric_tables:variance_table",
+    ),
+    table(
+        "permutations",
+        "Null distribution",
+        "One row per permutation of the null control, which is trained on images that were moved among the "
+        "spots of each section. All genes of a permutation share it, so that one alone may be far from zero; "
+        "the envelope of all is what scores without image content look like. It reaches from the 2.5 % to "
+        "the 97.5 % quantile, with fewer than 39 permutations over their whole range, outside of which a "
+        "further one would fall with a probability of 2/(n + 1).",
+        "method",
+        count("permutation", "its number; 1 is on the leader board; those of further seeds follow"),
+        "pearson n_patients n_genes",
+        brief="r of every permutation of the null control",
+        make="permutation_tables:permutation_table",
     ),
     table(
         "genes",
