@@ -204,6 +204,17 @@ def test_a_new_method_runs_alone(finished):
     assert {rule for rule, wildcards in jobs if "method=" in wildcards} == TRAINING
 
 
+def test_two_changes_at_once_are_both_seen(finished):
+    """The audit, which asks who takes part, runs again; trainings wait for it, and are still judged by themselves."""
+    with (
+        finished.edit("tiny.yaml", "      train_mean:", "      train_mean:\n      section_mean:"),
+        finished.edit("config/methods/colour_ridge.yaml", "alphas: [0.1,", "alphas: [0.2,"),
+    ):
+        jobs = finished.jobs()
+    assert "audit_leakage" in rules(jobs)
+    assert methods(jobs) == {"section_mean", "colour_ridge"}
+
+
 def test_more_epochs_in_the_users_file_count(finished):
     with finished.edit("tiny.yaml", "      colour_ridge:", "      colour_ridge: {params: {alphas: [3.0]}}"):
         jobs = finished.jobs()

@@ -89,6 +89,28 @@ def check_directory_outputs(dag, thorough=DAG.check_directory_outputs):
         thorough(dag)
 
 
+async def update_needrun(dag, *arguments, thorough=DAG.update_needrun, **more):
+    """Decide what must run, and let what waits for a gate (an ancient file that is there) be judged by itself.
+
+    Snakemake looks at no reason of a job that comes after another one that runs, as it would run anyway. Behind a gate it
+    would not, and a changed parameter would be missed until the next call.
+    """
+    whole = {}
+    for job in dag.jobs:
+        for source, files in dag._dependencies[job].items():
+            if all([file.is_ancient and await file.exists() for file in files]):
+                whole.setdefault(source, dag.depending[source])
+                dag.depending[source] = {
+                    other: through
+                    for other, through in dag.depending[source].items()
+                    if other is not job
+                }
+    try:
+        await thorough(dag, *arguments, **more)
+    finally:
+        dag.depending.update(whole)
+
+
 def is_flagged(path, flag):
     """Whether a path has a flag, without asking an abstract class first whether it could have any: 4 million times."""
     flags = getattr(getattr(path, "_file", path), "_flags", None)
@@ -170,6 +192,7 @@ OutputIndex.__init__ = by_ends
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
 DAG.check_directory_outputs = check_directory_outputs
+DAG.update_needrun = update_needrun
 ScriptProcessor.process_job = find_script
 for place in (dag, fmt, io, jobs, persistence, rules):
     place.is_flagged = is_flagged
