@@ -30,6 +30,7 @@ def case_of(file: Path) -> Case:
         described.get("needs"),
         described.get("gives", {}),
         described.get("sees", "spot"),
+        described.get("deterministic", False),
     )
 
 
@@ -43,7 +44,11 @@ def test_method_conforms(file: Path, check) -> None:
 def case_of_arm(name: str, arm: str) -> Case:
     settings = files.method(name, arm)
     return Case(
-        *files.tiny(name, arm), settings.get("needs"), settings.get("gives", {}), settings.get("sees", "spot")
+        *files.tiny(name, arm),
+        settings.get("needs"),
+        settings.get("gives", {}),
+        settings.get("sees", "spot"),
+        settings.get("deterministic", False),
     )
 
 

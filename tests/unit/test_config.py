@@ -12,6 +12,7 @@ from histobench.config.cohorts import WITHOUT_SPOTS
 from histobench.config.definitions import definition
 from histobench.config.files import check_config_file, merge
 from histobench.errors import UserError
+from histobench.plan import contrasts
 from histobench.yamlfiles import read_yaml
 
 
@@ -96,6 +97,50 @@ def test_a_change_reaches_the_experiment(project, tmp_path):
     assert set(demo["folds"]["made"]) == {"P1", "P2", "P3"}
     assert bench.arms("demo")["knn"] == ("knn", 0)
     assert bench.arms("demo")["knn.seed3"] == ("knn", 3)
+
+
+def test_further_seeds_are_those_of_methods_that_a_seed_changes(tmp_path, project):
+    config = {"run": ["demo"], "experiments": {"demo": {"seeds": [3], "further_seeds": [4, 5]}}}
+    arms = Benchmark(config, project).arms("demo")
+    assert {seed for arm, seed in arms.values() if arm == "stnet"} == {3, 4, 5}
+    assert {seed for arm, seed in arms.values() if arm in ("colour_ridge", "ridge_probe", "train_mean")} == {
+        3
+    }
+    assert arms["stnet.seed4"] == ("stnet", 4)
+
+
+def test_an_experiment_like_another_differs_in_what_it_says_alone(project):
+    said = {
+        "title": "As the demo",
+        "like": "demo",
+        "transform": "stnet",
+        "methods": {"train_mean": None, "stnet": None},
+    }
+    bench = Benchmark({"run": ["demo", "other"], "experiments": {"other": said}}, project)
+    demo, other = bench.experiments["demo"], bench.experiments["other"]
+    assert list(other["methods"]) == ["train_mean", "stnet"]
+    assert set(other.get("about", [])) | set(other["maps"].get("methods", [])) <= {"stnet"}
+    differing = {key for key in demo if demo[key] != other.get(key)}
+    assert (
+        differing <= {"title", "transform", "methods", "about", "scatter", "maps"}
+        and "transform" in differing
+    )
+    assert contrasts.differences(demo, other) == ["transform"]
+
+
+@pytest.mark.parametrize(
+    ("experiments", "expected"),
+    [
+        ({"one": {"title": "1", "like": "dmeo"}}, r"experiments\.one: `like`.*`dmeo`.*[Dd]id you mean.*demo"),
+        (
+            {"one": {"title": "1", "like": "two"}, "two": {"title": "2", "like": "one"}},
+            r"`like` leads back to `one`",
+        ),
+    ],
+)
+def test_an_experiment_like_no_other_is_one_sentence(project, experiments, expected):
+    with pytest.raises(UserError, match=expected):
+        Benchmark({"run": ["one"], "experiments": experiments}, project)
 
 
 def test_a_second_arm_of_a_method(project, tmp_path):

@@ -245,6 +245,21 @@ def test_section_means_score_in_the_pooled_correlation_and_nowhere_else(tables):
     board = tables["leaderboard"].set_index("method")
     assert board.loc["constant", "pearson"] == 0
     assert board.loc["constant", "pearson_pooled"] > 0.05
+    assert board.loc["constant", "pearson_centred"] == 0
+
+
+def test_the_centred_score_is_that_of_scipy_on_spots_of_centred_sections(tables):
+    def centred(values):
+        return values - values.mean(axis=0)
+
+    found = []
+    for g in range(len(GENES)):
+        sections = [s for patient in PATIENTS if g in panel_of(patient) for s in PATIENTS[patient]]
+        y = np.concatenate([centred(tissue(s)[1][:, g]) for s in sections])
+        f = np.concatenate([centred(predicted("poor", s, 0)[:, g]) for s in sections])
+        found.append(stats.pearsonr(y, f).statistic)
+    board = tables["leaderboard"].set_index("method")
+    assert board.loc["poor", "pearson_centred"] == pytest.approx(np.mean(found), abs=1e-6)
 
 
 def test_gene_table_has_the_consistency_test_on_pooled_patients(tables):

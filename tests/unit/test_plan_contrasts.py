@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from histobench.config.benchmark import Benchmark
@@ -29,10 +31,14 @@ def pairs(bench, question):
 
 
 def test_the_default_run_pairs_only_what_differs_in_nothing_else(bench):
-    assert pairs(bench, "window") == set(), (
-        "her2st_lopo differs from HE2Gene's in sections, panel and quality control"
-    )
-    assert pairs(bench, "stain") == pairs(bench, "transform") == pairs(bench, "weights") == set()
+    changed = {"window": ["window"], "transform": ["share"], "stain": ["macenko", "vahadane"]}
+    for question, respects in changed.items():
+        # her2st_lopo differs from HE2Gene's in sections, panel and quality control, too
+        expected = set()
+        for fair in ("her2st_lopo", "hbcis_lopo"):
+            expected |= set(itertools.permutations([fair, *(f"{fair}_{each}" for each in respects)], 2))
+        assert pairs(bench, question) == expected, question
+    assert pairs(bench, "weights") == set()
     arms = {"her2st_from_scratch", "her2st_fine_tuned"}
     assert pairs(bench, "start") == {tuple(sorted(arms)), tuple(sorted(arms, reverse=True))}
     for question in QUESTIONS:

@@ -404,6 +404,21 @@ def test_a_verdict_does_not_claim_a_lead_over_controls_that_is_not_there(run):
     assert "No competitor was run" in " ".join(verdict({"leaderboard": only_controls}, Settings()).which)
 
 
+def test_a_verdict_says_who_would_lead_by_another_way_to_pool(run):
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv").assign(
+        pearson_pooled=0.1, pearson_centred=0.1
+    )
+    best = verdict({"leaderboard": tables.Loaded(board)}, SETTINGS).best
+    board.loc[board["method"] == best, "pearson_centred"] = 0.2
+    board.loc[board["method"] == "knn", "pearson_pooled"] = 0.5
+    assert best != "knn"
+    which = " ".join(verdict({"leaderboard": tables.Loaded(board)}, SETTINGS).which)
+    assert "K-NN would lead if r were pooled over all sections (r = 0.500)." in which
+    assert "centred" not in which
+    board.loc[board["method"] == best, "pearson_pooled"] = 0.6
+    assert "would lead" not in " ".join(verdict({"leaderboard": tables.Loaded(board)}, SETTINGS).which)
+
+
 @pytest.mark.parametrize(("ends", "open_"), [((-0.01, 0.2), True), ((0.05, 0.2), False)])
 def test_a_lead_over_the_best_control_comes_with_its_interval(run, ends, open_):
     board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")

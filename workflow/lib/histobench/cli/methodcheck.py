@@ -40,7 +40,14 @@ def method_problems(name: str, project: Path, configfile: Path | None = None) ->
     troubles = parameter_troubles(settings["entry"], params)
     if troubles:  # the settings without those of `conformance` have been checked
         return [f"`conformance` of {name}: `{trouble.name}` {trouble.text}" for trouble in troubles]
-    case = Case(settings["entry"], params, settings["needs"], settings["gives"], settings["sees"])
+    case = Case(
+        settings["entry"],
+        params,
+        settings["needs"],
+        settings["gives"],
+        settings["sees"],
+        settings["deterministic"],
+    )
     found: dict[str, str] = {}  # in order; a mistake that shows in several checks is told once
     for check in CHECKS:
         try:

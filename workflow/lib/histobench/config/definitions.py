@@ -23,7 +23,8 @@ def check_changes(declarations: Declarations) -> None:
         key, needed = f"{kind}s", schema(declarations.project, kind)["required"]
         shipped = {file.stem for file in (declarations.project / "config" / key).glob("*.yaml")}
         for name, change in declarations.config[key].items():
-            lacking = [each for each in needed if each not in change]
+            asked = needed if "like" not in change else ["title"]
+            lacking = [each for each in asked if each not in change]
             if (
                 not lacking
                 or name in shipped
@@ -63,8 +64,10 @@ def _define(declarations: Declarations, kind: str, name: str, asked_by: str) -> 
         if path.exists()
         else f"{declarations.origin}: {kind}s.{name}"
     )
-    check(base, rules, where, partial=changes is not None or "table" in base)
+    check(base, rules, where, partial=changes is not None or "table" in base or "like" in base)
     value = merge(base, changes or {})
+    if kind == "experiment" and "like" in value:
+        value = _like(declarations, name, value)
     if kind == "cohort" and value.get("table") and value.get("origin") != "local":
         value["sections"] = _with_table(declarations, name, value)
     check(value, rules, f"{declarations.origin}: {kind}s.{name}" if changes else where)
@@ -80,6 +83,33 @@ def _define(declarations: Declarations, kind: str, name: str, asked_by: str) -> 
     if kind == "method":
         _check_method(declarations, name, value)
     return value
+
+
+def _model(declarations: Declarations, name: str) -> str | None:
+    """Return which experiment another one is like, if any."""
+    path = declarations.project / "config/experiments" / f"{name}.yaml"
+    said = merge(read_yaml(path) if path.exists() else {}, declarations.config["experiments"].get(name) or {})
+    return said.get("like")
+
+
+def _like(declarations: Declarations, name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Return what an experiment says, laid over the one that it is like; its own methods replace others."""
+    other, chain = value.pop("like"), [name]
+    while (last := _model(declarations, chain[-1])) is not None:
+        if last in chain:
+            raise UserError(
+                f"experiments.{name}: `like` leads back to `{last}`; name one that stands by itself."
+            )
+        chain.append(last)
+    model = definition(declarations, "experiment", other, f"experiments.{name}: `like`")
+    own = merge({key: item for key, item in model.items() if key != "methods" or key not in value}, value)
+    # of the other's methods, those that do not take part here cannot be shown either
+    if "methods" in value:
+        for place, key in ((own, "about"), (own, "scatter"), (own["maps"], "methods")):
+            kept = [arm for arm in place.pop(key, []) if arm in own["methods"]]
+            if len(kept) > (key == "scatter"):
+                place[key] = kept
+    return own
 
 
 def _check_method(declarations: Declarations, name: str, value: Mapping[str, Any]) -> None:

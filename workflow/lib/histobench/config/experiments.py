@@ -265,7 +265,7 @@ def _check_start(experiments: Experiments, where: str, value: Mapping[str, Any])
                 f"{where}: `start_from` is `{start}`, which does not train `{arm}`; add it there or "
                 "leave it out here."
             )
-    if other["seeds"] != value["seeds"]:
+    if any(other[key] != value[key] for key in ("seeds", "further_seeds")):
         raise UserError(f"{where}: `start_from` is `{start}`, with other seeds; give both the same.")
 
 
@@ -290,8 +290,9 @@ def arm_folders(experiment: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     The first seed's folder bears the arm's own name, further ones add ``.seedN``.
     """
     first = experiment["seeds"][0]
+    further = [seed for seed in experiment["further_seeds"] if seed not in experiment["seeds"]]
     return {
         arm if seed == first else f"{arm}.seed{seed}": (arm, seed)
-        for arm in experiment["methods"]
-        for seed in experiment["seeds"]
+        for arm, method in experiment["methods"].items()
+        for seed in [*experiment["seeds"], *([] if method["deterministic"] else further)]
     }

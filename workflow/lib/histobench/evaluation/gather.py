@@ -107,7 +107,19 @@ class ScoredMethod:
     @cached_property
     def pooled(self) -> np.ndarray:
         """Pearson over all spots of all sections, averaged over seeds; (genes,)."""
-        each = [aligned(run.pooled()[None], ("all",), run.genes, ("all",), self.genes) for run in self.runs]
+        return self._over_spots(centred=False)
+
+    @cached_property
+    def centred(self) -> np.ndarray:
+        """The same with each section's mean taken away from truth and prediction first; (genes,)."""
+        return self._over_spots(centred=True)
+
+    def _over_spots(self, *, centred: bool) -> np.ndarray:
+        every = ("all",)
+        each = [
+            aligned(run.over_spots(centred=centred)[None], every, run.genes, every, self.genes)
+            for run in self.runs
+        ]
         return mean_of(each)[0]
 
     def _pooled_over_seeds(self, runs: Sequence[SectionScores]) -> np.ndarray:

@@ -72,7 +72,8 @@ def leaderboard(
     """One row per method, best first.
 
     pearson is averaged over sections, patients and genes, with a percentile bootstrap interval over
-    patients; pearson_pooled correlates over all spots of all sections and rewards telling sections apart;
+    patients; pearson_pooled correlates over all spots of all sections and rewards telling sections apart,
+    pearson_centred does so after each section's mean is taken away;
     ceiling_fraction divides pearson by the ceiling of the same sections and genes. n_positive counts genes
     whose mean r is positive; the consistent genes follow He et al. 2020 (pooled patients, 5 %).
     n_undefined counts gene-section pairs without a correlation: too few spots or a constant observation
@@ -109,6 +110,7 @@ def _leaderboard_row(
         "pearson_low": low,
         "pearson_high": high,
         "pearson_pooled": _mean(method.pooled),
+        "pearson_centred": _mean(method.centred),
         "ceiling_fraction": pearson / best if best > 0 else np.nan,
         **{name: _score(scores, scores[name]) for name in ("spearman", "rmse", "mae")},
         "n_genes": int(np.isfinite(means).sum()),

@@ -12,7 +12,8 @@ from typing import Any
 from histobench.config.benchmark import Benchmark
 
 SECTION_WISE = "leave_one_section_out"
-# Keys of an experiment that change no number of a method, or are compared by themselves (methods).
+# Keys of an experiment that change no number of a method (more seeds of it are averaged), or are compared by
+# themselves (methods).
 NO_PROTOCOL = frozenset(
     {
         "title",
@@ -25,6 +26,7 @@ NO_PROTOCOL = frozenset(
         "about",
         "scatter",
         "trained_by",
+        "further_seeds",
     }
 )
 # Parts of `folds` that are derived from the others.

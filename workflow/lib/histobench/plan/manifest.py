@@ -109,6 +109,7 @@ def experiment_entry(plan: Plan, experiment: str) -> dict[str, Any]:
         "settings": {
             **experiment_facts(plan, experiment),
             "description": described.settings["description"],
+            "further_seeds": described.settings["further_seeds"],
             "title": described.title,
             "weights": described.settings["weights"],
         },

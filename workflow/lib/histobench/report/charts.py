@@ -32,6 +32,7 @@ SCORES = {
     "pearson_smoothed": "r, truth smoothed over neighbours",
     "pearson_partial_depth": "r given depth",
     "pearson_pooled": "r, pooled over sections",
+    "pearson_centred": "r, pooled over sections that are centred",
     "rmse": "RMSE",
     "mae": "MAE",
 }

@@ -209,10 +209,16 @@ def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tu
         "Genes": genes,
         "Target": transform_text(Settings.of(settings)),
         "QC profile": settings.get("qc"),
-        "Seeds": ", ".join(map(str, settings.get("seeds") or [])),
+        "Seeds": _seeds(settings),
         "Networks start": _start(settings.get("weights")),
     }
     return [(key, str(value)) for key, value in facts.items() if known(value)]
+
+
+def _seeds(settings: Mapping[str, Any]) -> str:
+    """Say which seeds methods are trained with, and with which further ones those that a seed changes."""
+    every, further = (", ".join(map(str, settings.get(key) or [])) for key in ("seeds", "further_seeds"))
+    return f"{every}; also {further} for methods that a seed changes" if further else every
 
 
 def _start(weights: Any) -> str | None:

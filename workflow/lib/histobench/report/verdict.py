@@ -54,6 +54,7 @@ def verdict(loaded: Mapping[str, Loaded], settings: Settings) -> Verdict:
             f"It is {words} the best control, {settings.title(control['method'])} "
             f"(r = {r3(control['pearson'])}, difference {r3(lead)}{between})."
         )
+    result.which += _other_winners(result.best, competitors, settings)
     result.sure = [*_certainty(leader, loaded, settings), *null_lines(loaded, settings)]
     result.cost = _cost(leader, competitors, settings)
     return result
@@ -67,6 +68,22 @@ def null_lines(loaded: Mapping[str, Loaded], settings: Settings) -> list[str]:
         return []
     scores = f"mean r {r3(draws['pearson'].mean())}, {null.between}"
     return [f"Null ({settings.listed(null.methods)}): {scores}. {null.outside(board, settings)}".strip()]
+
+
+def _other_winners(best: str, competitors: pd.DataFrame, settings: Settings) -> list[str]:
+    """Say who would lead if correlations were pooled over sections, where that is somebody else."""
+    ways = {"pearson_pooled": "pooled over all sections", "pearson_centred": "pooled over centred sections"}
+    winners: dict[str, list[str]] = {}
+    for column, way in ways.items():
+        scores = competitors[column].dropna() if column in competitors else []
+        if len(scores):
+            winner = str(competitors.loc[scores.idxmax(), "method"])
+            winners.setdefault(winner, []).append(f"{way} (r = {r3(scores.max())})")
+    return [
+        f"{_capital(settings.title(winner))} would lead if r were {' or '.join(found)}."
+        for winner, found in winners.items()
+        if winner != best
+    ]
 
 
 def _short_board(scored: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
@@ -121,7 +138,10 @@ def _certainty(leader: Any, loaded: Mapping[str, Loaded], settings: Settings) ->
     if patients and known(leader.get("n_genes")):
         statement = power_statement(int(patients), int(leader["n_genes"]))
         lines.append(f"Consistency of genes: {statement[0].lower()}{statement[1:]}")
-    if int(leader["n_folds"] or 0) and str(leader.get("seeds", "1")) in ("1", "1.0"):
+    board = loaded["leaderboard"].table
+    several = board is not None and "seeds" in board and board["seeds"].max() > 1
+    # where others have several, this one needs no more: no seed changes it
+    if int(leader["n_folds"] or 0) and not several and str(leader.get("seeds", "1")) in ("1", "1.0"):
         lines.append("One seed: the spread between trainings is not measured.")
     return lines
 

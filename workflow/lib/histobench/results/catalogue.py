@@ -122,8 +122,8 @@ EXPERIMENT: tuple[Entry, ...] = (
         "One row per method, best first. Click a heading to sort. Controls and oracles are marked by hollow "
         "swatches: an oracle uses measurements of the test section and does not compete. Against null says "
         "where r lies beside the envelope of the null control, whose r is that of its first permutation.",
-        "method family pearson pearson_low pearson_high pearson_pooled ceiling_fraction spearman rmse mae "
-        "n_genes n_positive",
+        "method family pearson pearson_low pearson_high pearson_pooled pearson_centred ceiling_fraction "
+        "spearman rmse mae n_genes n_positive",
         count(
             "n_consistent_holm",
             "genes consistent across patients, family-wise error 5 %",
@@ -153,8 +153,8 @@ EXPERIMENT: tuple[Entry, ...] = (
         "ceiling, errors, consistent genes, cost",
         make="score_tables:leaderboard",
         shown="method family pearson pearson_low pearson_high against_null null_low null_high "
-        "ceiling_fraction spearman rmse mae pearson_pooled n_genes n_positive n_consistent_holm "
-        "n_consistent_bh n_undefined train_seconds peak_memory_mb parameters n_folds seeds",
+        "ceiling_fraction spearman rmse mae pearson_pooled pearson_centred n_genes n_positive "
+        "n_consistent_holm n_consistent_bh n_undefined train_seconds peak_memory_mb parameters n_folds seeds",
     ),
     table(
         "metrics",

@@ -106,6 +106,12 @@ COLUMNS = {
             "r",
             "r pooled",
         ),
+        number(
+            "pearson_centred",
+            "pooled over sections after the mean of each is taken from truth and prediction",
+            "r",
+            "r centred",
+        ),
         number("ceiling", "noise ceiling: r that a perfect prediction would reach", "r", "Ceiling"),
         number("ceiling_fraction", "score divided by the noise ceiling", "share of ceiling", "of ceiling"),
         number("spearman", "Spearman's rank correlation, averaged like r", "r", "Spearman"),

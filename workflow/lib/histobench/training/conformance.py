@@ -127,6 +127,8 @@ class Case:
         As in its YAML file; only ``oracle`` changes what is checked.
     gives, sees
         As in its YAML file; without them, what the method can show is not checked.
+    deterministic
+        As in its YAML file: no seed changes what it predicts.
     """
 
     def __init__(
@@ -136,8 +138,10 @@ class Case:
         needs: Mapping[str, Any] | None = None,
         gives: Mapping[str, bool] | None = None,
         sees: str | None = None,
+        deterministic: bool = False,
     ) -> None:
         self.entry = entry
+        self.deterministic = deterministic
         self.gives, self.sees = gives, sees
         self.params = dict(params or {})
         self.oracle = bool((needs or {}).get("oracle"))
@@ -258,6 +262,20 @@ def check_deterministic(case: Case) -> None:
         raise ConformanceError(
             f"Two trainings with one seed differ by up to {worst:.3g}; draw all randomness from context.seed."
         )
+
+
+def check_seed_has_no_effect(case: Case) -> None:
+    """Expect another seed to give the same numbers of a method that declares so; it is trained once."""
+    if not case.deterministic:
+        return
+    other = Case(case.entry, case.params, {"oracle": case.oracle})
+    other.context = replace(case.context, seed=case.context.seed + 1)
+    for name in ("expression", "tumour_probability"):
+        first, second = (getattr(each.prediction, name) for each in (case, other))
+        if first is not None and not np.array_equal(np.asarray(first), np.asarray(second)):
+            raise ConformanceError(
+                f"Another seed changes its {name.replace('_', ' ')}; take `deterministic` out of its file."
+            )
 
 
 _ELSEWHERE = """
@@ -555,6 +573,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_shapes,
     check_log,
     check_deterministic,
+    check_seed_has_no_effect,
     check_predict_is_pure,
     check_saved,
     check_spot_order,

@@ -23,6 +23,7 @@ METRICS: dict[str, tuple[str, bool, int]] = {
     "pearson_smoothed": ("r, smooth\ntruth", True, 3),
     "pearson_partial_depth": ("r given\ndepth", True, 3),
     "pearson_pooled": ("r pooled", True, 3),
+    "pearson_centred": ("r pooled,\ncentred", True, 3),
     "auroc_quartiles": ("AUROC", True, 3),
     "n_positive": ("positive\ngenes", True, 0),
     "rmse": ("RMSE", False, 3),
