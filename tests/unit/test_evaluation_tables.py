@@ -217,6 +217,19 @@ def test_the_null_distribution_is_the_plain_average_of_every_permutation(tables)
     assert not tables["metrics"]["metric"].str.contains("permuted|pearson_1").any()
 
 
+def test_permutations_of_all_seeds_are_one_distribution(files, tables, tmp_path):
+    twice = dict.fromkeys(("blind", "blind.seed1"), files["metrics"]["blind"])
+    write_tables(experiment="test", metrics=twice, runs={}, ceilings=[], families={"blind": "control"},
+                 output_folder=tmp_path, n_bootstrap=50)  # fmt: skip
+    draws = read_table(tmp_path / "permutations.tsv")
+    assert list(draws["permutation"]) == list(range(1, 2 * PERMUTATIONS + 1))
+    np.testing.assert_array_equal(draws["pearson"], np.tile(tables["permutations"]["pearson"], 2))
+    (row,) = read_table(tmp_path / "leaderboard.tsv").to_dict("records")
+    assert row["n_permutations"] == 2 * PERMUTATIONS  # enough for quantiles, which lie within the range
+    low, high = np.quantile(draws["pearson"], [0.025, 0.975], method="weibull")
+    assert (row["null_low"], row["null_high"]) == pytest.approx((low, high))
+
+
 def test_a_score_lies_above_within_or_below_the_envelope():
     ends = (-0.1, 0.2)
     assert [against(r, ends) for r in (0.21, 0.2, -0.1, -0.11)] == ["above", "within", "within", "below"]

@@ -79,8 +79,9 @@ def leaderboard(
     n_undefined counts gene-section pairs without a correlation: too few spots or a constant observation
     (left out) or a constant prediction (scored 0). train_seconds is the mean of one training,
     peak_memory_mb the largest. weights_terms is the licence of the published weights behind a method, and
-    says which allow no commercial use. Of a null control that draws several permutations, pearson is the
-    first one's, null_low and null_high are their envelope; against_null is where a method lies beside it.
+    says which allow no commercial use. Of a null control that draws several permutations, pearson is of
+    one per seed, null_low and null_high are the envelope of all, against_null says where a method lies
+    beside it.
     """
     import pandas as pd
 

@@ -121,7 +121,7 @@ EXPERIMENT: tuple[Entry, ...] = (
         "Leader board",
         "One row per method, best first. Click a heading to sort. Controls and oracles are marked by hollow "
         "swatches: an oracle uses measurements of the test section and does not compete. Against null says "
-        "where r lies beside the envelope of the null control, whose r is that of its first permutation.",
+        "where r lies beside the envelope of the null control, whose own r is of one permutation a seed.",
         "method family pearson pearson_low pearson_high pearson_pooled pearson_centred ceiling_fraction "
         "spearman rmse mae n_genes n_positive",
         count(
@@ -212,7 +212,7 @@ EXPERIMENT: tuple[Entry, ...] = (
         "the 97.5 % quantile, with fewer than 39 permutations over their whole range, outside of which a "
         "further one would fall with a probability of 2/(n + 1).",
         "method",
-        count("permutation", "its number; 1 is on the leader board; those of further seeds follow"),
+        count("permutation", "its number, seed after seed; the first of each seed is on the leader board"),
         "pearson n_patients n_genes",
         brief="r of every permutation of the null control",
         make="permutation_tables:permutation_table",

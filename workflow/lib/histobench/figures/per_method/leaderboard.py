@@ -152,7 +152,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         else " The noise ceiling is not available."
     )
     band = (
-        f" Grey band: null ({settings.listed(null.methods)}), {null.between}; dot and bar are of the first. "
+        f" Grey band: null ({settings.listed(null.methods)}), {null.between}; dot and bar are of one a seed. "
         "All genes of a permutation share it: the band, and not that bar, is what chance gives. "
         f"{null.outside(table, settings)}"
         if null
