@@ -21,7 +21,8 @@ from histobench.evaluation.domains import (
     section_domains,
     two_clusters,
 )
-from histobench.evaluation.tumour import curves, importances, tumour_metrics
+from histobench.evaluation.tumour import curves, tumour_metrics
+from histobench.expression.importance import importances
 
 
 def three_domains(n=40, noise=0.3, seed=0):

@@ -94,7 +94,7 @@ def scored(method, section, patient, seed):
 def quick():
     """Small forests; and no collection of garbage, 60 ms, by statsmodels in every Holm correction."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("histobench.evaluation.tumour.N_TREES", 10)
+        patch.setattr("histobench.expression.importance.N_TREES", 10)
         patch.setattr("histobench.evaluation.domains.N_STARTS", 2)
         patch.setattr("gc.collect", lambda *_: 0)
         yield
@@ -483,7 +483,7 @@ def test_nothing_failed_and_everything_is_there(tables):
         "leaderboard", "metrics", "ranks", "variance", "genes", "patients", "sections", "comparisons",
         "consistency", "consistency_summary", "consistency_curve", "power", "tumour", "tumour_curves",
         "tumour_genes", "informative_genes", "colocation", "domains", "confusion", "latent_neighbours",
-        "planted", "planted_genes", "failures", "permutations",
+        "planted", "planted_genes", "failures", "permutations", "auxiliary",
     }  # fmt: skip
 
 

@@ -27,9 +27,9 @@ from histobench.figures.per_gene import (
     tumour_markers,
     within_tissue,
 )
-from histobench.figures.per_method import genes_by_method, standardised_errors
+from histobench.figures.per_method import auxiliary_distributions, genes_by_method, standardised_errors
 from histobench.figures.per_section import auroc_sections, nuclei_tissue, stain_steps
-from histobench.files import read_table
+from histobench.files import read_table, write_table
 
 DEEP = Settings(
     experiment="e", families={"stnet": "deep", "other": "deep"}, titles={"stnet": "ST-Net", "other": "Other"},
@@ -175,6 +175,34 @@ def test_first_genes_are_sets_of_the_asked_size_beside_chance():
     assert len(sets["measured"]) == len(sets["stnet"]) == 30 and len(sets["measured"] & sets["stnet"]) == 20
     assert "15 shared by chance" in words(informative_venns.plot_venns(tidy, DEEP))
     assert "shares 20 of the first 30" in informative_venns.caption(tidy, DEEP)
+
+
+def every_gene():
+    """Forty genes of a method, ten of them targets with higher r; one gene is both."""
+    genes = pd.DataFrame({
+        "method": "stnet", "gene": [f"g{k}" for k in range(40)], "kind": ["target"] * 10 + ["auxiliary"] * 30,
+        "mean_pearson": [0.31] * 10 + [0.05] * 29 + [np.nan], "rank_truth": range(1, 41),
+        "rank_prediction": range(40, 0, -1),
+    })  # fmt: skip
+    return pd.concat([genes, genes[genes["gene"] == "g0"].assign(kind="auxiliary", mean_pearson=0.05)])
+
+
+def test_auxiliary_genes_have_a_distribution_of_their_own(tmp_path):
+    tidy = auxiliary_distributions.tidy_auxiliary(every_gene()).set_index("kind")
+    assert list(tidy["n_scored"]) == [30, 10] and list(tidy["n_genes"]) == [30, 10]
+    assert (tidy["density"] * (tidy["r_high"] - tidy["r_low"])).to_list() == pytest.approx([1, 1])
+    assert tidy.loc["target", "mean"] == pytest.approx(0.31) and 0.30 <= tidy.loc["target", "r_low"] <= 0.31
+    tidy = tidy.reset_index()[auxiliary_distributions.COLUMNS]
+    drawn = auxiliary_distributions.plot_auxiliary(tidy, DEEP)
+    assert {"0.310", "0.050"} <= {text.get_text() for text in drawn.axes[0].texts}
+    assert "10 target genes and of 30 auxiliary genes" in auxiliary_distributions.caption(tidy, DEEP)
+    write_table(every_gene(), tmp_path / "every_gene.parquet")
+    drawn, venns, caption = informative_venns.every_gene_venns(
+        {"genes": tmp_path / "every_gene.parquet"}, DEEP
+    )
+    # of 40 genes, the first 30 of one order and of its reverse share 20
+    assert "of 40 genes, of which 10 are targets" in caption and "shares 20 of the first 30" in caption
+    assert set(venns["n_genes"]) == {40}
 
 
 def test_genes_of_the_leading_method_are_shown_for_every_network():

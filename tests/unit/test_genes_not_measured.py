@@ -16,7 +16,7 @@ from histobench.errors import UserError
 from histobench.evaluation.ceiling import noise_ceiling, read_panel_counts
 from histobench.evaluation.metrics import gene_metrics
 from histobench.evaluation.score import read_scored_section, score_sections
-from histobench.evaluation.tumour import importances
+from histobench.expression.importance import importances
 from histobench.expression.panels import gene_statistics, select_panel, write_panel
 from histobench.expression.qc import write_section_qc
 from histobench.expression.transforms import Transform

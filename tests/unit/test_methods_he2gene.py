@@ -12,6 +12,7 @@ from histobench.errors import UserError
 from histobench.methods.he2gene import HE2Gene
 from histobench.networks.backbones import PixelNorm, count_parameters, make_backbone
 from histobench.networks.multihead import MultiHead
+from histobench.training.augment import apply_symmetry
 from histobench.training.conformance import make_study
 from histobench.training.contract import Context, SectionData
 from histobench.training.data import PatchSource
@@ -278,8 +279,8 @@ def test_embedding_is_that_of_the_main_view() -> None:
     network = MultiHead(PixelNorm(), make_backbone("small_cnn"), genes=2)
     source = PatchSource([np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)])
     rows = np.arange(5)
-    *_, single = predict_heads(network, source, rows, width=32, shares=(0.5,))
-    *_, averaged = predict_heads(network, source, rows, width=32, shares=(0.5, 1.0), views=8)
+    single = predict_heads(network, source, rows, width=32, shares=(0.5,)).embedding
+    averaged = predict_heads(network, source, rows, width=32, shares=(0.5, 1.0), views=8).embedding
     np.testing.assert_array_equal(single, averaged)
 
 
@@ -369,3 +370,28 @@ def test_a_frozen_encoder_keeps_its_weights_and_a_random_start_asks_for_none(mon
     assert asked == ["imagenet", "imagenet", "none"]
     with pytest.raises(UserError, match="trained_layers must be one of all, heads"):
         HE2Gene(**TINY, trained_layers="some").fit(train, [], CONTEXT)
+
+
+def test_genes_beside_the_panel_are_predicted_as_the_panel_is(tmp_path) -> None:
+    """Averaged over the eight symmetries, named, kept in the weights, and left out without the head."""
+    train, test = make_study()
+    method = HE2Gene(**TINY, window_share=1.0)
+    method.fit(train, [], CONTEXT)
+    told = method.predict(test)
+    assert told.further is not None and set(told.further.genes) <= set("FGH")
+    network, views = method.fitted, []
+    patches = torch.from_numpy(np.ascontiguousarray(test.patches)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        for code in range(8):
+            features = network.features(central_window(apply_symmetry(patches, code), 1.0, 32))
+            views.append(network.auxiliary(features).numpy())
+    np.testing.assert_allclose(told.further.expression(), np.mean(views, axis=0), atol=1e-5)
+    method.save(tmp_path)
+    again = HE2Gene(**TINY, window_share=1.0)
+    again.load(tmp_path)
+    other = again.predict(test).further
+    assert other.genes == told.further.genes
+    np.testing.assert_array_equal(other.expression(), told.further.expression())
+    alone = HE2Gene(**TINY, auxiliary=False)
+    alone.fit(train, [], CONTEXT)
+    assert alone.predict(test).further is None

@@ -20,12 +20,16 @@ from histobench.evaluation.score import read_scored_section, write_metrics
 from histobench.expression.transforms import transform_counts
 from histobench.filelists import write_list
 from histobench.methods.stnet import STNet
+from histobench.results import tables
+from histobench.results.catalogue import catalogue
 from histobench.slides.grid import read_run
 from histobench.training import run
-from histobench.training.contract import Prediction, TrainingLog
+from histobench.training.contract import FurtherGenes, Prediction, TrainingLog
 from histobench.training.entry import load_method
+from histobench.training.every_gene import score_every_gene
 from histobench.training.folds import predict_folds, predict_heads, train_folds, train_heads, training_files
 from histobench.training.load import load_section, read_genes, read_kept_spots, read_photos
+from histobench.training.store import save_arrays
 
 GENES = [f"G{i}" for i in range(12)]
 PANEL = ["G7", "G2", "G10"]  # neither sorted nor the first columns
@@ -771,3 +775,37 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
             **settings,
         )
     assert caught.value.__notes__ == ["colour_ridge on fold 1"]
+
+
+class Everything:
+    """Predicts a constant for the panel, and the column of a spot for one gene beside it."""
+
+    def fit(self, train, valid, context):
+        return TrainingLog()
+
+    def predict(self, section):
+        column = section.spots["array_x"].to_numpy(np.float32)[:, None]
+        beside = next(gene for gene in GENES if gene not in PANEL)
+        return Prediction(
+            np.ones((len(section), len(PANEL)), np.float32), further=FurtherGenes((beside,), lambda: column)
+        )
+
+    def save(self, folder):
+        save_arrays(folder, nothing=np.zeros(1))
+
+    def load(self, folder):
+        pass
+
+
+def test_scores_of_genes_beside_the_panel_lie_beside_the_predictions(study: Study) -> None:
+    entry = {"entry": f"{__name__}:Everything"}
+    study.train(**entry)
+    folder = study.predict(**entry, score_further=score_every_gene)
+    table = tables.read(folder / run.EVERY_GENE, catalogue()["every_gene_scores"]).set_index("gene")
+    (gene,) = table.index[table["kind"] == "auxiliary"]
+    counts = study.counts["B1"]
+    truth = np.log1p(1e4 * counts[:, GENES.index(gene)] / counts.sum(axis=1))
+    r = np.corrcoef(truth, np.arange(9) % 3)[0, 1]
+    assert table.loc[gene, "pearson"] == pytest.approx(r, abs=1e-6)
+    assert set(table.index) == {*PANEL, gene} and sorted(p.name for p in folder.glob("*.h5ad")) == ["B1.h5ad"]
+    assert not (study.predict(**entry) / run.EVERY_GENE).exists()

@@ -63,6 +63,7 @@ rule tabulate_results:
         expand(paths.TABLE, table=tables.TABLES, allow_missing=True),
         spots=paths.SPOT_TABLE,
         records=paths.RECORDS,
+        every_gene=paths.EVERY_GENE,
     log:
         paths.log("tabulate_results/{experiment}"),
     conda:

@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]):
         runs=by_folder(snakemake.input.runs, level=1),
         spots=files_in(snakemake.input.spots),
         ceilings=snakemake.input.ceilings,
+        every_gene=files_in(snakemake.input.every_gene, level=1),
         truth=next(iter(snakemake.input.truth), None),
         output_folder=Path(snakemake.output[0]).parent,
         **snakemake.params.settings,

@@ -56,6 +56,8 @@ class ScoredMethod:
         Spot tables of the first seed.
     permuted
         Of a null control, r of its permutations per seed: "pearson_1" and so on.
+    every_gene
+        Per seed, the scores of every gene of each fold; empty for a method that predicts the panel only.
     """
 
     name: str
@@ -68,6 +70,7 @@ class ScoredMethod:
     fold_of: Mapping[tuple[str, str], str] = field(default_factory=dict)
     spots: Sequence[Path] = ()
     permuted: Sequence[SectionScores] = ()
+    every_gene: Sequence[Sequence[Path]] = ()
 
     @cached_property
     def scores(self) -> SectionScores:
@@ -204,9 +207,13 @@ def by_folder(paths: Iterable[str | Path], level: int = 0) -> dict[str, list[str
     return groups
 
 
-def files_in(folders: Iterable[str | Path]) -> dict[str, list[Path]]:
-    """Return the tables in each method's folder, by the folder's name."""
-    return {Path(folder).name: sorted(Path(folder).glob("*.parquet")) for folder in folders}
+def files_in(folders: Iterable[str | Path], level: int = 0) -> dict[str, list[Path]]:
+    """Return the tables in folders by the folder's name, or by that of the folder ``level`` further up."""
+    groups: dict[str, list[Path]] = {}
+    for folder in map(Path, folders):
+        name = (folder, *folder.parents)[level].name
+        groups.setdefault(name, []).extend(sorted(folder.glob("*.parquet")))
+    return groups
 
 
 def gather(
@@ -216,6 +223,7 @@ def gather(
     folds: Sequence[str] | None = None,
     spots: Mapping[str, Sequence[str | Path]] | None = None,
     least_spots: int = LEAST_SPOTS,
+    every_gene: Mapping[str, Sequence[str | Path]] | None = None,
 ) -> Gathered:
     """Read the results of all methods.
 
@@ -232,6 +240,9 @@ def gather(
         Result folder -> spot tables; those that exist are kept for the tables that need them.
     least_spots
         What the sections were scored with.
+    every_gene
+        Result folder -> scores of every gene, of methods that predict genes beside the panel; those that
+        exist are kept for the tables that need them.
     """
     gathered = Gathered()
     by_method: dict[str, list[str]] = {name: [] for name in families}
@@ -275,6 +286,10 @@ def gather(
                     fold_of,
                     described,
                     permuted,
+                    [
+                        [Path(path) for path in (every_gene or {}).get(folder, ()) if Path(path).is_file()]
+                        for folder in folders
+                    ],
                 )
             )
         elif not folders or not any(metrics[folder] for folder in folders):

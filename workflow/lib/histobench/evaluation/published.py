@@ -31,7 +31,7 @@ PUBLISHED_COLUMNS = columns_of("published")
 # Tables of an experiment that statistics are read from.
 TABLES = (
     "leaderboard", "metrics", "genes", "patients", "sections", "consistency", "consistency_curve",
-    "consistency_summary", "domains", "confusion",
+    "consistency_summary", "domains", "confusion", "auxiliary",
 )  # fmt: skip
 # What statistics are read from beside them: scores of genes in single sections, and learning histories.
 SECTION_GENES, HISTORIES = "section_genes", "histories"
@@ -77,6 +77,11 @@ def _gene(column: str) -> Callable[[Tables, Row], float]:
 
 def _board(column: str) -> Callable[[Tables, Row], float]:
     return lambda t, r: _cell(t["leaderboard"], column, method=r["method"])
+
+
+def _kind(column: str) -> Callable[[Tables, Row], float]:
+    """Read a score of a kind of genes, target or auxiliary."""
+    return lambda t, r: _cell(t["auxiliary"], column, method=r["method"], kind=r["argument"])
 
 
 def _medians(tables: Tables, row: Row) -> pd.Series:
@@ -190,6 +195,8 @@ STATISTICS: Mapping[str, Callable[[Tables, Row], float]] = {
         _cell(t["leaderboard"], "pearson", method=r["method"])
         - _cell(t["leaderboard"], "pearson", method=r["argument"])
     ),
+    "kind_pearson": _kind("pearson_pooled"),
+    "kind_mse": _kind("mse"),
     "section_pearson": lambda t, r: _cell(t["sections"], "pearson", method=r["method"], section=r["section"]),
     "n_positive": _board("n_positive"),
     "n_genes": _board("n_genes"),

@@ -32,8 +32,9 @@ from histobench.evaluation.metrics import (
     without_patterns,
 )
 from histobench.evaluation.spatial import spatial_metrics
-from histobench.evaluation.tumour import importances, tumour_metrics
+from histobench.evaluation.tumour import tumour_metrics
 from histobench.expression.correlation import PERMUTED
+from histobench.expression.importance import importances
 from histobench.expression.smoothing import neighbour_average
 from histobench.expression.transforms import DEFINITION, NAME, Transform, transform_counts
 from histobench.files import atomic_folder, read_results, write_table

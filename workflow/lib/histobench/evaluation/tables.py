@@ -2,7 +2,8 @@
 
 Every score is averaged over sections, then patients, then genes, and over seeds before that. What the tables
 are, :mod:`histobench.results.catalogue` declares; its entries name the functions that compute them. Beside
-them, ``spots.parquet`` has one row per spot with its clusters under every method, for maps.
+them, ``spots.parquet`` has one row per spot with its clusters under every method, for maps, and
+``every_gene.parquet`` one per gene that a method predicts, of methods that predict genes beside the panel.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from histobench.evaluation import (
     score_tables,
     tumour_tables,
 )
+from histobench.evaluation.auxiliary_tables import further_tables
 from histobench.evaluation.gather import Gathered, ScoredMethod, gather
 from histobench.evaluation.metrics import LEAST_SPOTS
 from histobench.evaluation.planted import planted_tables
@@ -69,6 +71,8 @@ class Study:
         Base of the logarithm in which targets are; None where they are no logarithms.
     n_bootstrap, seed
         Of resampling.
+    least_spots
+        What the sections were scored with.
     """
 
     gathered: Gathered
@@ -78,6 +82,7 @@ class Study:
     log_base: float | None
     n_bootstrap: int
     seed: int
+    least_spots: int
 
     @property
     def methods(self) -> Sequence[ScoredMethod]:
@@ -106,6 +111,20 @@ class Study:
     def consistency_summary(self) -> pd.DataFrame:
         """Number of genes that are consistent."""
         return self._consistency[1]
+
+    @cached_property
+    def _further(self) -> Mapping[str, pd.DataFrame]:
+        return further_tables(self.methods, self.least_spots, self.n_bootstrap, self.seed)
+
+    @property
+    def auxiliary(self) -> pd.DataFrame:
+        """Scores of genes of the panel and of those beside it."""
+        return self._further["auxiliary"]
+
+    @property
+    def every_gene(self) -> pd.DataFrame:
+        """Every gene that a method predicts."""
+        return self._further["every_gene"]
 
     @cached_property
     def _planted(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -165,6 +184,7 @@ def write_tables(
     transform: Transform | Mapping[str, Any] | str | None = None,
     least_spots: int = LEAST_SPOTS,
     n_bootstrap: int = N_BOOTSTRAP,
+    every_gene: Mapping[str, Sequence[str | Path]] | None = None,
 ) -> None:
     """Write every table that the catalogue declares for an experiment as ``{output_folder}/{name}.tsv``.
 
@@ -195,13 +215,15 @@ def write_tables(
         What the sections were scored with, see :func:`histobench.evaluation.score.write_metrics`.
     n_bootstrap
         Resamples of intervals and envelopes.
+    every_gene
+        Result folder -> scores of every gene, of methods that predict genes beside the panel.
 
     Raises
     ------
     UserError
         A file cannot be read, or a table is not as the catalogue declares it.
     """
-    gathered = gather(metrics, runs, families, folds, spots, least_spots)
+    gathered = gather(metrics, runs, families, folds, spots, least_spots, every_gene)
     study = Study(
         gathered,
         read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots),
@@ -210,8 +232,10 @@ def write_tables(
         None if transform is None else Transform.of(transform).log_base,
         n_bootstrap,
         seed_for(experiment, "tables"),
+        least_spots,
     )
     for entry in EXPERIMENT:
         write(compute(entry, study), Path(output_folder) / f"{entry.name}.tsv", entry)
-    spots_entry = catalogue()["spots"]
-    write(domain_tables.spot_table(study.methods), Path(output_folder) / "spots.parquet", spots_entry)
+    large = {"spots": domain_tables.spot_table(study.methods), "every_gene": study.every_gene}
+    for name, frame in large.items():
+        write(frame, Path(output_folder) / f"{name}.parquet", catalogue()[name])

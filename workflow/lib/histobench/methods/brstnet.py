@@ -277,7 +277,7 @@ class BrSTNet(NetworkMethod[MultiHead]):
 
     def _errors(self, network: MultiHead, training: Training, rows: np.ndarray) -> dict[str, float]:
         """Return errors of spots in units of the training sd, and their r, means over genes."""
-        predicted = predict_heads(network, training.patches, rows, width=training.shape.px)[0]
+        predicted = predict_heads(network, training.patches, rows, width=training.shape.px).expression
         assert predicted is not None
         observed = training.study.targets[rows]
         error = (predicted - observed) / network.target_sd.cpu().numpy().astype(np.float64)
@@ -291,11 +291,9 @@ class BrSTNet(NetworkMethod[MultiHead]):
     def infer(self, section: SectionData) -> Prediction:
         """Predict each patch on the scale of the targets; the embedding is what both heads see."""
         source, width = self.opened(section), self.trained.shape.px
-        expression, _, features = predict_heads(
-            self.fitted, source, np.arange(len(source)), width=width, views=self.views
-        )
-        assert expression is not None
-        return Prediction(expression, embedding=features)
+        found = predict_heads(self.fitted, source, np.arange(len(source)), width=width, views=self.views)
+        assert found.expression is not None
+        return Prediction(found.expression, embedding=found.embedding)
 
 
 def released_epochs(histories: Sequence[Sequence[Row]]) -> int:

@@ -38,9 +38,10 @@ from histobench.seeds import seed_for
 from histobench.training.augment import augment
 from histobench.training.auxiliary import AuxiliaryTargets, auxiliary_targets
 from histobench.training.checkpoint import start_from
-from histobench.training.contract import Context, Prediction, SectionData
+from histobench.training.contract import Context, FurtherGenes, Prediction, SectionData
 from histobench.training.correlation import mean_gene_pearson
 from histobench.training.data import PatchSource
+from histobench.training.device import arithmetic
 from histobench.training.inference import central_window, predict_heads
 from histobench.training.loop import Row
 from histobench.training.losses import labelled_bce, spatial_loss
@@ -159,6 +160,7 @@ class HE2Gene(SteppedAdam[MultiHead]):
                 study.sections, context, study.learn, min_spots=self.auxiliary_min_spots
             )
         training.more["further"] = further
+        self.trained.extra["auxiliary_genes"] = [] if further is None else list(further.genes)
         n_further = 0 if further is None else len(further.genes)
         training.shape = replace(training.shape, px=field, auxiliary=n_further)
 
@@ -260,7 +262,7 @@ class HE2Gene(SteppedAdam[MultiHead]):
     def infer(self, section: SectionData) -> Prediction:
         """Predict single patches, averaged over the views of ``test_views``."""
         source = self.opened(section)
-        expression, tumour, features = predict_heads(
+        found = predict_heads(
             self.fitted,
             source,
             np.arange(len(source)),
@@ -268,6 +270,24 @@ class HE2Gene(SteppedAdam[MultiHead]):
             shares=tuple(self.grid_shares) if "grid" in self.test_views else (self.window_share,),
             views=8 if "tta" in self.test_views else 1,
         )
-        assert expression is not None
+        assert found.expression is not None
         # a head that never saw a label says nothing
-        return Prediction(expression, tumour if self.trained.extra["knows_tumour"] else None, features)
+        tumour = found.tumour if self.trained.extra["knows_tumour"] else None
+        further = self._further(found.mean_features)
+        return Prediction(found.expression, tumour, found.embedding, further=further)
+
+    def _further(self, features: np.ndarray | None) -> FurtherGenes | None:
+        """Return what the auxiliary head makes of mean features, computed when it is asked for."""
+        head, genes = self.fitted.auxiliary, self.trained.extra.get("auxiliary_genes")
+        if features is None or head is None or not genes:
+            return None
+
+        def expression() -> np.ndarray:
+            with arithmetic(self.precision), torch.inference_mode():
+                parts = [
+                    head(torch.from_numpy(features[first : first + 256]).to(self.trained.device))
+                    for first in range(0, len(features), 256)
+                ]
+                return torch.cat(parts).float().cpu().numpy()
+
+        return FurtherGenes(tuple(genes), expression)

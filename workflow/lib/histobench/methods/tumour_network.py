@@ -132,7 +132,7 @@ class TumourNetwork(SteppedAdam[MultiHead]):
     ) -> np.ndarray:
         found = predict_heads(
             network, source, rows, width=self.input_px, shares=(self.window_share,), views=views
-        )[1]
+        ).tumour
         assert found is not None
         return found.astype(np.float64)
 

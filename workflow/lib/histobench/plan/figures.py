@@ -89,6 +89,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "compared": shown.compared(settings),
         "trained": shown.trained(settings),
         "deep": described.of_family("deep"),
+        "auxiliary": described.able("auxiliary"),
         "latent": shown.able(settings, "latent"),
         "baseline": shown.baselines(settings),
         "tumour_method": described.able("tumour"),

@@ -129,6 +129,13 @@ def table_input(plan: Plan, experiment: str) -> Files:
         "runs": run_records(described),
         "ceilings": [described.own(paths.CEILING, fold=fold) for fold in described.folds],
         "truth": truth if described.cohort.simulated else [],
+        # what predicts genes beside the panel has their scores beside its predictions
+        "every_gene": [
+            folder
+            for name, run in described.runs.items()
+            if run.arm.settings["gives"]["auxiliary"]
+            for folder in predicted_folds(plan, experiment, name)
+        ],
     }
 
 

@@ -114,6 +114,11 @@ def table(
 _DETAILS = "spearman pearson_smoothed pearson_partial_depth rmse mae auroc_quartiles"
 _DIFFERENCE = "difference difference_low difference_high"
 _KIND = text("kind", "what is known of the gene: planted, null or depth")
+_GENE_KIND = text("kind", "target (a gene of the panel) or auxiliary (one beside it)")
+_IMPORTANCES = tuple(
+    number(f"importance_{side}", f"importance of the {what} gene to a forest that sees all genes", "share")
+    for side, what in (("truth", "measured"), ("prediction", "predicted"))
+)
 
 EXPERIMENT: tuple[Entry, ...] = (
     table(
@@ -502,6 +507,23 @@ EXPERIMENT: tuple[Entry, ...] = (
         make="study:planted_genes",
     ),
     table(
+        "auxiliary",
+        "Target and auxiliary genes",
+        "One row per kind of genes of a method that predicts genes beside the panel: r per gene and section, "
+        "averaged over sections, patients, genes, with its 95 % percentile bootstrap over patients; and "
+        "beside it r with the sections of a patient pooled. Genes that do not vary have no r. No test.",
+        "method",
+        _GENE_KIND,
+        "n_patients n_genes",
+        count("n_undefined", "genes that have no r, as they vary in no tested section", "genes"),
+        "pearson pearson_low pearson_high",
+        number("pearson_pooled", "r per gene with the sections of a patient pooled, mean over both", "r"),
+        number("mse", "mean squared error per gene and section, averaged like r", "squared target"),
+        count("n_positive", "genes with positive mean correlation", "genes"),
+        brief="scores of the genes beside the panel, for methods that predict them",
+        make="study:auxiliary",
+    ),
+    table(
         "failures",
         "Failures and exclusions",
         "What failed or could not be measured, counted and not hidden.",
@@ -750,6 +772,42 @@ FILES: tuple[Entry, ...] = (
         _VALUE,
         "n_spots",
         path=f"{paths.METRICS}/{{fold}}.parquet",
+    ),
+    table(
+        "every_gene_scores",
+        "Every predicted gene of a method",
+        "One row per tested section and gene, for methods that predict genes beside the panel. Their "
+        "predictions are not kept; means, standard deviations and r of sections pool exactly.",
+        "patient section gene",
+        _GENE_KIND,
+        "n_spots",
+        count("n_labelled", "spots with a label of tumour or normal tissue", "spots"),
+        number("pearson", "r over the spots of the section; empty where the gene does not vary", "r"),
+        number("rmse", "root mean squared error", "target"),
+        number("mean_truth", "mean of the measured gene", "target"),
+        number("mean_prediction", "mean of the predicted gene", "target"),
+        number("sd_truth", "standard deviation of the measured gene", "target"),
+        number("sd_prediction", "standard deviation of the predicted gene", "target"),
+        *_IMPORTANCES,
+        path=paths.EVERY_GENE_SCORES,
+    ),
+    table(
+        "every_gene",
+        "Every predicted gene",
+        "One row per method, gene and kind of gene, for methods that predict genes beside the panel: scores "
+        "averaged over sections and patients, and ranks of importance to forests that tell the tumour spots "
+        "of a section apart by all these genes together. No test.",
+        "method gene",
+        _GENE_KIND,
+        "n_patients",
+        number("mean_pearson", "mean over patients of r per section", "r"),
+        number("pearson_pooled", "mean over patients of r, sections of a patient pooled", "r"),
+        number("mse", "mean squared error, mean over sections and patients", "squared target"),
+        *_IMPORTANCES,
+        number("rank_truth", "rank of the measured gene, 1 is the most important"),
+        number("rank_prediction", "rank of the predicted gene, 1 is the most important"),
+        brief="scores of every gene that a method predicts, also beside the panel",
+        path=paths.EVERY_GENE,
     ),
     table(
         "ceiling",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from scipy import sparse
 
+    from histobench.expression.transforms import Transform
     from histobench.networks.multihead import MultiHead
     from histobench.training.contract import Context, SectionData
 
@@ -88,25 +89,56 @@ def auxiliary_targets(
     AuxiliaryTargets
         With no column where no gene is left.
     """
-    from scipy import sparse
-
     panel = set(context.genes)
-    counts = sparse.vstack([require(section, "counts") for section in sections], format="csr")
+    counts = _counts(sections)
     detected = np.asarray((counts[learn] > 0).sum(axis=0)).ravel()
     needed = max(min_spots, min_share * len(learn))
     keep = np.flatnonzero(
         [gene not in panel and detected[i] >= needed for i, gene in enumerate(context.all_genes)]
     )
-    place = {gene: i for i, gene in enumerate(context.all_genes)}
-    panel_total = np.asarray(counts[:, [place[gene] for gene in context.genes]].sum(axis=1), float).ravel()
+    return transformed_genes(
+        sections, keep, genes=context.genes, all_genes=context.all_genes, transform=context.transform
+    )
+
+
+def _counts(sections: Sequence[SectionData]) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    return sparse.vstack([require(section, "counts") for section in sections], format="csr")
+
+
+def transformed_genes(
+    sections: Sequence[SectionData],
+    columns: np.ndarray,
+    *,
+    genes: Sequence[str],
+    all_genes: Sequence[str],
+    transform: Transform,
+) -> AuxiliaryTargets:
+    """Transform genes beside the panel just as the panel is.
+
+    Parameters
+    ----------
+    sections
+        Sections with counts, in the order that numbers the spots.
+    columns
+        Which of ``all_genes``.
+    genes, all_genes, transform
+        Panel, all measured genes and transform.
+    """
+    from scipy import sparse
+
+    counts = _counts(sections)
+    place = {gene: i for i, gene in enumerate(all_genes)}
+    panel_total = np.asarray(counts[:, [place[gene] for gene in genes]].sum(axis=1), float).ravel()
     total = np.concatenate([require(section, "total_counts") for section in sections])
-    chosen = counts[:, keep].tocsr()
+    chosen = counts[:, columns].tocsr()
     chosen.eliminate_zeros()
 
     def transformed(values: np.ndarray, spots: np.ndarray) -> np.ndarray:
         # every value as a spot of its own that measures one gene
         column = transform_counts(
-            context.transform, values[:, None], total[spots], panel_total[spots], len(context.all_genes)
+            transform, values[:, None], total[spots], panel_total[spots], len(all_genes)
         )
         return column[:, 0]
 
@@ -115,7 +147,7 @@ def auxiliary_targets(
     spots = np.repeat(everyone, np.diff(chosen.indptr))
     above = transformed(chosen.data, spots) - base[spots]
     return AuxiliaryTargets(
-        tuple(context.all_genes[i] for i in keep),
+        tuple(all_genes[i] for i in columns),
         base.astype(np.float32),
         sparse.csr_matrix((above.astype(np.float32), chosen.indices, chosen.indptr), shape=chosen.shape),
     )

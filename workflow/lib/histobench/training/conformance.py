@@ -526,6 +526,7 @@ def check_abilities(case: Case) -> None:
     found = {
         "tumour": case.prediction.tumour_probability is not None,
         "latent": case.prediction.embedding is not None,
+        "auxiliary": case.prediction.further is not None,
         "autoencoder": hasattr(cls, "reconstruct"),
     }
     for name, is_there in found.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from histobench.expression.transforms import Transform, usual_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     import pandas as pd
@@ -135,6 +135,23 @@ class Context:
 
 
 @dataclass(frozen=True)
+class FurtherGenes:
+    """Genes beside the panel that a method predicts, too.
+
+    Attributes
+    ----------
+    genes
+        Their names, of ``Context.all_genes``.
+    expression
+        Computes float32, (spots, genes), on the scale of the targets. Asked for where such genes are scored
+        only: a cohort of 20,000 genes is large.
+    """
+
+    genes: tuple[str, ...]
+    expression: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a method says about one section, rows in the order of ``SectionData.spots``.
 
@@ -149,12 +166,15 @@ class Prediction:
     permuted
         What a control that draws several permutations says by each but the first: float32, (spots, genes), up
         to a constant per gene. Read once; r is all that is kept of them.
+    further
+        Genes beside the panel, where the method predicts them.
     """
 
     expression: np.ndarray
     tumour_probability: np.ndarray | None = None
     embedding: np.ndarray | None = None
     permuted: Iterable[np.ndarray] = ()
+    further: FurtherGenes | None = None
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +58,26 @@ def central_window(pixels: torch.Tensor, share: float, width: int) -> torch.Tens
     return resize(pixels[..., first : first + size, first : first + size], width)
 
 
+class Heads(NamedTuple):
+    """What the heads of a network say of patches; None for a head that there is not.
+
+    Attributes
+    ----------
+    expression, tumour
+        float32 (rows, genes), and probabilities (rows,), averaged over views.
+    embedding
+        float32 (rows, dimension) of the first view.
+    mean_features
+        The same averaged over all views, where there is an auxiliary head. That head is linear, so that what
+        it makes of them is its prediction averaged over views.
+    """
+
+    expression: np.ndarray | None
+    tumour: np.ndarray | None
+    embedding: np.ndarray
+    mean_features: np.ndarray | None
+
+
 @torch.inference_mode()
 def predict_heads(
     network: MultiHead,
@@ -68,7 +88,7 @@ def predict_heads(
     shares: Sequence[float] = (1.0,),
     views: int = 1,
     batch_size: int = 64,
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+) -> Heads:
     """Run the heads over patches, averaged over windows and symmetries.
 
     Parameters
@@ -83,18 +103,13 @@ def predict_heads(
         Central windows as shares of the patch; the first one gives the embedding.
     views
         How many of the eight symmetries, 1 to 8.
-
-    Returns
-    -------
-    expression, tumour probability, embedding
-        float32 (rows, genes), (rows,) and (rows, dimension); None for a head that there is not.
     """
     network.eval()
-    expression, tumour, embedding = [], [], []
+    expression, tumour, embedding, mean_features = [], [], [], []
     for first in range(0, len(rows), batch_size):
         pixels = source.batch(rows[first : first + batch_size])
         # float64: the mean of equal numbers must be that number
-        totals: list[Any] = [0.0, 0.0]
+        totals: list[Any] = [0.0, 0.0, 0.0]
         for number, share in enumerate(shares):
             window = central_window(pixels, share, width)
             for code in range(views):
@@ -105,13 +120,18 @@ def predict_heads(
                     totals[0] = totals[0] + network.expression(features).double()
                 if network.tumour is not None:
                     totals[1] = totals[1] + torch.sigmoid(network.tumour_logit(features).double())
+                if network.auxiliary is not None:
+                    totals[2] = totals[2] + features.double()
         n = len(shares) * views
         if network.primary is not None:
             expression.append((totals[0] / n).float().cpu().numpy())
         if network.tumour is not None:
             tumour.append((totals[1] / n).float().cpu().numpy())
-    return (
+        if network.auxiliary is not None:
+            mean_features.append((totals[2] / n).float().cpu().numpy())
+    return Heads(
         np.concatenate(expression) if expression else None,
         np.concatenate(tumour) if tumour else None,
         np.concatenate(embedding),
+        np.concatenate(mean_features) if mean_features else None,
     )

@@ -43,6 +43,8 @@ class LoadedSection:
         ``uns["spatial"]`` of the section file: picture and size of a spot, as scanpy and squidpy look for it.
     gene_ids
         Identifiers of the genes of the section that have one, by name.
+    unmeasured
+        bool, (all genes,): genes of the training sections that this section's assay does not measure.
     """
 
     data: SectionData
@@ -51,6 +53,7 @@ class LoadedSection:
     um_per_px: float
     spatial: Mapping[str, Any]
     gene_ids: Mapping[str, str]
+    unmeasured: np.ndarray
 
 
 def read_genes(genes_tsv: str | Path) -> tuple[str, ...]:
@@ -196,9 +199,10 @@ def load_section(
     )
 
     # nothing is known of a gene that this section's assay does not measure, least of all that it is zero
-    unmeasured = not_measured(table, panel)
-    if unmeasured.any():
-        targets = np.where(unmeasured, np.nan, targets).astype(targets.dtype)
+    unmeasured = not_measured(table, all_genes)
+    lacking = unmeasured[[place[gene] for gene in panel]]
+    if lacking.any():
+        targets = np.where(lacking, np.nan, targets).astype(targets.dtype)
 
     view = None
     if patches is not None:
@@ -234,6 +238,7 @@ def load_section(
         um_per_px=section_um,
         spatial=uns.get("spatial", {}),
         gene_ids={gene: str(known) for gene, known in table.var.get("gene_id", {}).items() if known},
+        unmeasured=unmeasured,
     )
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,12 +39,16 @@ from histobench.training.record import json_ready, peak_memory, versions
 from histobench.training.store import WEIGHTS, training_targets
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from histobench.training.contract import Method, SectionData
 
 log = logging.getLogger(__name__)
 
 Files = Mapping[str, Mapping[str, Any]]
 CHECKPOINTS = ".checkpoints"
+# in the folder of predictions, see histobench.paths, which a training need not follow
+EVERY_GENE = "every_gene.parquet"
 
 
 def _load(
@@ -385,6 +389,7 @@ def predict(
     patch_um_per_px: float | str | None = None,
     measured_tsv: str | Path | None = None,
     scale_json: str | Path | None = None,
+    score_further: Callable[..., pd.DataFrame] | None = None,
 ) -> None:
     """Predict the test sections of one fold with a trained method.
 
@@ -396,7 +401,8 @@ def predict(
     model_folder
         Folder with the ``weights.pt`` that :func:`train` wrote.
     output_folder
-        Gets one ``{section}.h5ad`` per test section and ``predict.json``; it appears only when complete.
+        Gets one ``{section}.h5ad`` per test section and ``predict.json``, and ``every_gene.parquet`` where
+        genes beside the panel are scored; it appears only when complete.
     sections
         The sections to predict, as in :func:`train`.
     entry, params, needs, fold, panel_tsv, genes_tsv, transform, experiment, method, weights, device, seed,
@@ -408,6 +414,10 @@ def predict(
         not written.
     scale_json
         File whose ``um_per_px`` takes the place of ``patch_um_per_px``.
+    score_further
+        Scores a section of a method that predicts genes beside the panel, which are not kept:
+        :func:`histobench.training.every_gene.score_every_gene`. None leaves them alone. It is handed in, as
+        nothing of it concerns a training.
 
     Raises
     ------
@@ -415,6 +425,8 @@ def predict(
         A file is missing or does not fit, or the method breaks the contract: a wrong shape, or values that
         are no finite real numbers.
     """
+    import pandas as pd
+
     limit_threads(threads)
     if needs.get("gpu") and device in ("auto", "cuda"):
         claim_device()
@@ -424,7 +436,7 @@ def predict(
     if scale_json is not None:
         patch_um_per_px = read_json(scale_json)["um_per_px"]
     model = load_method(entry, params, model_folder)
-    seconds, n_spots = 0.0, 0
+    seconds, n_spots, scored = 0.0, 0, list[pd.DataFrame]()
     with atomic_folder(output_folder) as folder:
         for name in sorted(sections):  # one at a time: memory is that of the largest section
             (loaded,) = _load(
@@ -455,10 +467,19 @@ def predict(
             }
             if loaded.spatial:
                 about["spatial"] = small_library(loaded.spatial)
+            if prediction.further is not None and score_further is not None:
+                try:
+                    scored.append(
+                        score_further(loaded, prediction, panel=panel, all_genes=all_genes, transform=target)
+                    )
+                except ValueError as error:
+                    raise _broken(model, str(error)) from error
             if measured != panel:
                 loaded, prediction = restrict(loaded, prediction, panel, measured)
             write_prediction(folder / f"{name}.h5ad", loaded, prediction, measured, about)
             log.info("fold %s: %s predicted section %s (%d spots)", fold, method, name, len(loaded.data))
+        if scored:
+            write_table(pd.concat(scored, ignore_index=True), folder / EVERY_GENE)
         facts = {
             "seconds": round(seconds, 3),
             "n_spots": n_spots,

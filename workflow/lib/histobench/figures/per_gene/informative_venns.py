@@ -1,6 +1,7 @@
 """The first 30 and 100 genes that tell tumour from normal (Chen et al. 2024, HE2Gene, Venn diagrams).
 
-Inputs: ``genes`` (informative_genes.tsv: ranks of genes by their importance to a random forest).
+Inputs: ``genes`` (informative_genes.tsv: ranks of genes by their importance to a random forest); of the panel
+and the genes beside it, every_gene.parquet.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def plot_venns(table: pd.DataFrame, settings: Settings) -> Figure:
     return figure
 
 
-def caption(table: pd.DataFrame, settings: Settings) -> str:
+def caption(table: pd.DataFrame, settings: Settings, among: str = " of the panel") -> str:
     """Say what makes a gene informative, and what chance would give."""
     sources = [source for source in dict.fromkeys(table["source"]) if source != TRUTH]
     shares = []
@@ -82,7 +83,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     return prose(f"""
         Genes that a random forest uses most to tell tumour from normal spots, on the measurement and on the
         predictions of {settings.listed(sources)} (mean decrease of impurity, averaged over sections and
-        patients), of {count(int(table["n_genes"].iloc[0]), "gene")} of the panel: {"; ".join(shares)}. Above
+        patients), of {count(int(table["n_genes"].iloc[0]), "gene")}{among}: {"; ".join(shares)}. Above
         each diagram what two random sets of this size share. Correlated genes stand in for each other in a
         forest. Descriptive; no test.{scores_note(settings)}
     """)
@@ -100,3 +101,22 @@ def informative_venns(inputs: Inputs, settings: Settings) -> Drawing:
     table = tidy_venns(read_table(inputs["genes"]), settings)
     table = require_rows(table, "no section has tumour and normal spots, or the panel has 30 genes at most.")
     return plot_venns(table, settings), table, caption(table, settings)
+
+
+@figure(
+    "First 30 and 100 of all genes that tell tumour from normal",
+    "tumour",
+    inputs={"genes": "{experiment}/tables/every_gene.parquet"},
+    when=["tumour_labels", "auxiliary", "paper"],
+    settings=["leader"],
+)
+def every_gene_venns(inputs: Inputs, settings: Settings) -> Drawing:
+    """Read the ranks among all genes, targets and auxiliary ones, and draw the sets."""
+    genes = read_table(inputs["genes"])
+    # a gene that is a target in some folds only has two rows of one rank
+    ranked = genes[genes["rank_truth"].notna()].drop_duplicates(["method", "gene"])
+    table = tidy_venns(ranked, settings)
+    table = require_rows(table, "no section has tumour and normal spots, or 30 genes at most are predicted.")
+    targets = genes.loc[genes["kind"] == "target", "gene"].nunique()
+    among = f", of which {targets:,} are targets and the others auxiliary genes"
+    return plot_venns(table, settings), table, caption(table, settings, among)
