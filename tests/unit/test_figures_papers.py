@@ -19,6 +19,7 @@ from histobench.figures.on_tissue import atypical_places, best_sections, domain_
 from histobench.figures.per_gene import (
     correlation_histogram,
     gene_sets,
+    genes_apart,
     informative_venns,
     mean_expression,
     nuclei_genes,
@@ -203,6 +204,25 @@ def test_auxiliary_genes_have_a_distribution_of_their_own(tmp_path):
     # of 40 genes, the first 30 of one order and of its reverse share 20
     assert "of 40 genes, of which 10 are targets" in caption and "shares 20 of the first 30" in caption
     assert set(venns["n_genes"]) == {40}
+
+
+def test_genes_apart_stand_beside_the_same_genes_together():
+    genes = pd.DataFrame({
+        "method": ["stnet"] * 3 + ["other"] * 3, "gene": ["a", "b", "c"] * 2, "n_patients": 23,
+        "n_positive": [15, 22, 3, 17, 22, 9], "median_pearson": [0.1, 0.2, 0.3, 0.2, 0.1, 0.0],
+    })  # fmt: skip
+    settings = replace(DEEP, apart={"other": ["b", "a", "X"]})
+    tidy = genes_apart.tidy_apart(genes, settings)
+    assert list(zip(tidy["gene"], tidy["method"], strict=True)) == [
+        ("a", "stnet"), ("a", "other"), ("b", "stnet"), ("b", "other"),
+    ]  # fmt: skip
+    assert list(tidy["n_positive"]) == [15, 17, 22, 22]
+    text = genes_apart.caption(tidy, settings)
+    assert "Other is positive in more patients for 1 and in fewer for 0" in text and "2 genes" in text
+    left, right = genes_apart.plot_apart(tidy, settings).axes
+    assert sorted({*(line.get_xdata()[0] for line in left.lines if line.get_marker() == "o")}) == [15, 17, 22]
+    assert right.get_xlabel() == "median r over patients"
+    assert genes_apart.tidy_apart(genes, replace(DEEP, apart={"third": ["a"]})).empty
 
 
 def test_genes_of_the_leading_method_are_shown_for_every_network():

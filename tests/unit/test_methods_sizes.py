@@ -63,6 +63,10 @@ SIZES = {
     "nmf_composition": lambda method, genes, _: (
         stnet(method.network["architecture"], method.factors) + method.factors * genes
     ),
+    "stnet_apart": lambda method, genes, _: sum(
+        stnet(method.network["architecture"], outputs)
+        for outputs in [*[1] * len(method.genes), genes - len(method.genes)]
+    ),
     "stnet": lambda method, genes, _: stnet(method.architecture, genes),
 }
 STATED = [

@@ -45,17 +45,27 @@ def test_a_step_takes_what_arithmetic_or_starting_operations_takes():
 
 
 def test_the_fast_benchmark_trains_at_most_40_hours_in_bfloat16_with_every_method_of_the_full_one(project):
-    """All but those of the two experiments that it leaves out."""
+    """All but those of the experiments that it leaves out."""
     full, spots = planned(project, "config.yaml")
     fast, _ = planned(project, "config.yaml", "fast.yaml")
     assert cost.hours(fast, spots) <= 40 < cost.hours(full, spots) / 5
     assert {work.precision for work in cost.trainings(fast, spots)} == {"bf16"}
-    left_out = {"hbcis_stnet_windows", "hbcis_brstnet_folds"}
+    left_out = {"hbcis_stnet_windows", "hbcis_stnet_genes", "hbcis_brstnet_folds"}
     assert set(fast.experiments) == {
         name for name in full.experiments if name not in left_out and "encoders" not in name
     }
     for name, experiment in fast.experiments.items():
         assert set(experiment.arms) == set(full.experiments[name].arms)
+
+
+def test_genes_apart_are_as_many_networks(project):
+    """Ten genes with a network each, and one for all others, beside one network for all of them."""
+    plan, spots = planned(project, "config.yaml")
+    experiment = plan.experiments["hbcis_stnet_genes"]
+    images = {
+        run: sum(w.images for w in cost.work_of(experiment, [run], spots["hbcis"])) for run in experiment.runs
+    }
+    assert images["stnet_apart"] == pytest.approx(11 * images["stnet"]) and images["stnet"] > 1e6
 
 
 def test_every_network_of_the_full_benchmark_has_a_rate(project):

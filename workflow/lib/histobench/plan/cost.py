@@ -6,7 +6,7 @@ The rates are estimates for one H200 (``resources/network_rates.tsv``); ``make b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,16 +78,17 @@ def trainings(plan: Plan, spots: Mapping[str, float]) -> list[Work]:
     """
     found: Counter[tuple[str, str, int, int]] = Counter()
     for experiment in plan.experiments.values():
-        for work in _of(experiment, spots[experiment.cohort.name]):
+        for work in work_of(experiment, list(experiment.runs), spots[experiment.cohort.name]):
             found[work.network, work.precision, work.width, work.batch] += work.images  # type: ignore[assignment]
     return [Work(*key, images) for key, images in found.items()]
 
 
-def _of(experiment: Experiment, spots: float) -> Iterator[Work]:
+def work_of(experiment: Experiment, runs: Sequence[str], spots: float) -> Iterator[Work]:
+    """Yield the work of some runs of an experiment, see :func:`trainings`."""
     train, valid = (
         spots * sum(len(getattr(fold, part)) for fold in experiment.every_fold) for part in ("train", "valid")
     )
-    for run in experiment.runs.values():
+    for run in map(experiment.runs.__getitem__, runs):
         given = run.arm.settings["params"]
         params: Settings = given.get("network") or given
         network = params.get("architecture") or params.get("backbone")
@@ -96,6 +97,8 @@ def _of(experiment: Experiment, spots: float) -> Iterator[Work]:
         patches = experiment.patches_of(run.arm)
         width = params.get("input_px") or (patches.width_px if patches else 224)
         images = passes(params, train, valid) * params["epochs"]
+        if run.arm.settings["gives"]["apart"]:  # a network for each gene, and one for the others
+            images *= len(given["genes"] or ()) + 1
         yield Work(network, params["precision"], width, params.get("batch_size", 64), images)
 
 

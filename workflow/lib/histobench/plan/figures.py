@@ -89,6 +89,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "compared": shown.compared(settings),
         "trained": shown.trained(settings),
         "deep": described.of_family("deep"),
+        "apart": described.able("apart"),
         "auxiliary": described.able("auxiliary"),
         "latent": shown.able(settings, "latent"),
         "baseline": shown.baselines(settings),
@@ -205,6 +206,10 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
     entry = catalogue()[figure]
     told = entry.methods(values, described.arms)
     further = {
+        "apart": {
+            arm: described.arms[arm].settings["params"].get("genes") or []
+            for arm in (values["apart"] if "apart" in entry.settings else ())
+        },
         "baselines": values["baseline"],
         "entries": {arm: described.arms[arm].settings["entry"] for arm in told},
         "also_differs": {

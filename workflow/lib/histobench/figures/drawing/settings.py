@@ -80,6 +80,7 @@ class Settings:
     families: Mapping[str, str] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
+    apart: Mapping[str, Sequence[str]] = field(default_factory=dict)
     also_differs: Mapping[str, Any] = field(default_factory=dict)
     baselines: Sequence[str] = ()
     entries: Mapping[str, str] = field(default_factory=dict)
