@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from unit import simulated_study
 
 from histobench.errors import UserError
-from histobench.methods.tumour_forest import TumourForest, _ask, _forest, compare_within_patients
+from histobench.methods.tumour_forest import TumourForest, _ask, _forest
 from histobench.methods.tumour_lightgbm import TumourLightGBM
 from histobench.methods.tumour_logistic import TumourLogistic
 from histobench.methods.tumour_network import TumourNetwork
@@ -162,35 +162,6 @@ def test_unknown_modalities_are_refused(modalities) -> None:
     train, _ = make_study()
     with pytest.raises(UserError, match="modalities"):
         TumourForest(modalities=modalities).fit(train, [], CONTEXT)
-
-
-def test_comparison_within_patients_covers_all_combinations_on_a_fifth_of_the_labelled_spots() -> None:
-    rng = np.random.default_rng(0)
-    labels = (rng.random(205) < 0.5).astype(np.float32)
-    labels[:5] = np.nan
-    good = labels[:, None] + rng.normal(0, 0.3, (205, 3))
-    parts = {
-        "image": np.nan_to_num(good),
-        "observed": rng.normal(size=(205, 4)),
-        "predicted": rng.normal(size=(205, 2)),
-    }
-    table = compare_within_patients(parts, labels, seed=1, trees=20)
-    assert list(table["modalities"]) == [
-        "image",
-        "observed",
-        "predicted",
-        "image+observed",
-        "image+predicted",
-        "observed+predicted",
-        "image+observed+predicted",
-    ]
-    assert set(table["n_spots"]) == {40}
-    scores = table.set_index("modalities")["auroc"]
-    assert scores["image"] > 0.95
-    assert 0.25 < scores["observed"] < 0.75
-    assert table.equals(compare_within_patients(parts, labels, seed=1, trees=20))
-    with pytest.raises(UserError, match="too few"):
-        compare_within_patients(parts, np.ones(205), seed=1)
 
 
 def test_the_network_has_one_output_on_the_encoder() -> None:

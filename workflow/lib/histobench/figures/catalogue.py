@@ -41,6 +41,7 @@ PLACEHOLDERS = {
     "latent": "no configured method has a latent space",
     "baseline": "no configured method is a baseline that networks are set against",
     "tumour_method": "no configured method predicts tumour",
+    "tumour_leader": "the leading method does not predict expression and tumour from a latent space",
     "ablation": "no two configured methods are variants of one class",
     "attributed": "no configured method has a network that can be traced to pixels",
     "autoencoder": "no configured method has an autoencoder",

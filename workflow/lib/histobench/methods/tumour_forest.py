@@ -1,15 +1,14 @@
 """Tumour by random forest on the image, on observed and on predicted expression (Chen et al. 2024, HE2Gene).
 
 The paper asks which of the three tells tumour from other tissue. It splits the spots of the test patients
-8 to 2 at random, so that a spot is judged by its neighbours; :func:`compare_within_patients` repeats that.
-The class here keeps patients apart.
+8 to 2 at random, so that a spot is judged by its neighbours; :mod:`histobench.evaluation.modalities` repeats
+that. The class here keeps patients apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +17,6 @@ import pandas as pd
 from histobench.bounds import Count, Folds, Penalties, some_of
 from histobench.errors import UserError
 from histobench.methods.random_forest import RandomForest
-from histobench.seeds import seed_for
 from histobench.training.classifier import TumourClassifier
 from histobench.training.contract import Context, SectionData, TrainingLog
 from histobench.training.groups import inner_folds, inner_groups
@@ -131,55 +129,3 @@ class TumourForest(TumourClassifier):
         forest = RandomForest(self.trees)
         forest.keep(**{k.removeprefix(PREFIX): v for k, v in self.learnt.items() if k.startswith(PREFIX)})
         return _ask(forest, rows)
-
-
-def compare_within_patients(
-    parts: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 0, trees: int = 100
-) -> pd.DataFrame:
-    """Repeat the paper's comparison on the spots of test patients, split 8 to 2 at random.
-
-    It leaks: spots of the fifth lie between spots of the other four. Use it to compare with the paper only.
-
-    Parameters
-    ----------
-    parts
-        Descriptions of the same spots by name, (spots, numbers) each.
-    labels
-        (spots,): 1, 0, or NaN, which leaves a spot out.
-    seed, trees
-        Of split and forest.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per combination of descriptions: modalities, accuracy (at 0.5), auroc, n_spots.
-
-    Raises
-    ------
-    UserError
-        One of the parts of the split lacks one of the labels.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    known = np.flatnonzero(np.isfinite(labels))
-    order = np.random.default_rng(seed_for(seed, "eight to two")).permutation(known)
-    held, learn = np.split(order, [len(order) // 5])
-    if len(set(labels[held])) < 2 or len(set(labels[learn])) < 2:
-        raise UserError("tumour comparison: too few labelled spots of both kinds; label more spots.")
-    rows = []
-    for size in range(1, len(parts) + 1):
-        for names in combinations(parts, size):
-            table = np.concatenate([parts[name] for name in names], axis=1).astype(np.float32)
-            forest, _ = _forest(table[learn], labels[learn], trees, seed_for(seed, *names))
-            score = _ask(forest, table[held])
-            right = (score >= 0.5) == (labels[held] == 1)
-            auroc = float(roc_auc_score(labels[held], score))
-            rows.append(
-                {
-                    "modalities": "+".join(names),
-                    "accuracy": float(right.mean()),
-                    "auroc": auroc,
-                    "n_spots": len(held),
-                }
-            )
-    return pd.DataFrame(rows)

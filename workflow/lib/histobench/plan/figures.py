@@ -15,7 +15,7 @@ from histobench.plan import shown
 from histobench.plan.contrasts import also_differs, others
 from histobench.plan.data import target
 from histobench.plan.external import image_methods, shown_slides, slide_cohorts
-from histobench.plan.model import Experiment, Files, Plan
+from histobench.plan.model import Arm, Experiment, Files, Plan
 from histobench.plan.nuclei import nuclei_sections
 from histobench.plan.tables import compares_encoders
 
@@ -94,6 +94,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "latent": shown.able(settings, "latent"),
         "baseline": shown.baselines(settings),
         "tumour_method": described.able("tumour"),
+        "tumour_leader": leader if _tells_all(described.arms[leader]) else "",
         "ablation": shown.variants(settings),
         "attributed": next(iter(shown.able(settings, "attributions")), ""),
         "autoencoder": shown.able(settings, "autoencoder"),
@@ -119,6 +120,12 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "paper": name if described.mode == "paper" else "",
         **{placeholder: others(plan.bench, name, question) for question, placeholder in CONTRASTS.items()},
     }
+
+
+def _tells_all(arm: Arm) -> bool:
+    """Whether a method predicts expression and tumour from a latent space."""
+    gives = arm.settings["gives"]
+    return bool(gives["expression"] and gives["tumour"] and gives["latent"])
 
 
 def figure_input(plan: Plan, experiment: str, figure: str) -> Files:
