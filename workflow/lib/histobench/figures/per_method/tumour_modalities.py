@@ -51,7 +51,7 @@ def tidy_modalities(folds: Mapping[str, Iterable[Predicted]]) -> pd.DataFrame:
             continue
         apart = compare_between_patients(parts, labels, patients)
         both = ((SPOTS, split), (PATIENTS, apart))
-        blocks += [table.assign(protocol=name, fold=fold) for name, table in both]
+        blocks += [table.assign(protocol=name, fold=fold) for name, table in both if len(table)]
     table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
     return table[COLUMNS]
 
