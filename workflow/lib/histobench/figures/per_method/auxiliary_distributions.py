@@ -92,8 +92,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         {count(int(scored.get("target", 0)), "target gene")} and of
         {count(int(scored.get("auxiliary", 0)), "auxiliary gene")}, which methods with an auxiliary head
         predict, too; histograms of one area for each kind, and its mean (line, and number at the right).
-        Genes that vary in no tested section have no r; most auxiliary genes are rarely detected, so that
-        noise alone keeps their r low. Genes are correlated, so the width is no measure of certainty.
+        Genes that vary in no tested section have no r; of a gene that is rarely detected, noise alone keeps r
+        low. Genes are correlated, so the width is no measure of certainty.
         Descriptive; no
         test.{scores_note(settings)}
     """)
