@@ -114,7 +114,7 @@ def further_tables(
         }
         for kind in KINDS:
             own = scores[kind]
-            of_kind = own.scored.any(axis=0)
+            of_kind: np.ndarray = np.asarray(own.scored.any(axis=0))
             if not of_kind.any():
                 continue
             r = own.per_patient(own["pearson"])
@@ -138,7 +138,7 @@ def further_tables(
                 **informs,
                 **{f"rank_{side}": _ranks(informs[f"importance_{side}"]) for side in _SIDES},
             })  # fmt: skip
-            genes.append(table[of_kind])
+            genes.append(table.loc[of_kind])
     every = pd.concat(genes, ignore_index=True) if genes else pd.DataFrame(columns=list(EVERY_GENE_COLUMNS))
     return {
         "auxiliary": pd.DataFrame(rows, columns=list(AUXILIARY_COLUMNS)),

@@ -127,7 +127,7 @@ def moments(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
         y, f = (
             np.ascontiguousarray(side[:, first : first + _BLOCK].T, np.float32) for side in (truth, predicted)
         )
-        missing = ~np.isfinite(y).all(axis=1)
+        missing: np.ndarray = np.asarray(~np.isfinite(y).all(axis=1))
         y = np.where(missing[:, None], np.float32(0), y)
         observed, guessed = Moments(y), Moments(f)
         error = np.subtract(y, f, dtype=np.float64)

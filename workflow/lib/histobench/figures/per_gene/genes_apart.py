@@ -35,8 +35,9 @@ def tidy_apart(genes: pd.DataFrame, settings: Settings) -> pd.DataFrame:
         gain = wide[method] - wide[settings.leader]
         order = gain.reset_index(name="gain").sort_values(["gain", "gene"], ascending=[False, True])["gene"]
         place = {gene: number for number, gene in enumerate(order)}
-        own = both[both["gene"].isin(place)].assign(row=lambda t, place=place: t["gene"].map(place))
-        own = own.assign(second=own["method"] == method).sort_values(["row", "second"])
+        own = both[both["gene"].isin(place)]
+        own = own.assign(row=own["gene"].map(place), second=own["method"] == method)
+        own = own.sort_values(["row", "second"])
         blocks.append(own[COLUMNS])
     return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
 
