@@ -16,8 +16,6 @@ with job_log(snakemake.log[0]):
         genes_tsv=universe(snakemake.input.panel),
         device=snakemake.config["device"],
         terms=snakemake.config["weights_terms"],
-        output_weights=snakemake.output.weights,
-        output_history=snakemake.output.history,
-        output_run=snakemake.output.run,
+        **{f"output_{kind}": file for kind, file in snakemake.output.items()},
         **settings,
     )

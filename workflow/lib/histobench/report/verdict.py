@@ -75,10 +75,10 @@ def _other_winners(best: str, competitors: pd.DataFrame, settings: Settings) -> 
     ways = {"pearson_pooled": "pooled over all sections", "pearson_centred": "pooled over centred sections"}
     winners: dict[str, list[str]] = {}
     for column, way in ways.items():
-        scores = competitors[column].dropna() if column in competitors else []
-        if len(scores):
-            winner = str(competitors.loc[scores.idxmax(), "method"])
-            winners.setdefault(winner, []).append(f"{way} (r = {r3(scores.max())})")
+        scored = competitors[competitors[column].notna()] if column in competitors else competitors[:0]
+        if len(scored):
+            row = scored.sort_values(column, ascending=False, kind="stable").iloc[0]
+            winners.setdefault(str(row["method"]), []).append(f"{way} (r = {r3(row[column])})")
     return [
         f"{_capital(settings.title(winner))} would lead if r were {' or '.join(found)}."
         for winner, found in winners.items()
