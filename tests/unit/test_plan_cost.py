@@ -52,7 +52,10 @@ def test_the_fast_benchmark_trains_at_most_40_hours_in_bfloat16_with_every_metho
     assert {work.precision for work in cost.trainings(fast, spots)} == {"bf16"}
     left_out = {"hbcis_stnet_windows", "hbcis_stnet_genes", "hbcis_brstnet_folds"}
     assert set(fast.experiments) == {
-        name for name in full.experiments if name not in left_out and "encoders" not in name
+        name
+        for name in full.experiments
+        # neither comparisons of encoders nor what changes one respect of a fair experiment
+        if name not in left_out and "encoders" not in name and "_lopo_" not in name
     }
     for name, experiment in fast.experiments.items():
         assert set(experiment.arms) == set(full.experiments[name].arms)
