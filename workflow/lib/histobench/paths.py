@@ -5,6 +5,8 @@ A path holds wildcards in braces, by the names that the rules use; :func:`at` fi
 
 from __future__ import annotations
 
+from pathlib import Path
+
 ROOT = "results"
 
 # -- data: shared between experiments ------------------------------------------------------------
@@ -128,9 +130,9 @@ def each(path: str, values: dict[str, list[str]], **fixed: str) -> list[str]:
     return [path.format(**chosen) for chosen in paths]
 
 
-def universe(panel: str) -> str:
+def universe(panel: str | Path) -> str:
     """Return where the genes lie that a fold's panel was chosen from: beside it, made by the same job."""
-    return panel.removesuffix(".tsv") + ".universe.tsv"
+    return str(panel).removesuffix(".tsv") + ".universe.tsv"
 
 
 def log(job: str) -> str:
