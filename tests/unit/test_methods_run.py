@@ -703,8 +703,8 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
         "training": [str(tmp_path / f"{fold}.training.tsv") for fold in folds],
         "images": [str(tmp_path / "patches.tsv")],
         "panel": [study.folder / "panel.tsv"] * 2,
-        "genes": [study.folder / "genes.tsv"] * 2,
     }
+    (study.folder / "panel.universe.tsv").write_bytes((study.folder / "genes.tsv").read_bytes())
     for fold, handed in zip(folds, training_files(columns, folds), strict=True):
         assert set(handed) == set(folds[fold]) and not set(handed) & set(tested[fold])
         assert handed == {name: study.sections[name] for name in folds[fold]}
