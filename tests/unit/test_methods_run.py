@@ -722,7 +722,7 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
     predict_folds(
         columns={
             "lists": [str(tmp_path / "everything.tsv")],
-            **{kind: columns[kind] for kind in ("panel", "genes")},
+            "panel": columns["panel"],
             "weights": [str(tmp_path / "models" / fold / "weights.pt") for fold in folds],
         },
         folders=[str(tmp_path / "predicted" / fold) for fold in folds],
@@ -747,7 +747,7 @@ def test_all_folds_in_one_process_end_as_each_of_them_alone(study, tmp_path):
     )
     listed = {
         "lists": [str(tmp_path / "everything.tsv")],
-        **{kind: columns[kind] for kind in ("panel", "genes")},
+        "panel": columns["panel"],
     }
     into = [str(folder / "predicted") for folder in both]
     weights_files = [str(folder / "weights.pt") for folder in both]
