@@ -48,8 +48,8 @@ MARKERS = ["GNAS", "ACTG1", "FASN", "DDX5", "XBP1", "ERBB2"]
 def gene_truth(n_genes: int = 60) -> pd.DataFrame:
     """Truth of a simulated cohort: planted genes of four strengths, null genes, depth genes."""
     genes = [*MARKERS, *(f"GENE{number}" for number in range(n_genes - len(MARKERS)))]
-    kinds = np.resize(["planted", "planted", "planted", "null", "depth"], n_genes)
-    strengths = np.where(kinds == "planted", np.resize([0.1, 0.2, 0.35, 0.55, -0.2], n_genes), 0.0)
+    kinds = np.resize(["colour", "colour", "colour", "null", "depth"], n_genes)
+    strengths = np.where(kinds == "colour", np.resize([0.1, 0.2, 0.35, 0.55, -0.2], n_genes), 0.0)
     return pd.DataFrame(
         {"gene": genes, "kind": kinds, "programme": "tumour", "strength": strengths, "mean_count": 1.0}
     )

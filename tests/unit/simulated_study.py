@@ -30,7 +30,7 @@ SETTINGS = SimulationSettings(
     grid_columns=14,
     grid_rows=14,
     um_per_px=2.4,
-    n_genes_planted=20,
+    n_genes_colour=20,
     n_genes_null=20,
     n_genes_depth=2,
     n_genes_patient=4,
@@ -67,7 +67,7 @@ def cohort(size: str) -> tuple[tuple[SectionData, ...], Context, np.ndarray]:
         genes = sorted(counts.columns)
         values = counts[genes].to_numpy()
         total = values.sum(axis=1).astype(np.float64)
-        panel = [gene for gene in genes if truth[gene] in ("planted", "null")][::2]
+        panel = [gene for gene in genes if truth[gene] in ("colour", "null")][::2]
         chosen = counts[panel].to_numpy()
         spots = latent[["new_x", "new_y", "pixel_x", "pixel_y"]]
         spots = spots.set_axis(["array_x", "array_y", "pixel_x", "pixel_y"], axis=1)
@@ -87,7 +87,7 @@ def cohort(size: str) -> tuple[tuple[SectionData, ...], Context, np.ndarray]:
             )
         )
     context = Context(tuple(panel), tuple(genes), seed=11, device="cpu", weights="none", threads=1)
-    return tuple(sections), context, (truth[panel] == "planted").to_numpy()
+    return tuple(sections), context, (truth[panel] == "colour").to_numpy()
 
 
 def study(

@@ -118,13 +118,13 @@ def rate(runs, metric, kind, criterion):
 
 
 def test_planted_genes_are_found(fair):
-    found, low, high = rate(fair, "pearson", "planted", "p")
+    found, low, high = rate(fair, "pearson", "colour", "p")
     print(f"true positive rate {found:.2f} ({low:.2f} to {high:.2f})")
     assert low > 0.7
-    found, low, _ = rate(fair, "pearson", "planted", "q")
+    found, low, _ = rate(fair, "pearson", "colour", "q")
     assert low > 0.6
     for run in fair:
-        genes = run["planted_genes"].query("metric == 'pearson' and kind == 'planted'")
+        genes = run["planted_genes"].query("metric == 'pearson' and kind == 'colour'")
         strong = genes.assign(size=genes["strength"].abs())
         by_strength = strong.groupby("size")["mean_score"].mean()
         assert by_strength.is_monotonic_increasing, "the stronger the planted signal, the higher the score"

@@ -131,7 +131,7 @@ def files(tmp_path_factory):
         ceilings.append(path)
     truth = pd.DataFrame({"gene": GENES, "kind": [g.rstrip("0123456789").lower() for g in GENES],
                           "programme": "p", "strength": [1.0] * 6 + [0.0] * 12})  # fmt: skip
-    truth["kind"] = truth["kind"].replace({"plant": "planted"})
+    truth["kind"] = truth["kind"].replace({"plant": "colour"})
     write_table(truth, root / "truth.tsv")
     return {"root": root, "metrics": metrics, "runs": runs, "ceilings": ceilings, "truth": root / "truth.tsv",
             "spots": spots}  # fmt: skip
@@ -329,10 +329,10 @@ def test_planted_genes_are_found_and_null_genes_are_not(tables):
     rates = tables["planted"].set_index(["method", "metric", "criterion", "kind"]).sort_index()
     for metric in ("pearson", "pearson_partial_depth"):
         found = rates.loc[("good", metric, "q <= 0.05")]
-        assert found.loc["planted", "rate"] == 1 and found.loc["planted", "n_genes"] == 6
+        assert found.loc["colour", "rate"] == 1 and found.loc["colour", "n_genes"] == 6
         assert found.loc["null", "rate"] <= 0.1
-        assert found.loc["planted", "rate_low"] < 1 <= found.loc["planted", "rate_high"]
-        assert rates.loc[("constant", metric, "p <= 0.05", "planted"), "rate"] == 0
+        assert found.loc["colour", "rate_low"] < 1 <= found.loc["colour", "rate_high"]
+        assert rates.loc[("constant", metric, "p <= 0.05", "colour"), "rate"] == 0
     np.testing.assert_allclose(tables["planted"]["shared_training"], 1 / 5)
     genes = tables["planted_genes"]
     assert set(genes.query("method == 'good' and found_q == 1 and metric == 'pearson'")["gene"]) >= set(

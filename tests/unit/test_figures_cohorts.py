@@ -95,11 +95,11 @@ def test_qc_is_named_by_its_profile(tmp_path):
 @pytest.fixture
 def planted():
     rows = [
-        ("stnet", "pearson", "planted", "p <= 0.05", 20, 18, 0.9, 0.7, 0.97),
-        ("stnet", "pearson", "planted", "q <= 0.05", 20, 17, 0.85, 0.64, 0.95),
+        ("stnet", "pearson", "colour", "p <= 0.05", 20, 18, 0.9, 0.7, 0.97),
+        ("stnet", "pearson", "colour", "q <= 0.05", 20, 17, 0.85, 0.64, 0.95),
         ("stnet", "pearson", "null", "p <= 0.05", 20, 1, 0.05, 0.01, 0.24),
-        ("stnet", "pearson_partial_depth", "planted", "p <= 0.05", 20, 15, 0.75, 0.53, 0.89),
-        ("train_mean", "pearson", "planted", "p <= 0.05", 20, 0, 0.0, 0.0, 0.16),
+        ("stnet", "pearson_partial_depth", "colour", "p <= 0.05", 20, 15, 0.75, 0.53, 0.89),
+        ("train_mean", "pearson", "colour", "p <= 0.05", 20, 0, 0.0, 0.0, 0.16),
     ]
     columns = ["method", "metric", "kind", "criterion", "n_genes", "n_found", "rate", "rate_low", "rate_high"]
     return pd.DataFrame(rows, columns=columns)
@@ -113,7 +113,7 @@ def test_detection_draws_every_rate_at_the_nominal_level(planted):
     assert sorted(dots) == sorted(table["rate"])
     assert "share of genes found" in texts(figure) and "nominal level, 5 %" in texts(figure)
     caption = detection.caption(table, Settings(n_patients=8))
-    assert "20 planted genes, 20 null genes; n = 8 patients" in caption and "no correction" in caption
+    assert "20 colour genes, 20 null genes; n = 8 patients" in caption and "no correction" in caption
 
 
 def test_detection_by_strength_counts_genes_of_either_sign(planted):
@@ -121,7 +121,7 @@ def test_detection_by_strength_counts_genes_of_either_sign(planted):
         {
             "method": "stnet",
             "metric": "pearson",
-            "kind": ["planted"] * 4 + ["null"],
+            "kind": ["colour"] * 4 + ["null"],
             "strength": [0.1, -0.1, 0.35, 0.35, 0.0],
             "p": [0.2, 0.01, 0.001, float("nan"), 0.5],
             "found_p": [0, 1, 1, 0, 0],
@@ -132,7 +132,7 @@ def test_detection_by_strength_counts_genes_of_either_sign(planted):
     # The gene without a p is not tested, hence not counted; null genes have no strength.
     assert counted.loc[0.1].tolist() == [2, 1] and counted.loc[0.35].tolist() == [1, 1] and len(counted) == 2
     figure = detection.plot_detection(table, described.settings())
-    assert "planted strength (ln per SD)" in texts(figure) and "50" in texts(figure)
+    assert "strength" in texts(figure) and "50" in texts(figure)
 
 
 def test_detection_without_truth_says_so(planted):

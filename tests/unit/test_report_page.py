@@ -152,7 +152,7 @@ def test_gene_table_is_complete_with_all_three_p_values(page, run):
 def test_rates_of_found_genes_stand_in_the_report_with_their_intervals(page, run):
     """True positive rate (planted genes) and false positive rate (null genes) of every method."""
     planted = read_table(run / "harmonised" / "tables" / "planted.tsv")
-    assert {"planted", "null"} <= set(planted["kind"])
+    assert {"colour", "null"} <= set(planted["kind"])
     (shown,) = [table for table in page.tables if "Criterion" in table[0]]
     assert len(shown) == 1 + len(planted)
     for row, (_, wanted) in zip(shown[1:], planted.iterrows(), strict=True):

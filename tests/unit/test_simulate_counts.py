@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -95,12 +96,12 @@ def test_null_genes_vary_as_much_as_other_genes():
     truth, sections = cohort(0)
     target = log_normalised(next(iter(sections.values()))[1])
     spread = target.std().groupby(truth["kind"]).median()
-    assert 0.5 < spread["null"] / spread["planted"] < 1.5
+    assert 0.5 < spread["null"] / spread["colour"] < 1.5
 
 
 def test_planted_genes_follow_their_programme_in_order_of_strength():
     r = correlations()
-    planted = r[r["kind"] == "planted"]
+    planted = r[r["kind"] == "colour"]
     own = np.array([row[row["programme"]] for _, row in planted.iterrows()]) * np.sign(planted["strength"])
     by_strength = own.groupby(planted["strength"].abs()).mean()
     assert by_strength.is_monotonic_increasing
@@ -142,9 +143,9 @@ def test_truth_is_complete_and_the_same_for_all_sections():
     assert list(truth.columns) == ["gene", "kind", "programme", "strength", "mean_count"]
     assert truth["gene"].is_unique
     kinds = truth["kind"].value_counts()
-    assert dict(kinds) == {"planted": 60, "null": 60, "patient": 36, "depth": 12}
+    assert dict(kinds) == {"colour": 60, "null": 60, "patient": 36, "depth": 12}
     assert (truth.loc[truth["kind"] == "null", "strength"] == 0).all()
-    assert set(truth.loc[truth["kind"] == "planted", "programme"]) == set(PROGRAMMES)
+    assert set(truth.loc[truth["kind"] == "colour", "programme"]) == set(PROGRAMMES)
     # The size of the cohort is not part of the truth: adding a patient changes no gene.
     pd.testing.assert_frame_equal(truth, simulate_truth(SimulationSettings(n_patients=9)))
     assert not truth.equals(simulate_truth(SimulationSettings(seed=1)))
@@ -204,13 +205,13 @@ def ridge_scores(seed: int, scheme: str) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_a_sister_section_in_training_inflates_the_score_of_planted_genes_only():
-    gain = {"planted": [], "null": []}
+    gain = {"colour": [], "null": []}
     for seed in SEEDS[:2]:
         truth = simulate_truth(SimulationSettings(seed=seed)).set_index("gene")
         difference = ridge_scores(seed, "section") - ridge_scores(seed, "patient")
         for kind, values in gain.items():
             values.extend(difference[truth["kind"] == kind].mean())
-    planted = np.array(gain["planted"])
+    planted = np.array(gain["colour"])
     assert planted.mean() > 0.01
     assert planted.mean() > 3 * planted.std(ddof=1) / np.sqrt(len(planted))
     assert abs(np.mean(gain["null"])) < 0.005
@@ -231,3 +232,40 @@ def test_a_panel_from_all_patients_inflates_the_score():
             gain.append(scores.loc[leaking, section].mean() - scores.loc[honest, section].mean())
     assert np.mean(gain) > 0.005
     assert np.mean(gain) > 3 * np.std(gain, ddof=1) / np.sqrt(len(gain))
+
+
+def test_morphology_genes_follow_nesting_in_order_of_strength_and_nothing_else():
+    settings = SimulationSettings(n_patients=10, sections_per_patient=1, n_genes_morphology=24)
+    truth = simulate_truth(settings).set_index("gene")
+    assert dict(truth["kind"].value_counts()) == {
+        "colour": 60, "null": 60, "patient": 36, "morphology": 24, "depth": 12,
+    }  # fmt: skip
+    causes = ["nesting", *PROGRAMMES, "cellularity", "log_depth"]
+    rows = []
+    for section in section_names(settings):
+        latent, counts = latent_at_spots(settings, section), simulate_counts_table(settings, section)
+        target = np.log1p(1e4 * counts.div(counts.sum(axis=1), axis=0))
+        rows.append(pd.DataFrame({cause: target.corrwith(latent[cause]) for cause in causes}))
+    r = sum(rows) / len(rows)
+    sign = np.sign(truth["strength"])
+    morphology = truth["kind"] == "morphology"
+    own = (r["nesting"] * sign)[morphology].groupby(truth["strength"].abs()).mean()
+    print(own.to_dict(), r[morphology].abs().mean().to_dict())
+    assert own.is_monotonic_increasing and own.iloc[0] > 0.25 and own.iloc[-1] > 0.6
+    for cause in causes[1:]:
+        # Their sign tells what they follow by chance from what they follow as a group.
+        assert abs((r[cause] * sign)[morphology].mean()) < 0.04
+        assert abs(r[cause][morphology].mean()) < 0.04
+    for kind in ("null", "colour", "patient"):
+        assert abs((r["nesting"] * np.where(sign < 0, -1, 1))[truth["kind"] == kind].mean()) < 0.04
+
+
+def test_strengths_scale_and_counts_do_not_know_what_the_image_shows():
+    plain = SimulationSettings(n_genes_morphology=12)
+    strong = simulate_truth(replace(plain, strength_scale=2.0)).set_index("gene")["strength"]
+    weak = simulate_truth(plain).set_index("gene")
+    planted = weak["kind"].isin(["colour", "morphology"])
+    np.testing.assert_allclose(strong[planted], 2 * weak.loc[planted, "strength"])
+    np.testing.assert_allclose(strong[~planted], weak.loc[~planted, "strength"])
+    hidden = replace(plain, morphology_contrast=0.0)
+    pd.testing.assert_frame_equal(simulate_counts_table(plain, "P1_1"), simulate_counts_table(hidden, "P1_1"))

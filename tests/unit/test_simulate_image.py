@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from histobench.cohorts.simulation import image as simulate_image
 from histobench.cohorts.simulation import tissue as simulate_tissue
+from histobench.cohorts.simulation.paint import Plan
 from histobench.cohorts.simulation.simulate import (
     SimulationSettings,
     latent_at_spots,
@@ -174,7 +177,45 @@ def test_colours_of_the_image_predict_planted_genes_and_not_null_genes():
     mean = pd.concat(scores, axis=1).mean(axis=1)
     truth = simulate_truth(SETTINGS).set_index("gene")
     by_kind = mean.groupby(truth["kind"]).mean()
-    assert by_kind["planted"] > 0.15
+    assert by_kind["colour"] > 0.15
     assert abs(by_kind["null"]) < 0.03
-    strong = (truth["kind"] == "planted") & (truth["strength"].abs() > 0.5)
+    strong = (truth["kind"] == "colour") & (truth["strength"].abs() > 0.5)
     assert mean[strong].mean() > 0.25
+
+
+def test_nuclei_stand_in_nests_and_are_as_many_as_elsewhere():
+    """Squares of 40 µm hold equally many nuclei on average, but as unequal numbers as nests and gaps."""
+    mean, spread = {}, {}
+    for contrast in (0.0, 1.0):
+        settings = replace(SETTINGS, n_genes_morphology=20, morphology_contrast=contrast)
+        counts: dict[bool, list[np.ndarray]] = {False: [], True: []}
+        for patient in ("P1", "P2", "P3", "P4"):
+            tissue = simulate_tissue.grow_tissue(settings, patient, f"{patient}_1")
+            plan = Plan(settings, f"{patient}_1", tissue)
+            place = np.concatenate([np.stack([group.row, group.column]) for group in plan.nuclei], axis=1)
+            cell = round(40 / settings.um_per_px)
+            shape = [size // cell for size in settings.image_size[::-1]]
+            number, _, _ = np.histogram2d(*place, bins=shape, range=[[0, size * cell] for size in shape])
+            rows, columns = (np.arange(size) * 40 + 20 for size in shape)
+            x, y = np.meshgrid(columns, rows)
+            within = (tissue.at(tissue.level, x, y) > 60) & (tissue.at(tissue.tumour, x, y) > 0.9)
+            share = tissue.at(tissue.nested, x, y)
+            expected = tissue.at(tissue.nuclei_per_mm2("tumour"), x, y)
+            for nested in counts:
+                chosen = within & (expected > 0) & ((share > 0.9) if nested else (share < 0.1))
+                counts[nested].append(number[chosen] / expected[chosen])
+        for nested, values in counts.items():
+            mean[contrast, nested] = np.concatenate(values).mean()
+            spread[contrast, nested] = np.concatenate(values).std() / mean[contrast, nested]
+    print(mean, spread)
+    assert spread[1.0, True] > 1.5 * spread[1.0, False]
+    assert abs(spread[0.0, True] / spread[0.0, False] - 1) < 0.15
+    for contrast in (0.0, 1.0):
+        assert abs(mean[contrast, True] / mean[contrast, False] - 1) < 0.1
+
+
+def test_a_cohort_without_morphology_genes_has_no_nests(image, tissue):
+    assert (tissue.nested == 0.5).all()
+    other = replace(SETTINGS, morphology_contrast=0.0)
+    again = simulate_image.draw_image(other, "P1", "P1_1", simulate_tissue.grow_tissue(other, "P1", "P1_1"))
+    np.testing.assert_array_equal(again, image)

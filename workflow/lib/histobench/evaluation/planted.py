@@ -4,7 +4,8 @@ A gene counts as found when the mean of its correlation over patients is above z
 that allows for the training patients that folds share (see :func:`dependence.gene_test`). Rates are given
 at the nominal level of each single test, where null genes must be found at that rate, and after
 Benjamini-Hochberg over all genes. The same is done with depth partialled out, which tells genes that follow
-the tissue from genes that follow sequencing depth.
+the tissue from genes that follow sequencing depth. Kinds of genes stay apart: two are planted, colour genes,
+which moments of colour predict, and morphology genes, which only the arrangement of nuclei tells.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ def planted_tables(
     methods
         Scored methods.
     truth
-        gene, kind (planted, null, ...), programme, strength; None for a cohort without known truth.
+        gene, kind (colour, morphology, null, ...), programme, strength; None for a cohort without known
+        truth.
 
     Returns
     -------
     rates : pandas.DataFrame
-        Columns :data:`PLANTED_COLUMNS`. The rate of planted genes is the true positive rate, that of null
-        genes the false positive rate; intervals are Wilson's.
+        Columns :data:`PLANTED_COLUMNS`. The rate of colour and morphology genes is the true positive rate,
+        that of null genes the false positive rate; intervals are Wilson's.
     genes : pandas.DataFrame
         Columns :data:`PLANTED_GENE_COLUMNS`.
     """

@@ -113,7 +113,7 @@ def table(
 
 _DETAILS = "spearman pearson_smoothed pearson_partial_depth rmse mae auroc_quartiles"
 _DIFFERENCE = "difference difference_low difference_high"
-_KIND = text("kind", "what is known of the gene: planted, null or depth")
+_KIND = text("kind", "what is known of the gene: colour, morphology, null, depth or patient")
 _GENE_KIND = text("kind", "target (a gene of the panel) or auxiliary (one beside it)")
 _IMPORTANCES = tuple(
     number(f"importance_{side}", f"importance of the {what} gene to a forest that sees all genes", "share")
@@ -471,7 +471,8 @@ EXPERIMENT: tuple[Entry, ...] = (
     table(
         "planted",
         "Planted and null genes",
-        "Known truth: the rate of planted genes is the true positive rate, that of null genes the false "
+        "Known truth: the rate of planted genes (colour and morphology) is the true positive rate, that of "
+        "null genes the false "
         "positive rate, at the level of the criterion; 95 % Wilson intervals over genes; one-sided t-test "
         "per gene over patients that allows for shared training patients. " + ORACLE_NOTE,
         "method",

@@ -1,6 +1,6 @@
 """Spots, labels and counts of the simulated cohort, drawn from its latent tissue.
 
-Planted, depth and patient genes are negative binomial around depth times share. The log depth of a spot is
+Colour, depth and patient genes are negative binomial around depth times share. The log depth of a spot is
 driven by the cellularity beneath it and, more strongly, by technical causes that the image does not show.
 
 Null genes need care. The usual target, ln(1 + 1e4 c / Z), is not free of Z: a log turns noise into bias,
@@ -9,6 +9,9 @@ A gene that takes a constant expected share would therefore still correlate with
 others crowd out of the library would correlate with them. So a null gene takes a random share of what its
 spot really caught: gamma noise of constant variance times the sum of all other counts, rounded up or down at
 random. Its c / Z has the same distribution in every spot of a section, and so has every transform of it.
+Morphology genes are drawn in the same way, around a share that their programme moves: they follow it and
+nothing else, neither depth nor colour genes that crowd them out. The programme knows no tissue. Were it flat
+where no nuclei are, in fat, then the spread of these genes would follow fat, and through the log their mean.
 """
 
 from __future__ import annotations
@@ -39,10 +42,13 @@ PROGRAMME_SCALE = {
     "fat": (0.16, 0.34),
     "grade": (0.17, 0.27),
 }
+MORPHOLOGY = "nesting"
+_NESTING_SD = 0.36  # standard deviation of the programme of morphology genes, in the same way; its mean is 0
 _LOG_CELLS_SCALE = (7.95, 1.0)  # the same for log nuclei per mm²
 
 _STRENGTHS = (0.1, 0.2, 0.35, 0.55)
 _DEPTH_STRENGTHS = (0.3, 0.5, 0.7)
+_MORPHOLOGY_STRENGTHS = (0.55, 0.35, 0.2)
 _AMPLIFIED_STRENGTH = 0.6  # log fold per sd of tumour where a patient gene is amplified,
 _UNAMPLIFIED_STRENGTH = 0.2  # and in all other patients
 _AMPLIFIED_LEVEL = 2.2  # log fold of its level in the patient, tumour or not
@@ -65,14 +71,14 @@ def truth_table(settings: SimulationSettings) -> pd.DataFrame:
     rows: list[tuple[str, str, str, float, float]] = []
     weight = 1.0
     for programme_number, programme in enumerate(PROGRAMMES):
-        for i in range(programme_number, settings.n_genes_planted, len(PROGRAMMES)):
-            # Up and down genes come in pairs of equal strength and expression, so that planted genes do not
+        for i in range(programme_number, settings.n_genes_colour, len(PROGRAMMES)):
+            # Up and down genes come in pairs of equal strength and expression, so that colour genes do not
             # push each other, or the library size, up or down with the tissue.
             number = i // len(PROGRAMMES)
             strength = _STRENGTHS[(number // 2 + programme_number) % len(_STRENGTHS)]
             weight = weight if number % 2 else float(np.exp(rng.normal(0, 0.7)))
-            signed = -strength if number % 2 else strength
-            rows.append((f"{programme.upper()}-{number + 1:02d}", "planted", programme, signed, weight))
+            signed = settings.strength_scale * (-strength if number % 2 else strength)
+            rows.append((f"{programme.upper()}-{number + 1:02d}", "colour", programme, signed, weight))
     for i in range(settings.n_genes_null):
         # Every second null gene has a smooth map of its own, which shares nothing with the image.
         programme = "own map" if i % 2 else "none"
@@ -91,6 +97,11 @@ def truth_table(settings: SimulationSettings) -> pd.DataFrame:
                 0.35 * float(np.exp(rng.normal(0, 0.2))),
             )
         )
+    for i in range(settings.n_genes_morphology):
+        strength = _MORPHOLOGY_STRENGTHS[i // 2 % len(_MORPHOLOGY_STRENGTHS)]  # in pairs, as above
+        weight = weight if i % 2 else float(np.exp(rng.normal(0, 0.3)))
+        signed = settings.strength_scale * (-strength if i % 2 else strength)
+        rows.append((f"NEST-{i + 1:02d}", "morphology", MORPHOLOGY, signed, weight))
     truth = pd.DataFrame(rows, columns=["gene", "kind", "programme", "strength", "mean_count"])
     truth["mean_count"] *= settings.mean_depth / truth["mean_count"].sum()
     return truth
@@ -112,6 +123,7 @@ def spots_under_tissue(settings: SimulationSettings, section: str, tissue: Tissu
     for name in ("tumour", "stroma", "immune", "fat"):
         spots[name] = under(getattr(tissue, name)).astype(float)
     spots["grade"] = under(tissue.tumour * tissue.grade).astype(float)
+    spots["nesting"] = under(tissue.nested - 0.5).astype(float)
     cells = sum(under(tissue.nuclei_per_mm2(kind)) for kind in ("tumour", "stroma", "immune", "fat"))
     spots["cellularity"] = np.asarray(cells, dtype=float)
     spots["log_depth"] = _log_depth(settings, section, spots, tissue, x, y)
@@ -185,20 +197,20 @@ def _scores(latent: pd.DataFrame) -> np.ndarray:
 def _patient_slopes(settings: SimulationSettings, patient: str, truth: pd.DataFrame) -> np.ndarray:
     """Return each gene's log fold per programme in this patient: (genes, programmes).
 
-    A planted gene follows its programme with its strength; on top, every patient relates the gene to all
-    programmes a little differently. Patient genes rise with tumour, more so where they are amplified. Null
-    and depth genes have no slopes in any patient.
+    A colour gene follows its programme with its strength; on top, every patient relates the gene to all
+    programmes a little differently. Patient genes rise with tumour, more so where they are amplified. Null,
+    morphology and depth genes have no slopes in any patient.
     """
     rng = np.random.default_rng(seed_for("simulated", settings.seed, patient, "slopes"))
     own = rng.standard_normal(
         (len(truth), len(PROGRAMMES))
     )  # drawn for all genes: kinds do not shift the rest
-    planted = (truth["kind"] == "planted").to_numpy()
-    strength = np.where(planted, truth["strength"], 0.0)[:, None]
+    colour = (truth["kind"] == "colour").to_numpy()
+    strength = np.where(colour, truth["strength"], 0.0)[:, None]
     main = (truth["programme"].to_numpy()[:, None] == np.array(PROGRAMMES)[None, :]) * strength
     extra = own * np.abs(strength) * settings.patient_slope_spread / np.sqrt(len(PROGRAMMES))
-    weight = np.where(planted, truth["mean_count"], 0.0)[:, None]
-    extra -= planted[:, None] * (weight * extra).sum(axis=0) / weight.sum()  # balanced, like the pairs
+    weight = np.where(colour, truth["mean_count"], 0.0)[:, None]
+    extra -= colour[:, None] * (weight * extra).sum(axis=0) / weight.sum()  # balanced, like the pairs
     slopes = main + extra
     of_patients = (truth["kind"] == "patient").to_numpy()
     amplified = amplified_in(settings, truth)[patient].to_numpy()[of_patients]
@@ -244,10 +256,16 @@ def expected_shares(
     depth_score = (depth - depth.mean()) / spread
     log_share[:, kind == "depth"] += np.outer(depth_score, truth.loc[kind == "depth", "strength"])
 
+    morphology = kind == "morphology"
+    nesting = latent["nesting"] / _NESTING_SD
+    log_share[:, morphology] += np.outer(nesting, truth.loc[morphology, "strength"])
+
     share = np.exp(log_share)
     null = kind == "null"
-    null_share = share[0, null].sum() / share.mean(axis=0).sum()  # null columns are equal in all rows
-    for block, total in ((null, null_share), (~null, 1 - null_share)):
+    # Each of three blocks keeps its part of the counts in every spot, so that none crowds out another.
+    blocks = (null, morphology, ~null & ~morphology)
+    parts = [share[:, block].sum(axis=1).mean() for block in blocks]
+    for block, total in zip(blocks, np.array(parts) / sum(parts), strict=True):
         if block.any():
             share[:, block] *= total / share[:, block].sum(axis=1, keepdims=True)
     return share
@@ -260,18 +278,18 @@ def draw_counts(
     truth = truth_table(settings)
     rng = np.random.default_rng(seed_for("simulated", settings.seed, section, "counts"))
     share = expected_shares(settings, patient, latent, truth)
-    null = (truth["kind"] == "null").to_numpy()
+    follows = truth["kind"].isin(["null", "morphology"]).to_numpy()  # follow what the spot really caught
     counts = np.zeros(share.shape, dtype=np.int32)
 
-    mean = np.exp(latent["log_depth"].to_numpy())[:, None] * share[:, ~null]
-    counts[:, ~null] = rng.poisson(mean * rng.gamma(_SIZE, 1 / _SIZE, mean.shape))
+    mean = np.exp(latent["log_depth"].to_numpy())[:, None] * share[:, ~follows]
+    counts[:, ~follows] = rng.poisson(mean * rng.gamma(_SIZE, 1 / _SIZE, mean.shape))
 
-    noise = rng.gamma(_NULL_SHAPE, 1 / _NULL_SHAPE, (len(latent), int(null.sum())))
-    own_map = (truth.loc[null, "programme"] == "own map").to_numpy()
+    noise = rng.gamma(_NULL_SHAPE, 1 / _NULL_SHAPE, (len(latent), int(follows.sum())))
+    own_map = (truth.loc[follows, "programme"] == "own map").to_numpy()
     noise[:, own_map] = _smooth_gamma(rng, latent, int(own_map.sum()))
-    caught = counts[:, ~null].sum(axis=1, keepdims=True) / share[:, ~null].sum(axis=1, keepdims=True)
-    wanted = caught * share[:, null] * noise
-    counts[:, null] = np.floor(wanted + rng.random(wanted.shape))
+    caught = counts[:, ~follows].sum(axis=1, keepdims=True) / share[:, ~follows].sum(axis=1, keepdims=True)
+    wanted = caught * share[:, follows] * noise
+    counts[:, follows] = np.floor(wanted + rng.random(wanted.shape))
     return pd.DataFrame(counts, index=latent.index, columns=pd.Index(truth["gene"]))
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from histobench.cohorts.simulation import nuclei
-from histobench.cohorts.simulation.tissue import MAP_UM, smooth_field
+from histobench.cohorts.simulation.tissue import DENSITY, MAP_UM, smooth_field
 from histobench.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ HALO_UM = 130.0
 
 _NOISE_WIDTH = 1024  # texture noise repeats after this many samples, far apart enough not to show
 _NOISE_HILL = 2.5  # samples from hill to hill in the texture noise
+_NEST_PITCH_UM = 75.0  # from nest to nest: several in a patch of 150 µm
+_NEST_AREA = 0.4  # share of the tissue that lies in nests
+# Density over the usual one, which leaves room for nests, and spacing in nests (µm), where nuclei just touch.
+_NESTING = {"tumour": (0.46, 11.5), "immune": (0.46, 8.4), "stroma": (0.8, 17.0)}
 _TEXTURES = ("edge", "edge fine", "rim", "immune", "cytoplasm", "fibre", "bundle", "broad")
 
 
@@ -59,24 +63,42 @@ class Plan:
         lumen = np.clip((cv2.GaussianBlur(tissue.lumen, (0, 0), 0.8) - 0.5) * 4 + 0.5, 0, 1)
         self.gaps = np.clip(np.maximum(0.97 * lumen, cleft), 0, 1).astype(np.float32)
         self.fat_x, self.fat_y = nuclei.place(rng, tissue, np.full_like(tissue.level, 1e6), 60.0, 0.38)
+        self.nests: tuple[np.ndarray, np.ndarray] | None = None
+        if settings.n_genes_morphology:
+            share = 0.5 + settings.morphology_contrast * (tissue.nested - 0.5)
+            self.nests = share.astype(np.float32), _nests(rng, tissue)
         self.nuclei = [
             *self._tumour_nuclei(rng),
             self._stroma_nuclei(rng),
-            self._chosen(
-                rng,
-                nuclei.LYMPHOCYTE,
-                nuclei.place(rng, tissue, tissue.nuclei_per_mm2("immune"), 7.4, 0.30),
-                None,
-            ),
+            self._chosen(rng, nuclei.LYMPHOCYTE, self._place(rng, "immune", 7.4, 0.30), None),
         ]
         # Fat nuclei need the walls between fat cells, which only a strip knows: points that may carry one.
         rims = (tissue.fat > 0.5) * tissue.inside * np.float32(1100)
         self.rim_x, self.rim_y = nuclei.place(rng, tissue, rims, 9.0, 0.5)
         self.rim_stamps = nuclei.draw_stamps(rng, nuclei.ADIPOCYTE, self.um_per_px, _directions(2))
 
+    def _place(
+        self, rng: np.random.Generator, kind: str, spacing_um: float, jitter: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose positions of one kind's nuclei: at random or, with morphology genes, evenly and in nests.
+
+        Evenly spread and nested nuclei are equally many and look the same, so that a patch holds the same
+        amount of stain, spread over its pixels in the same way, wherever its nuclei stand.
+        """
+        density = self.tissue.nuclei_per_mm2(kind)
+        if self.nests is None:
+            return nuclei.place(rng, self.tissue, density, spacing_um, jitter)
+        share, mask = self.nests
+        thinned, within_um = _NESTING[kind]
+        # The lattice that holds just the densest tissue leaves no holes, which would look like nests.
+        even_um = 1000 * np.sqrt(2 / (np.sqrt(3) * thinned * DENSITY[kind]))
+        even = nuclei.place(rng, self.tissue, thinned * density * (1 - share), even_um, jitter)
+        nested = nuclei.place(rng, self.tissue, thinned * density * share * mask, within_um, jitter)
+        return np.concatenate([even[0], nested[0]]), np.concatenate([even[1], nested[1]])
+
     def _tumour_nuclei(self, rng: np.random.Generator) -> list[Nuclei]:
         """Place tumour nuclei in ten looks from low to high grade."""
-        x, y = nuclei.place(rng, self.tissue, self.tissue.nuclei_per_mm2("tumour"), 10.8, 0.30)
+        x, y = self._place(rng, "tumour", 10.8, 0.30)
         step = np.clip((self.tissue.at(self.tissue.grade, x, y) * 10).astype(int), 0, 9)
         return [
             self._chosen(rng, nuclei.tumour_look((i + 0.5) / 10), (x[step == i], y[step == i]), None)
@@ -85,7 +107,7 @@ class Plan:
 
     def _stroma_nuclei(self, rng: np.random.Generator) -> Nuclei:
         """Place fibroblast nuclei along the fibres."""
-        x, y = nuclei.place(rng, self.tissue, self.tissue.nuclei_per_mm2("stroma"), 15.0, 0.45)
+        x, y = self._place(rng, "stroma", 15.0, 0.45)
         angle = self.tissue.at(self.tissue.fibre_angle, x, y) + rng.normal(0, 0.18, x.size)
         return self._chosen(rng, nuclei.FIBROBLAST, (x, y), angle)
 
@@ -237,6 +259,21 @@ class Strip:
     def stamp(self, canvas: np.ndarray, group: Nuclei) -> None:
         """Press the nuclei of one look onto the strip."""
         nuclei.stamp(canvas, group.stamps, group.which, group.column, group.row - self.top)
+
+
+def _nests(rng: np.random.Generator, tissue: Tissue) -> np.ndarray:
+    """Return by what density is multiplied where nuclei stand in nests: float32 map, mean 1, 0 between nests.
+
+    Nests are discs on a jittered lattice, so that every patch has about the same number of them.
+    """
+    x, y = nuclei.place(rng, tissue, np.full_like(tissue.level, 1e6), _NEST_PITCH_UM, 0.2)
+    rows, columns = tissue.level.shape
+    blank = np.full((rows, columns), 255, np.uint8)
+    row = np.clip(np.rint(y / MAP_UM).astype(int), 0, rows - 1)
+    blank[row, np.clip(np.rint(x / MAP_UM).astype(int), 0, columns - 1)] = 0
+    distance = cv2.distanceTransform(blank, cv2.DIST_L2, 5)
+    inside = distance <= np.quantile(distance, _NEST_AREA)
+    return (inside / inside.mean()).astype(np.float32)
 
 
 def _periodic_noise(rng: np.random.Generator) -> np.ndarray:

@@ -27,10 +27,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "grid_columns": (5, 64),
     "grid_rows": (5, 64),
     "um_per_px": (0.25, 8.0),
-    "n_genes_planted": (1, 5000),
+    "n_genes_colour": (1, 5000),
+    "n_genes_morphology": (0, 1000),
     "n_genes_null": (0, 5000),
     "n_genes_depth": (0, 1000),
     "n_genes_patient": (0, 1000),
+    "strength_scale": (0.1, 3.0),
+    "morphology_contrast": (0.0, 1.0),
     "mean_depth": (100, 1e6),
     "tissue_share": (0.2, 0.7),
     "technical_depth_sd": (0.0, 2.0),
@@ -55,9 +58,18 @@ class SimulationSettings:
         Array positions per axis, 200 µm apart; they span the image, as in the legacy ST layout.
     um_per_px
         Micrometres per image pixel.
-    n_genes_planted, n_genes_null, n_genes_depth, n_genes_patient
-        Genes that follow a tissue programme; genes unrelated to the image; genes whose share of a spot's
-        counts grows with its depth; genes amplified in the tumour of some patients only.
+    n_genes_colour, n_genes_morphology
+        Genes that the image tells. Colour genes follow a programme of the tissue that changes how much stain
+        a patch holds; morphology genes follow how its nuclei stand, in nests or evenly spread, at the same
+        amount of stain. The image shows nests only where there are morphology genes.
+    n_genes_null, n_genes_depth, n_genes_patient
+        Genes unrelated to the image; genes whose share of a spot's counts grows with its depth; genes
+        amplified in the tumour of some patients only.
+    strength_scale
+        Multiplies the strength of colour and morphology genes.
+    morphology_contrast
+        How far the image shows the programme of morphology genes: 1 fully, 0 not at all. The counts do not
+        depend on it.
     mean_depth
         Median UMIs per spot over all genes, before patient effects.
     tissue_share
@@ -67,7 +79,7 @@ class SimulationSettings:
     patient_effect_sd
         Standard deviation of a gene's log expression between patients.
     patient_slope_spread
-        How much a planted gene's relation to the tissue differs between patients, as a multiple of the
+        How much a colour gene's relation to the tissue differs between patients, as a multiple of the
         gene's own strength. It is what a sister section of the same patient gives away.
     stain_spread
         Scale of the differences in stain between patients; 1 is usual, 0 is none.
@@ -82,10 +94,13 @@ class SimulationSettings:
     grid_columns: int = 16
     grid_rows: int = 16
     um_per_px: float = 1.0
-    n_genes_planted: int = 60
+    n_genes_colour: int = 60
+    n_genes_morphology: int = 0
     n_genes_null: int = 60
     n_genes_depth: int = 12
     n_genes_patient: int = 36
+    strength_scale: float = 1.0
+    morphology_contrast: float = 1.0
     mean_depth: float = 4000.0
     tissue_share: float = 0.62
     technical_depth_sd: float = 0.4
@@ -110,7 +125,8 @@ class SimulationSettings:
     @property
     def n_genes(self) -> int:
         """Genes in the cohort, of all kinds."""
-        return self.n_genes_planted + self.n_genes_null + self.n_genes_depth + self.n_genes_patient
+        planted = self.n_genes_colour + self.n_genes_morphology
+        return planted + self.n_genes_null + self.n_genes_depth + self.n_genes_patient
 
     @property
     def pitch_px(self) -> float:

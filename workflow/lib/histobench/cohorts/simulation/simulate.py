@@ -35,8 +35,9 @@ __all__ = [
 def simulate_truth(settings: SimulationSettings) -> pd.DataFrame:
     """Return the truth, one row per gene: gene, kind, programme, strength, mean_count.
 
-    ``kind`` is planted, null, depth or patient. ``strength`` is the change of log expression per standard
-    deviation of the programme (0 for null genes; for patient genes: in the tumour of an amplified patient).
+    ``kind`` is colour, morphology, null, depth or patient. ``strength`` is the change of log expression per
+    standard deviation of the programme (0 for null genes; for patient genes: in the tumour of an amplified
+    patient).
     ``mean_count`` is the expected count in a spot of average tissue and depth. The table depends on
     the settings alone and so holds for every section.
     """
@@ -50,6 +51,7 @@ def latent_at_spots(settings: SimulationSettings, section: str) -> pd.DataFrame:
 
     Index: spot id. Columns: the spot table of the legacy layout (``x`` ... ``pixel_y``); ``tumour``,
     ``stroma``, ``immune``, ``fat`` (shares of the spot's area, 0 to 1), ``grade`` (tumour share times grade),
+    ``nesting`` (share of nuclei that stand in nests, less 1/2),
     ``cellularity`` (nuclei per mm²), ``log_depth`` (natural log of the expected UMIs), ``label`` and
     ``tumour_label`` (1, 0, NaN).
     """

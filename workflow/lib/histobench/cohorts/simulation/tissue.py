@@ -33,6 +33,9 @@ _BORDER_UM = 130.0  # no tissue nearer to the image border: every spot keeps a w
 DENSITY = {"tumour": 7500.0, "stroma": 1500.0, "immune": 13000.0, "fat": 200.0}
 GRADE_THINNING = 0.5  # larger nuclei of high grade need more room
 
+_STEEPNESS = 4.0  # of the change from evenly spread nuclei to nests
+_ROUNDS = 6  # of balancing: the share is not linear in the field, so that one does not do
+
 
 @dataclass(frozen=True)
 class Tissue:
@@ -54,6 +57,9 @@ class Tissue:
         Scalar whose level lines are the collagen fibres, in micrometres across them.
     fibre_angle
         Direction of the fibres, radians.
+    nested
+        Share of the nuclei that stand in nests, 0 to 1; the others are spread evenly. Without meaning where
+        the cohort has no morphology genes: 0.5 throughout.
     """
 
     level: np.ndarray
@@ -66,6 +72,7 @@ class Tissue:
     nest_margin: np.ndarray
     fibre: np.ndarray
     fibre_angle: np.ndarray
+    nested: np.ndarray
 
     @property
     def inside(self) -> np.ndarray:
@@ -216,8 +223,13 @@ def grow_tissue(settings: SimulationSettings, patient: str, section: str) -> Tis
     grade = _sigmoid(2.2 * (cut("grade", 0.15, 300) + grade_shift))
     lumen = (tumour > 0.8) & (margin["tumour"] > 0.2) & (cut("lumen", 0.5, 40) > 1.25 + 1.5 * grade)
     fibre, angle = _fibres(cut("bend", 0.2, 200), fibre_turn)
+    level = _outline(settings, cut("outline", 0.2, 250), shape)
+    nested = np.full(shape, 0.5, np.float32)
+    if settings.n_genes_morphology:
+        field = cv2.remap(_nesting_field(settings, patient), columns, rows, cv2.INTER_LINEAR)
+        nested = _balanced(field, [tumour, immune, fat, tumour * grade], level > 0)
     return Tissue(
-        level=_outline(settings, cut("outline", 0.2, 250), shape),
+        level=level,
         tumour=tumour.astype(np.float32),
         stroma=np.clip(1 - fat - immune - tumour, 0, 1).astype(np.float32),
         immune=immune.astype(np.float32),
@@ -227,7 +239,31 @@ def grow_tissue(settings: SimulationSettings, patient: str, section: str) -> Tis
         nest_margin=margin["tumour"].astype(np.float32),
         fibre=fibre,
         fibre_angle=angle,
+        nested=nested,
     )
+
+
+def _nesting_field(settings: SimulationSettings, patient: str) -> np.ndarray:
+    """Draw the patient's field of nesting, from randomness of its own: float32, unit sd."""
+    rng = np.random.default_rng(seed_for("simulated", settings.seed, patient, "nesting"))
+    shape = _margin_shape(settings)
+    field = smooth_field(rng, shape, 700) + np.float32(0.4) * smooth_field(rng, shape, 260)
+    return (field / field.std()).astype(np.float32)
+
+
+def _balanced(field: np.ndarray, causes: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
+    """Return the share of nuclei that stand in nests: float32, 0 to 1, near 0 or 1 in most places.
+
+    Over the section the share has mean 1/2 and is uncorrelated with the causes of colour. By chance alone a
+    few hills would correlate with them.
+    """
+    design = np.stack([np.ones(int(inside.sum())), *(cause[inside] for cause in causes)], axis=1)
+    share = _sigmoid(_STEEPNESS * field)
+    for _ in range(_ROUNDS):
+        slopes = np.linalg.lstsq(design, share[inside] - 0.5, rcond=None)[0].astype(np.float32)
+        field = field - slopes[0] - sum(s * cause for s, cause in zip(slopes[1:], causes, strict=True))
+        share = _sigmoid(_STEEPNESS * field)
+    return share.astype(np.float32)
 
 
 def _fibres(bend: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     return prose(f"""
         Mean correlation over the spots of a section between pairs of genes within the tumour group
         (AEBP1, BGN, P4HB) or the immune group (PABPC1, TAGLN2, HLA-B) of He et al. 2020 (of simulated
-        tissue: of planted genes that rise with tumour or immune infiltrate), and between the groups, as
+        tissue: of colour genes that rise with tumour or immune infiltrate), and between the groups, as
         far as they are in the panel; difference with 95 % bootstrap interval over patients (n =
         {count(int(table["n_patients"].max()), "patient")}). p: two-sided paired t-test over patients,
         Holm's correction over rows. A prediction that is smoother than the measurement has higher

@@ -31,11 +31,13 @@ COLUMNS = ["method", "metric", "kind", "strength", "n_genes", "n_found", "rate",
 _METRICS = {"pearson": "by r", "pearson_partial_depth": "by r given depth"}
 # kind -> (label, colour, marker, filled); tones that no family of methods has, after Tol (2021).
 _KINDS = {
-    "planted": ("planted: follows the tissue", "#222222", "o", True),
+    "colour": ("colour: follows tissue that colour tells", "#222222", "o", True),
+    "morphology": ("morphology: follows how nuclei stand", "#EE6677", "s", True),
     "null": ("null: follows nothing", "#AA3377", "o", False),
     "depth": ("depth: follows cellularity", "#228833", "D", False),
     "patient": ("patient: differs between patients", "#2299BB", "^", False),
 }
+PLANTED = ("colour", "morphology")
 
 
 def tidy_detection(planted: pd.DataFrame, genes: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -47,7 +49,7 @@ def tidy_detection(planted: pd.DataFrame, genes: pd.DataFrame | None = None) -> 
     table = planted[planted["criterion"].astype(str).str.startswith("p")].assign(strength=float("nan"))
     blocks = [table.reindex(columns=COLUMNS)]
     if genes is not None and len(genes):
-        own = genes[(genes["kind"] == "planted") & genes["p"].notna()]
+        own = genes[genes["kind"].isin(PLANTED) & genes["p"].notna()]
         own = own.assign(strength=own["strength"].abs().round(3))
         groups = own.groupby(["method", "metric", "kind", "strength"], sort=False)["found_p"]
         counts = groups.agg(n_genes="size", n_found="sum").reset_index()
@@ -56,22 +58,21 @@ def tidy_detection(planted: pd.DataFrame, genes: pd.DataFrame | None = None) -> 
 
 
 def plot_detection(table: pd.DataFrame, settings: Settings) -> Figure:
-    """Draw rates with intervals per kind and metric, and, where known, rates by planted strength."""
+    """Draw rates with intervals per kind and metric, and, where known, rates by kind and planted strength."""
     if table.empty:
         return empty_figure("Nothing was planted in this cohort.")
     methods = settings.order(table["method"])
     metrics = [metric for metric in _METRICS if metric in set(table["metric"])]
-    strengths = sorted(table["strength"].dropna().unique())
-    widths = [1.0] * len(metrics) + ([0.75] if strengths else [])
+    graded = table[(table["metric"] == metrics[0]) & table["strength"].notna()]
+    kinds = [kind for kind in PLANTED if kind in set(graded["kind"])]
+    widths = [1.0] * len(metrics) + [0.15 * graded[graded["kind"] == k]["strength"].nunique() for k in kinds]
     figure = new_figure(DOUBLE, 1.25 + 0.26 * len(methods))
     panels = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=False):
         _rates(axes, table[(table["metric"] == metric) & table["strength"].isna()], methods)
         axes.set_title(f"genes found {_METRICS[metric]}", loc="left")
-    if strengths:
-        _by_strength(
-            panels[-1], table[(table["metric"] == metrics[0]) & table["strength"].notna()], methods, strengths
-        )
+    for axes, kind in zip(panels[len(metrics) :], kinds, strict=True):
+        _by_strength(axes, graded[graded["kind"] == kind], methods, kind)
     # a row is as high as a tile of the heat map, from its number to the next
     panels[0].set_yticks(np.arange(len(methods)) + 0.5, [settings.title(method) for method in methods])
     panels[0].set_ylim(len(methods), 0)
@@ -100,16 +101,17 @@ def _rates(axes: Any, rows: pd.DataFrame, methods: list[str]) -> None:
     axes.set_xlabel("share of genes found")
 
 
-def _by_strength(axes: Any, rows: pd.DataFrame, methods: list[str], strengths: list[float]) -> None:
-    """Draw the share of planted genes found, methods in rows and absolute strengths in columns."""
+def _by_strength(axes: Any, rows: pd.DataFrame, methods: list[str], kind: str) -> None:
+    """Draw the share of genes of a kind found, methods in rows and absolute strengths in columns."""
+    strengths = sorted(rows["strength"].unique())
     wide = rows.pivot_table(index="method", columns="strength", values="rate").reindex(
         index=methods, columns=strengths
     )
     texts = (100 * wide).map("{:.0f}".format)
     names = [f"{strength:g}" for strength in strengths]
     heat_map(axes, wide, texts, limits=(0, 1), rows=methods, columns=names, colours="Blues")
-    axes.set_xlabel("planted strength (ln per SD)")
-    axes.set_title("planted, % found", loc="left")
+    axes.set_xlabel("strength")
+    axes.set_title(f"{kind}, %", loc="left")
 
 
 def _handles(kinds: set[str]) -> list[Any]:
@@ -137,9 +139,11 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         Share of genes that each method finds on simulated tissue with known truth ({sample}). A gene
         counts as found when its mean correlation over patients is above zero (one-sided t-test at
         {100 * LEVEL:g} %, allowing for the training patients that folds share; single tests, no
-        correction for the number of genes). Bars: 95 % Wilson intervals. Planted genes should be found
-        and null genes only at the nominal level (dashed line); genes that follow depth should vanish
-        once depth is partialled out.
+        correction for the number of genes). Bars: 95 % Wilson intervals. Tiles: percentage of
+        genes found by r, by planted strength (ln per SD of the programme). Colour genes should be found by
+        all methods that see the image, morphology genes by those that see more than colour, and null genes
+        only at the nominal level (dashed line); genes that follow depth should vanish once depth is
+        partialled out.
     """)
 
 
