@@ -132,7 +132,24 @@ def test_detection_by_strength_counts_genes_of_either_sign(planted):
     # The gene without a p is not tested, hence not counted; null genes have no strength.
     assert counted.loc[0.1].tolist() == [2, 1] and counted.loc[0.35].tolist() == [1, 1] and len(counted) == 2
     figure = detection.plot_detection(table, described.settings())
-    assert "strength" in texts(figure) and "50" in texts(figure)
+    assert "% by strength" in texts(figure) and "50" in texts(figure)
+
+
+def test_detection_keeps_colour_and_morphology_apart(planted):
+    kinds = ["colour", "colour", "morphology", "morphology", "null"]
+    genes = pd.DataFrame({
+        "method": "stnet", "metric": "pearson", "kind": kinds, "strength": [0.4, -0.4, 0.4, 1.1, 0.0],
+        "p": [0.01, 0.01, 0.4, 0.01, 0.5], "found_p": [1, 1, 0, 1, 0],
+    })  # fmt: skip
+    morphology = planted[planted["kind"] == "colour"].assign(kind="morphology", n_found=0, rate=0.0)
+    table = detection.tidy_detection(pd.concat([planted, morphology]), genes)
+    counted = table[table["strength"].notna()].set_index(["kind", "strength"])["rate"]
+    assert counted.to_dict() == {("colour", 0.4): 1, ("morphology", 0.4): 0, ("morphology", 1.1): 1}
+    figure = detection.plot_detection(table, described.settings())
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[-2:] == ["colour", "morphology"]
+    tiles = [sorted(text.get_text() for text in axes.texts) for axes in figure.axes[-2:]]
+    assert tiles[0][-1] == "100" and {"0", "100"} <= set(tiles[1])
 
 
 def test_detection_without_truth_says_so(planted):

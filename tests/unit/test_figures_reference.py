@@ -100,7 +100,7 @@ def crowded(figure) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["cluster_confusion", "rank_heatmap"])
+@pytest.mark.parametrize("name", ["cluster_confusion", "rank_heatmap", "detection"])
 def test_headings_keep_apart(name):
     """With the longest title that the demo gives a method."""
     module = importlib.import_module(catalogue()[name].module)

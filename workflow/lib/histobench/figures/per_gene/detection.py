@@ -70,7 +70,7 @@ def plot_detection(table: pd.DataFrame, settings: Settings) -> Figure:
     panels = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=False):
         _rates(axes, table[(table["metric"] == metric) & table["strength"].isna()], methods)
-        axes.set_title(f"genes found {_METRICS[metric]}", loc="left")
+        axes.set_title(f"found {_METRICS[metric]}", loc="left")
     for axes, kind in zip(panels[len(metrics) :], kinds, strict=True):
         _by_strength(axes, graded[graded["kind"] == kind], methods, kind)
     # a row is as high as a tile of the heat map, from its number to the next
@@ -92,7 +92,8 @@ def _rates(axes: Any, rows: pd.DataFrame, methods: list[str]) -> None:
         if entry.kind not in kinds:
             continue
         _, colour, marker, filled = _KINDS[entry.kind]
-        y = methods.index(entry.method) + 0.5 + 0.19 * (kinds.index(entry.kind) - (len(kinds) - 1) / 2)
+        aside = min(0.19, 0.8 / len(kinds)) * (kinds.index(entry.kind) - (len(kinds) - 1) / 2)
+        y = methods.index(entry.method) + 0.5 + aside
         axes.plot([entry.rate_low, entry.rate_high], [y, y], color=colour, lw=1, solid_capstyle="butt")
         axes.plot(entry.rate, y, marker, color=colour, mfc=colour if filled else "white", ms=3.6, mew=0.9)
     for row in range(1, len(methods)):
@@ -110,8 +111,8 @@ def _by_strength(axes: Any, rows: pd.DataFrame, methods: list[str], kind: str) -
     texts = (100 * wide).map("{:.0f}".format)
     names = [f"{strength:g}" for strength in strengths]
     heat_map(axes, wide, texts, limits=(0, 1), rows=methods, columns=names, colours="Blues")
-    axes.set_xlabel("strength")
-    axes.set_title(f"{kind}, %", loc="left")
+    axes.set_xlabel("% by strength")
+    axes.set_title(kind, loc="left")
 
 
 def _handles(kinds: set[str]) -> list[Any]:
