@@ -29,7 +29,7 @@ from histobench.training.entry import build_method
 
 DEEP = "stnet"
 SEEDS = (0, 1, 2)
-TESTED = 3  # patients of each simulation that are left out in turn; the demo leaves out all six
+TESTED = 2  # patients of each simulation that are left out in turn; the demo leaves out all six
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_network_finds_morphology_genes_that_colour_does_not_tell(demo):
 
     # The same genes without the nests, hence without anything to see: what is left would be a leak.
     hidden = settings_of(demo, seed=SEEDS[0], morphology_contrast=0.0)
-    left = scores(demo, hidden, DEEP, 2)
+    left = scores(demo, hidden, DEEP, TESTED)
     print("without nests", left.round(3))
     assert abs(left.mean()) < 0.1
-    assert abs(left.mean()) < 0.25 * deep[0, :2].mean()
+    assert abs(left.mean()) < 0.25 * deep[0].mean()
