@@ -239,7 +239,7 @@ def test_the_null_is_null_and_what_was_planted_lies_beyond_it(cohorts, tmp_path)
         assert len(draws) == 20 and draws["pearson"].iloc[0] == board.loc["shuffled_image", "pearson"]
         assert list(board["against_null"]) == ["above", "within"] and list(board.index) == list(METHODS)
         spread = by_kind(cohort, files)
-        for kind in ("null", "planted"):
+        for kind in ("null", "colour"):
             together, alone, n = spread[kind]
             print(
                 f"{kind}: sd of the mean of {n} genes {together:.4f}, of one {alone:.4f}, {alone / together:.1f} fold"
@@ -247,4 +247,4 @@ def test_the_null_is_null_and_what_was_planted_lies_beyond_it(cohorts, tmp_path)
         # null genes have maps of their own and average out by the root of their number; planted ones share programmes
         together, alone, n = spread["null"]
         assert 0.7 < np.sqrt(n) * together / alone < 1.4
-        assert spread["planted"][0] > 5 * together
+        assert spread["colour"][0] > 5 * together
