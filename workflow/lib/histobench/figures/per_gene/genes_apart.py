@@ -95,7 +95,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Genes together and apart",
     "genes",
     tables=["genes"],
-    when=["apart", "leader"],
+    when=["apart", "leader", "paper"],
     settings=["leader", "apart"],
 )
 def genes_apart(inputs: Inputs, settings: Settings) -> Drawing:
