@@ -118,6 +118,7 @@ def run_settings(
 # Passes over one section: enough for the loss to fall with the settings of config/her2st_methods.yaml.
 PASSES: dict[str, dict[str, object]] = {
     "stnet": {"epochs": 2},
+    "stnet_apart": {"epochs": 2},
     "nmf_composition": {"epochs": 2},
     "brstnet_b0_aux": {"epochs": 2},
     "he2gene_base": {"epochs": 2},

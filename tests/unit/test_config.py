@@ -109,6 +109,14 @@ def test_further_seeds_are_those_of_methods_that_a_seed_changes(tmp_path, projec
     assert arms["stnet.seed4"] == ("stnet", 4)
 
 
+@pytest.mark.parametrize("name", ["demo", "her2st_mini", "her2st_methods", "fast"])
+def test_what_must_be_quick_has_one_seed(project, name):
+    config = merge(read_yaml(project / "config/config.yaml"), read_yaml(project / f"config/{name}.yaml"))
+    bench = Benchmark(config, project)
+    for experiment in bench.experiments:
+        assert {seed for _, seed in bench.arms(experiment).values()} == {0}, experiment
+
+
 def test_an_experiment_like_another_differs_in_what_it_says_alone(project):
     said = {
         "title": "As the demo",
