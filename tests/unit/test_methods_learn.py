@@ -45,6 +45,7 @@ ARMS: dict[str, tuple[dict[str, Any], str]] = {
     "hest_probe": ({"components": 16}, "small"),
     "cgl_linear": ({}, "small"),
     "stnet": (ST_NET, "small"),
+    "stnet_apart": ({"genes": ["FAT-01", "IMMUNE-01"], "network": ST_NET}, "small"),
     "brstnet": (BRST_NET, "small"),
     "brstnet/b0": (BRST_NET, "small"),
     "he2gene/base": (HE2GENE, "small"),
