@@ -19,6 +19,7 @@ from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.files import check_scratch, check_writable
 from histobench.plan import (
     across,
+    batches,
     data,
     external,
     figures,
@@ -26,13 +27,6 @@ from histobench.plan import (
     nuclei,
     tables,
     training,
-)
-from histobench.plan.batches import (
-    FEATURES,
-    IMAGES,
-    KEPT,
-    OTHER_STAINS,
-    PATCHES,
 )
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.weights import used_weights
@@ -50,9 +44,7 @@ except UserError as error:
 # The user's own files come last, as they do in the merge; errors name the last one.
 CONFIG_FILES = [Path(file) for file in workflow.configfiles]
 DEFAULT_CONFIG = PROJECT / "config" / "config.yaml"
-CONFIG_FILES.sort(
-    key=lambda file: not file.exists() or file.resolve() != DEFAULT_CONFIG
-)
+CONFIG_FILES.sort(key=lambda it: not it.exists() or it.resolve() != DEFAULT_CONFIG)
 
 try:
     # Snakemake reads YAML otherwise than we do: of a key that stands twice it keeps the last, and NO is false to it. So the
@@ -82,9 +74,8 @@ CONDA = "conda" in {
     str(method) for method in workflow.deployment_settings.deployment_method
 }
 ENVIRONMENTS = sorted((PROJECT / "envs").glob("*.yaml"))
-VERSIONS = frozenset(
-    (pinned_versions(ENVIRONMENTS) if CONDA else installed_versions()).items()
-)
+VERSIONS = pinned_versions(ENVIRONMENTS) if CONDA else installed_versions()
+VERSIONS = frozenset(VERSIONS.items())
 
 # As many jobs with a GPU at a time as this machine's devices take, unless `--resources gpu=N` says otherwise. A cluster
 # counts its own; that the run is for one shows in its number of jobs, because the executor is not known yet.
@@ -169,19 +160,9 @@ def rule_name(described):
     return re.sub(r"\W", "_", described.name)
 
 
-def cohort_group(wildcards):
-    """The group of what is made for all sections of a cohort, of which several share a submission on a cluster."""
-    return "cohorts" if grouped() else None
-
-
-def heads_group(wildcards):
-    """The group of heads that train and predict on one encoder, of which several share a submission on a cluster."""
-    return "heads" if grouped() else None
-
-
-def figure_group(wildcards):
-    """The group of figures, of which many share a submission on a cluster."""
-    return "figures" if grouped() else None
+def group_of(name):
+    """The group of small jobs, such as figures, of which several share a submission on a cluster."""
+    return lambda wildcards: name if grouped() else None
 
 
 @functools.cache

@@ -163,7 +163,7 @@ rule tabulate_cohort:
         "../scripts/tabulate_cohort.py"
 
 
-for batch in data.batches_of(PLAN, KEPT):
+for batch in data.batches_of(PLAN, batches.KEPT):
 
     rule:
         """Apply one paper's filter of spots to sections; says why each spot is dropped."""
@@ -179,7 +179,7 @@ for batch in data.batches_of(PLAN, KEPT):
         wildcard_constraints:
             profile=among(batch.whats),
         group:
-            cohort_group
+            group_of("cohorts")
         conda:
             "../../envs/data.yaml"
         resources:

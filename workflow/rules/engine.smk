@@ -11,6 +11,7 @@ import graphlib
 import os
 import re
 from collections import defaultdict
+from collections.abc import MutableMapping
 
 from snakemake import common, dag, io, jobs, persistence, rules
 from snakemake.dag import DAG, ScriptProcessor
@@ -28,7 +29,7 @@ atexit.register(gc.freeze)
 
 def by_ends(index, rules):
     """Sort what rules make by the end of its path, which tells more than its beginning: that is results/ for all."""
-    index.known, index.found, index.ends = {}, {}, defaultdict(list)
+    index.known, index.ends = {}, defaultdict(list)
     for maker in rules:
         for product in maker.products():
             end = str(product.constant_suffix())
@@ -50,7 +51,7 @@ def match_producers(index, file):
     """Rules that make a file: the same for every job that asks for it, and twenty ask on average."""
     file = str(file)
     if file not in index.known:
-        makers = frozenset(
+        index.known[file] = frozenset(
             maker
             for length in index.lengths
             if length <= len(file)
@@ -59,7 +60,6 @@ def match_producers(index, file):
             and len(start) + length <= len(file)
             and expression(between).match(file[len(start) : len(file) - length])
         )
-        index.known[file] = index.found.setdefault(makers, makers)
     return index.known[file]
 
 
@@ -100,11 +100,8 @@ async def update_needrun(dag, *arguments, thorough=DAG.update_needrun, **more):
         for source, files in dag._dependencies[job].items():
             if all([file.is_ancient and await file.exists() for file in files]):
                 whole.setdefault(source, dag.depending[source])
-                dag.depending[source] = {
-                    other: through
-                    for other, through in dag.depending[source].items()
-                    if other is not job
-                }
+                dag.depending[source] = dict(dag.depending[source])
+                del dag.depending[source][job]
     try:
         await thorough(dag, *arguments, **more)
     finally:
@@ -133,9 +130,7 @@ class Flags(dict):
         super().__setitem__(flag, value)
         self.path._flags = self
 
-    def update(self, flags):
-        for flag, value in dict(flags).items():
-            self[flag] = value
+    update = MutableMapping.update  # by the way of adding one
 
 
 def flags_of(path):
@@ -143,12 +138,10 @@ def flags_of(path):
     return Flags(path) if path._flags is None else path._flags
 
 
-def clone_flags(
-    file, other, skip_storage_object=False, thorough=io._IOFile.clone_flags
-):
+def clone_flags(file, other, *skip, thorough=io._IOFile.clone_flags, **skipped):
     """Give a file the flags of another, which seldom has any."""
     if getattr(getattr(other, "_file", None), "_flags", None):
-        thorough(file, other, skip_storage_object)
+        thorough(file, other, *skip, **skipped)
     else:
         file._file = AnnotatedString(file._file)
 
@@ -196,8 +189,7 @@ DAG.update_needrun = update_needrun
 ScriptProcessor.process_job = find_script
 for place in (dag, fmt, io, jobs, persistence, rules):
     place.is_flagged = is_flagged
-for place in (dag, jobs):
-    place.fmt_iofile = shown
+jobs.fmt_iofile = shown
 # a file is equal to another as a string is, which takes a tenth of the time where no Python is asked
 io._IOFile.__eq__, io._IOFile.__hash__ = str.__eq__, str.__hash__
 io._IOFile.clone_flags = clone_flags

@@ -32,7 +32,7 @@ for each, family, drawn in figures.every_family(PLAN):
         wildcard_constraints:
             experiment=among([each.name]),
         group:
-            figure_group
+            group_of("figures")
         conda:
             "../../envs/report.yaml"
         resources:

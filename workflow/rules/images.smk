@@ -1,6 +1,6 @@
 """From images to patches and frozen features."""
 
-for batch in data.batches_of(PLAN, IMAGES):
+for batch in data.batches_of(PLAN, batches.IMAGES):
 
     rule:
         """Describe images: a perceptual hash, which tells whether one occurs under two names, and the stains."""
@@ -17,7 +17,7 @@ for batch in data.batches_of(PLAN, IMAGES):
         benchmark:
             paths.benchmark(batch.place("images"))
         group:
-            cohort_group
+            group_of("cohorts")
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
@@ -34,7 +34,7 @@ for batch in data.batches_of(PLAN, IMAGES):
             "../scripts/describe_images.py"
 
 
-for batch in data.batches_of(PLAN, OTHER_STAINS):
+for batch in data.batches_of(PLAN, batches.OTHER_STAINS):
 
     rule:
         """Estimate the stains of sections by another method or another tool's fit."""
@@ -52,7 +52,7 @@ for batch in data.batches_of(PLAN, OTHER_STAINS):
         wildcard_constraints:
             stain=among(batch.whats),
         group:
-            cohort_group
+            group_of("cohorts")
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
@@ -71,7 +71,7 @@ for batch in data.batches_of(PLAN, OTHER_STAINS):
             "../scripts/fit_stains.py"
 
 
-for batch in data.batches_of(PLAN, PATCHES):
+for batch in data.batches_of(PLAN, batches.PATCHES):
 
     rule:
         """Cut the field around every spot into one memory-mappable array per section."""
@@ -90,7 +90,7 @@ for batch in data.batches_of(PLAN, PATCHES):
         wildcard_constraints:
             variant=among(batch.whats),
         group:
-            cohort_group
+            group_of("cohorts")
         conda:
             "../../envs/images.yaml"
         threads: data.side_by_side(batch)
@@ -132,12 +132,12 @@ rule cut_patches:
         "../scripts/cut_patches.py"
 
 
-for batch in data.batches_of(PLAN, PATCHES):
+for batch in data.batches_of(PLAN, batches.PATCHES):
     workflow.ruleorder(f"cut_patches_of_{batch.label}", "cut_patches")
 
 
 # Loading an encoder takes as long as a section or more.
-for batch in data.batches_of(PLAN, FEATURES):
+for batch in data.batches_of(PLAN, batches.FEATURES):
 
     rule:
         """Describe every patch of a cohort's sections by the pooled output of a frozen network."""

@@ -106,7 +106,7 @@ for each in PLAN.experiments.values():
                 experiment=among([each.name]),
                 encoder=among(heads.encoders),
             group:
-                heads_group
+                group_of("heads")
             conda:
                 "../../envs/torch.yaml"
             threads: of(training.head_threads)
@@ -173,7 +173,7 @@ for each in PLAN.tested.values():
                 experiment=among([each.name]),
                 encoder=among(heads.encoders),
             group:
-                heads_group
+                group_of("heads")
             conda:
                 "../../envs/torch.yaml"
             threads: of(training.head_threads)
