@@ -117,6 +117,13 @@ def test_what_must_be_quick_has_one_seed(project, name):
         assert {seed for _, seed in bench.arms(experiment).values()} == {0}, experiment
 
 
+def test_a_method_is_described_as_what_its_parameters_make_of_it(project):
+    methods = Benchmark({"run": ["demo"]}, project).experiments["demo"]["methods"]
+    assert "instead of DenseNet-121" in methods["stnet"]["description"]
+    assert methods["stnet"]["params"]["architecture"] == "small_cnn"
+    assert "vision transformer" in methods["histogene"]["description"]
+
+
 def test_an_experiment_like_another_differs_in_what_it_says_alone(project):
     said = {
         "title": "As the demo",
