@@ -111,7 +111,6 @@ def _leaderboard_row(
         "pearson_low": low,
         "pearson_high": high,
         "pearson_pooled": _mean(method.pooled),
-        "pearson_centred": _mean(method.centred),
         "ceiling_fraction": pearson / best if best > 0 else np.nan,
         **{name: _score(scores, scores[name]) for name in ("spearman", "rmse", "mae")},
         "n_genes": int(np.isfinite(means).sum()),
@@ -128,6 +127,7 @@ def _leaderboard_row(
         "against_null": against(pearson, null),
         **dict(zip(("null_low", "null_high"), envelope(method.permutations), strict=True)),
         "n_permutations": len(method.permutations) or None,
+        "pearson_centred": _mean(method.centred),
     }
 
 
