@@ -37,7 +37,7 @@ def by_ends(index, rules):
             # thousands of paths differ in their ends alone: what is between is the same expression, compiled once
             path = str(product.file)
             between = path[len(start) : len(path) - len(end)]
-            index.ends[end].append(("" if start == end else start, between, maker))
+            index.ends[end].append(("" if path == end else start, between, maker))
     index.lengths = sorted({len(end) for end in index.ends})
 
 
