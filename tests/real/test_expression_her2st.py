@@ -146,7 +146,7 @@ def test_what_sequencing_depth_alone_scores(counts, panel, tmp_path, transform, 
     means = scores["section_mean"]
     assert mean_score(means.per_patient(means["pearson"])) == 0
     assert means.constant_prediction.sum() + means.constant_truth.sum() == means.scored.sum()
-    pooled = float(np.nanmean(means.pooled()))
+    pooled = float(np.nanmean(means.over_spots()))
     print(f"{transform}: section means, pooled over all spots {pooled:.3f}")
     if transform == "log1p_cp10k":
         assert pooled == pytest.approx(0.51, abs=0.03)

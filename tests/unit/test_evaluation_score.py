@@ -162,7 +162,7 @@ def test_the_least_number_of_spots_can_be_set(tmp_path):
         for section in ("P1a", POOLED):
             assert np.isfinite(value(table, section, GENES[0], "pearson")) == defined
         scores = read_scores([tmp_path / "m.parquet"], least_spots=least)
-        assert np.isfinite(scores.pooled()[scores.genes.index(GENES[0])]) == defined
+        assert np.isfinite(scores.over_spots()[scores.genes.index(GENES[0])]) == defined
 
 
 def test_smoothing_averages_raw_counts_before_the_transform(scored):

@@ -105,10 +105,6 @@ class SectionScores:
         rows = [self._pooled(own == patient) for patient in self.patient_names]
         return np.array(rows).reshape(len(self.patient_names), len(self.genes))
 
-    def pooled(self) -> np.ndarray:
-        """Pearson over all spots of all sections; (genes,)."""
-        return self._pooled(np.ones(len(self.sections), dtype=bool))
-
     def over_spots(self, weights: np.ndarray | None = None, *, centred: bool = False) -> np.ndarray:
         """Pearson over all spots of all sections; (genes,).
 
