@@ -77,8 +77,8 @@ def compared_method(
     """Return one compared method with the experiment's changes merged in."""
     name = change.get("method", arm)
     method = find_method(declarations, name, f"{where}: `methods`")
-    said = ("title", "description", "params", "resources")
-    laid_over = {key: change[key] for key in said if key in change}
+    changed = ("title", "description", "params", "resources")
+    laid_over = {key: change[key] for key in changed if key in change}
     method = merge(method, laid_over)
     method["short"] = change.get("short", change.get("title", method.get("short", method["title"])))
     head_title = method["short"]
