@@ -9,10 +9,10 @@ import pytest
 from histobench.evaluation.auxiliary_tables import further_tables, read_every_gene
 from histobench.evaluation.gather import ScoredMethod, files_in
 from histobench.evaluation.published import STATISTICS
+from histobench.expression.gene_scores import AUXILIARY, COLUMNS, NUMBERS, TARGET, moments
 from histobench.files import write_table
 from histobench.results.catalogue import columns_of
 from histobench.results.tables import check
-from histobench.training.every_gene import AUXILIARY, COLUMNS, NUMBERS, TARGET, moments
 
 GENES = ["g0", "g1", "g2", "g3", "rare"]
 SPOTS = {("A", "A1"): 20, ("A", "A2"): 30, ("B", "B1"): 25, ("B", "B2"): 6}

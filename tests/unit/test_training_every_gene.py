@@ -12,12 +12,13 @@ from scipy import sparse
 
 from histobench import paths
 from histobench.evaluation.metrics import gene_metrics
+from histobench.expression.gene_scores import COLUMNS, moments
 from histobench.expression.transforms import Transform, transform_counts
 from histobench.results import tables
 from histobench.results.catalogue import catalogue, columns_of
 from histobench.training import run
 from histobench.training.contract import FurtherGenes, Prediction, SectionData
-from histobench.training.every_gene import COLUMNS, moments, score_every_gene
+from histobench.training.every_gene import score_every_gene
 from histobench.training.load import LoadedSection
 
 ALL = ("A", "B", "C", "D")

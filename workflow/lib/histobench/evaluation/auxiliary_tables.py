@@ -12,9 +12,9 @@ from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.metrics import COVARIANCE, LEAST_SPOTS, covariance
 from histobench.evaluation.results import SectionScores, aligned, average_seeds, mean_of
 from histobench.evaluation.statistics import bootstrap_interval, gene_means, mean_score
+from histobench.expression.gene_scores import AUXILIARY, NUMBERS, TARGET
 from histobench.results import tables
 from histobench.results.catalogue import catalogue, columns_of
-from histobench.training.every_gene import AUXILIARY, NUMBERS, TARGET
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -173,7 +173,10 @@ def _scores(table: pd.DataFrame, null: Null | None = None) -> dict[str, Any]:
     dots = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         x=value, fill=alt.Fill("fill:N", scale=None), shape=alt.Shape("shape:N", scale=None)
     )
-    ends = [{"low": null.low, "high": null.high, "score": SCORES["pearson"]}] if null else []
+    # Other scores have a band too, of no width at zero, for the same reason.
+    nothing = dict.fromkeys(offered, (0.0, 0.0))
+    widths = {**nothing, "pearson": (null.low, null.high)} if null else {}
+    ends = [{"low": low, "high": high, "score": SCORES[key]} for key, (low, high) in widths.items()]
     band = (
         alt.Chart(alt.InlineData(values=ends))
         .transform_filter("datum.score === score")
