@@ -36,7 +36,7 @@ def parse_counts(
     starts
         (lines + 1,): gets where the numbers of each line begin in ``values``, as in a CSR matrix.
     values, genes
-        Get the counts that are not zero and their columns.
+        Get the counts that are not zero and their columns; there is room for one more.
     odd
         (:data:`MAX_ODD`, 3): gets place in ``values``, begin and end of fields that are not plain digits;
         they are stored as 0.
@@ -56,6 +56,16 @@ def parse_counts(
         starts[line] = n_values
         gene = 0
         while at < end and text[at] == _TAB:
+            # Nearly all counts have one digit, and nine of ten are zero. Whether one is decides no branch,
+            # which processors foresee badly: a zero is written, too, and what comes next is written over it.
+            while gene < n_genes and at + 2 < end and text[at + 2] == _TAB:
+                digit = int(text[at + 1]) - _ZERO
+                if digit < 0 or digit > 9:
+                    break
+                values[n_values], genes[n_values] = digit, gene
+                n_values += digit != 0
+                gene += 1
+                at += 2
             at += 1
             first, value, plain = at, 0, True
             while at < end and text[at] != _TAB and text[at] != _NEWLINE:

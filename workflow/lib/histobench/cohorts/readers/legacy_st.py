@@ -76,7 +76,8 @@ def split_header(header: bytes, first_row: bytes, path: str | Path) -> list[str]
     fields = [name.strip().strip('"') for name in header.decode("utf-8").split("\t")]
     if len(fields) == first_row.count(b"\t") + 1:
         fields = fields[1:]
-    n_spots = sum(SPOT_ID.fullmatch(field) is not None for field in fields)
+    # spots begin with a digit, and hardly any gene does
+    n_spots = sum(SPOT_ID.fullmatch(field) is not None for field in fields if field[:1].isdecimal())
     if n_spots > len(fields) / 2:
         raise UserError(
             f"{path}: line 1 names spots such as {next(filter(SPOT_ID.fullmatch, fields))}, expected genes; "
@@ -88,6 +89,8 @@ def split_header(header: bytes, first_row: bytes, path: str | Path) -> list[str]
 def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
     """Split the header and check the names."""
     fields = split_header(header, first_row, path)
+    if all(fields) and len(set(fields)) == len(fields):
+        return fields
     seen: dict[str, int] = {}
     for column, gene in enumerate(fields, start=2):
         if not gene:
@@ -110,7 +113,7 @@ def _parse(
     from histobench.cohorts.readers.count_text import MAX_ODD, parse_counts
 
     # As large as it can become; what is not written to takes no memory.
-    most = min(n_spots * len(genes), (end - begin) // 2 + 1)
+    most = min(n_spots * len(genes), (end - begin) // 2 + 1) + 1
     values, columns = np.empty(most, np.int32), np.empty(most, np.int32)
     names, starts = np.empty((n_spots, 2), np.int64), np.empty(n_spots + 1, np.int64)
     odd = np.empty((min(MAX_ODD, most), 3), np.int64)
