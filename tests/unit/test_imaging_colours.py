@@ -34,6 +34,19 @@ def test_histogram_counts_every_colour(parts):
     np.testing.assert_array_equal(counts, expected_counts)
 
 
+def test_a_histogram_counts_beyond_four_thousand_million_pixels():
+    """White of a slide of 100,000 x 100,000 pixels: as if most of it had been added already."""
+    histogram = ColourHistogram()
+    histogram.add(np.full((1, 5, 3), 255, np.uint8))
+    before = 2**32 - 5
+    histogram._table[pack(np.full((1, 3), 255, np.uint8))] = before
+    histogram._pixels = before
+    histogram.add(np.full((3, 4, 3), 255, np.uint8))
+    histogram.add(np.zeros((1, 2, 3), np.uint8))
+    rgb, counts = histogram.distinct()
+    assert rgb.tolist() == [[0, 0, 0], [255, 255, 255]] and counts.tolist() == [2, before + 12]
+
+
 @settings(max_examples=40, deadline=None)
 @given(images)
 def test_pack_and_unpack_are_inverse(image):

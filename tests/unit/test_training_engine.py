@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from histobench.errors import UserError
 from histobench.imaging.patchview import PatchView
+from histobench.training import checkpoint
 from histobench.training.augment import apply_symmetry, augment, symmetries
 from histobench.training.checkpoint import Checkpoint, fingerprint
 from histobench.training.data import PatchSource, pixel_statistics, resize
@@ -294,6 +295,30 @@ def test_a_stopped_training_ends_with_the_weights_of_an_unstopped_one(tmp_path: 
     torch.manual_seed(99)  # whatever the process did before must not matter
     assert without_times(resumed.run()) == expected
     assert weights(resumed) == weights(whole)
+
+
+def test_saving_takes_one_part_in_a_hundred_of_a_training(tmp_path: Path, monkeypatch) -> None:
+    now, save = [0.0], torch.save
+
+    def slow(*given) -> None:
+        now[0] += 5.0
+        save(*given)
+
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint.torch, "save", slow)
+    kept = Checkpoint(tmp_path, "loop", "this", every_seconds=60.0)
+    saved = 0
+    while now[0] < 5000.0:
+        now[0] += 1.0
+        if kept.due():
+            kept.save({"step": saved})
+            saved += 1
+    assert saved == 10 and kept.load() == {"step": 9}  # after a minute, then every 500 seconds
+    quick = Checkpoint(tmp_path, "other", "this", every_seconds=60.0)
+    now[0] += 59.0
+    assert not quick.due()
+    now[0] += 1.0
+    assert quick.due()
 
 
 def test_a_finished_training_is_not_run_again(tmp_path: Path) -> None:

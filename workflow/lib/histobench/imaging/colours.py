@@ -24,7 +24,7 @@ _KNOWN = np.uint32(1 << 24)  # bit that marks a filled entry of a look-up table
 
 
 @njit(cache=True, nogil=True)
-def _count(pixels: npt.NDArray[np.uint8], table: npt.NDArray[np.uint32]) -> None:
+def _count(pixels: npt.NDArray[np.uint8], table: npt.NDArray[np.uint32] | npt.NDArray[np.uint64]) -> None:
     # Equal neighbours are counted together: a white background would otherwise wait, pixel after pixel,
     # for the store to one and the same counter.
     run = np.uint32(0)
@@ -102,14 +102,20 @@ def pack(rgb: Image) -> npt.NDArray[np.uint32]:
 
 
 class ColourHistogram:
-    """Exact counts of the colours of an image that is added piece by piece (at most 2**32 - 1 pixels)."""
+    """Exact counts of the colours of an image of any size that is added piece by piece."""
 
     def __init__(self) -> None:
-        self._table = np.zeros(COLOURS, np.uint32)
+        # Half as large as it would have to be for every image, and in a processor's cache for longer.
+        self._table: npt.NDArray[np.uint32] | npt.NDArray[np.uint64] = np.zeros(COLOURS, np.uint32)
+        self._pixels = 0
 
     def add(self, image: Image) -> None:
         """Count the pixels of an array whose last axis is RGB."""
-        _count(_as_pixels(image), self._table)
+        pixels = _as_pixels(image)
+        self._pixels += len(pixels)
+        if self._pixels > np.iinfo(self._table.dtype).max:
+            self._table = self._table.astype(np.uint64)
+        _count(pixels, self._table)
 
     def distinct(self) -> tuple[Image, npt.NDArray[np.int64]]:
         """Return the colours that occur, in rising order, as RGB bytes (n x 3), and their counts (n)."""

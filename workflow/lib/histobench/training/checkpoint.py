@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _DIGEST_BYTES = 65  # at the end of a checkpoint: 64 hexadecimal digits and a line end
 _CHUNK = 1 << 20
+_MOST = 0.01  # of the time of a training may go into its checkpoints
 
 
 class _Hashing:
@@ -117,7 +118,8 @@ class Checkpoint:
     identity
         Fingerprint of the training.
     every_seconds
-        Least time between two checkpoints.
+        Least time between two checkpoints; 0 saves after every step. A checkpoint that took long, a gigabyte
+        on a folder that many share, is followed by a longer time, so that saving takes one part in a hundred.
     """
 
     def __init__(
@@ -126,22 +128,27 @@ class Checkpoint:
         self.path = None if folder is None else Path(folder) / f"{name}.pt"
         self.identity = identity
         self.every_seconds = every_seconds
-        self._last = time.monotonic()
+        self._last, self._took = time.monotonic(), 0.0
 
     def due(self) -> bool:
         """Whether it is time to save again."""
-        return self.path is not None and time.monotonic() - self._last >= self.every_seconds
+        if self.path is None:
+            return False
+        wait = max(self.every_seconds, self._took * (1 / _MOST - 1)) if self.every_seconds else 0.0
+        return time.monotonic() - self._last >= wait
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; a kill while writing leaves the previous one."""
         if self.path is None:
             return
+        began = time.monotonic()
         with atomic_path(self.path) as temporary, temporary.open("wb") as stream:
             # in the file and not beside it: two files would not be replaced at one moment
             hashing = _Hashing(stream)
             torch.save({"identity": self.identity, "state": state}, cast("IO[bytes]", hashing))
             stream.write(hashing.digest.hexdigest().encode() + b"\n")
         self._last = time.monotonic()
+        self._took = self._last - began
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state with tensors on the CPU, or None if there is nothing to continue."""
