@@ -56,11 +56,6 @@ class Section:
         """Its line in the table of the cohort."""
         return paths.at(paths.SECTION_ROW, cohort=self.cohort, section=self.name)
 
-    @property
-    def image_hash(self) -> str:
-        """The perceptual hash of its image."""
-        return paths.at(paths.IMAGE_HASH, cohort=self.cohort, section=self.name)
-
     def stain(self, name: str = DEFAULT) -> str:
         """Return the fit of its stains by one treatment."""
         pattern = paths.STAIN if name == DEFAULT else paths.OTHER_STAIN
