@@ -197,6 +197,33 @@ def test_the_list_of_a_fold_names_no_section_that_it_tests(finished):
             assert f"{fold}_1" not in card.read_text()
 
 
+LOST = {
+    "cut_patches": "results/data/simulated/patches/*/P2_1.npy",
+    "select_panel": "results/tiny/panels/P1.universe.tsv",
+}
+
+
+@pytest.mark.parametrize("rule", LOST)
+def test_a_lost_file_that_no_job_names_is_made_again_for_who_needs_it(finished, rule):
+    """It lies beside a list or a panel that is there. What read it before is as it was: nobody else runs again."""
+    (file,) = finished.folder.glob(LOST[rule])
+    aside = file.rename(file.with_name(f"{file.name}.aside"))
+    try:
+        assert finished.jobs() == set()
+        with finished.edit("config/methods/colour_ridge.yaml", "alphas: [0.1,", "alphas: [0.2,"):
+            jobs = finished.jobs()
+            # a job with another reason concerns all that comes after it
+            module = f"workflow/lib/histobench/{'imaging/patches' if rule == 'cut_patches' else 'expression/panels'}.py"
+            with finished.edit(module, *EDITED):
+                changed = finished.jobs()
+    finally:
+        aside.rename(file)
+    made = {job for job in jobs if job[0] == rule}
+    assert len(made) == 1 and rules(jobs) - {rule} <= {*TRAINING, *AFTERWARDS}
+    assert methods(jobs) == {"colour_ridge"}
+    assert {"colour_ridge", "ridge_probe"} <= methods(changed)
+
+
 def test_a_new_method_runs_alone(finished):
     with finished.edit("tiny.yaml", "      train_mean:", "      train_mean:\n      section_mean:"):
         jobs = finished.jobs()

@@ -29,6 +29,7 @@ from histobench.plan import (
     training,
 )
 from histobench.plan.model import among, constraints, make_plan
+from histobench.plan.told import Titled
 from histobench.plan.weights import used_weights
 from histobench.runtime import begin_run, prefer_this_library
 from histobench.software import installed_versions, pinned_versions
@@ -85,19 +86,6 @@ if workflow.resource_settings.nodes is None and GPU_JOBS:
 
 wildcard_constraints:
     **constraints(PLAN),
-
-
-class Titled:
-    """Gives messages the title of what wildcards name: {method_title:EXPERIMENT METHOD } in a message.
-
-    With a space at the end, because a `q` there would mean quotes to Snakemake.
-    """
-
-    def __init__(self, title):
-        self.title = title
-
-    def __format__(self, names):
-        return self.title(*names.split())
 
 
 # Messages look for names in the outermost workflow, also where this one is a module of it.

@@ -21,6 +21,8 @@ from snakemake.output_index import OutputIndex
 from snakemake.settings.enums import RerunTrigger
 from snakemake.workflow import Workflow
 
+from histobench.plan.told import shorter
+
 # A plan is millions of objects that stay; looking through them for garbage again and again finds next to none.
 gc.set_threshold(200_000, 50, 50)
 # and to take it apart at the end, object by object, takes a sixth of a dry run
@@ -89,23 +91,46 @@ def check_directory_outputs(dag, thorough=DAG.check_directory_outputs):
         thorough(dag)
 
 
-async def update_needrun(dag, *arguments, thorough=DAG.update_needrun, **more):
-    """Decide what must run, and let what waits for a gate (an ancient file that is there) be judged by itself.
+MISSING = "output files have to be generated"  # as a reason says it
 
-    Snakemake looks at no reason of a job that comes after another one that runs, as it would run anyway. Behind a gate it
-    would not, and a changed parameter would be missed until the next call.
+
+@functools.cache
+def lost(job):
+    """What is gone of the files that others read without declaring them, by a list or beside a panel that is there."""
+    told = job.output.get("list") or job.output.get("panel")
+    made = workflow.is_main_process and isinstance(told, str) and os.path.exists(told)
+    return [file for file in job.output if made and not os.path.exists(file)]
+
+
+async def missing_output(job, requested, thorough=jobs.Job.missing_output):
+    """Say which files are missing of those that are asked for, and which of those that are read with them."""
+    async for file in thorough(job, {*requested, *lost(job)}):
+        yield file
+
+
+async def update_needrun(dag, *given, again=None, thorough=DAG.update_needrun, **more):
+    """Decide what must run, and let what comes after some jobs be judged by itself.
+
+    Snakemake looks at no reason of a job that comes after another one that runs, as it would run anyway. Behind a gate (an
+    ancient file that is there) it would not, and a changed parameter would be missed until the next call. Nor need it
+    after a job that only makes again what is lost: it makes the same.
     """
+    again = set(filter(lost, dag.jobs)) if again is None else again
     whole = {}
     for job in dag.jobs:
         for source, files in dag._dependencies[job].items():
-            if all([file.is_ancient and await file.exists() for file in files]):
+            gates = [file.is_ancient and await file.exists() for file in files]
+            if source in again or all(gates):
                 whole.setdefault(source, dag.depending[source])
                 dag.depending[source] = dict(dag.depending[source])
                 del dag.depending[source][job]
     try:
-        await thorough(dag, *arguments, **more)
+        await thorough(dag, *given, **more)
     finally:
         dag.depending.update(whole)
+    only = {job for job in again if {*dag.reason(job).get_names()} <= {MISSING}}
+    if only != again:
+        await update_needrun(dag, *given, again=only, **more)
 
 
 def is_flagged(path, flag):
@@ -152,26 +177,6 @@ def shown(file, as_input=False, as_output=False, thorough=fmt.fmt_iofile):
     return file if plain else thorough(file, as_input, as_output)
 
 
-def short_reason(reason, told=Reason.__str__):
-    """Why a job runs, with one file of each kind and the number of the others: all of them are lines of 14,000 letters.
-
-    Where files are missing, those that other jobs will have changed say nothing more.
-    """
-    parts = [
-        re.split(r"(?<= files): |(?<=job): ", part, maxsplit=1)
-        for part in told(reason).split("; ")
-    ]
-    if len(parts) > 1 and parts[0][0] == "Missing output files":
-        parts = [
-            part for part in parts if part[0] != "Input files updated by another job"
-        ]
-    for part in parts:
-        if len(part) == 2:
-            first, *others = sorted(part[1].split(", "))
-            part[1] = f"{first} and {len(others)} more" if others else first
-    return "; ".join(map(": ".join, parts))
-
-
 def find_script(processor, job, search=ScriptProcessor.process_job):
     """Look whether there is a script: the same for every job of a rule, as no path of a script holds a wildcard."""
     known = vars(processor).setdefault("known", set())
@@ -186,6 +191,7 @@ OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
 DAG.check_directory_outputs = check_directory_outputs
 DAG.update_needrun = update_needrun
+jobs.Job.missing_output = missing_output
 ScriptProcessor.process_job = find_script
 for place in (dag, fmt, io, jobs, persistence, rules):
     place.is_flagged = is_flagged
@@ -199,7 +205,7 @@ AnnotatedString.flags = property(flags_of, AnnotatedString.flags.fset)
 # what a function wants to be given, which is looked up for every job, input, parameter and resource
 for place in (common, jobs, rules):
     place.get_function_params = functools.cache(common.get_function_params)
-Reason.__str__ = short_reason
+Reason.__str__ = lambda reason, told=Reason.__str__: shorter(told(reason))
 
 
 # Snakemake compares the time of a script with that of its results, so that a clone, a switch of branches or a `touch` would
