@@ -146,6 +146,12 @@ def test_what_cannot_be_compared_is_flagged_and_has_no_difference(ledger):
         ({"transform": "log1p_cp10k"}, "Other target: published for stnet, here log1p_cp10k"),
         ({"folds": "leave_one_section_out"}, "here with other sections of the tested patient in training"),
         ({"n_patients": 8}, "Other patients: published for 23, here 8"),
+        (
+            {"folds": "k_fold_patients"},
+            "Other folds: published for leave one patient out, here k fold patients",
+        ),
+        ({"changed": ["panel of genes"]}, "Other settings: this configuration changes panel of genes"),
+        ({"changed_methods": ["stnet"]}, "Other settings: this configuration changes those of the method"),
     ],
 )
 def test_another_protocol_makes_numbers_incomparable(ledger, change, words):

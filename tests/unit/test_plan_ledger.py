@@ -90,6 +90,49 @@ def test_a_row_that_loses_its_experiment_is_found_and_says_what_stands_in_the_wa
     assert lost and any(words in obstacle for obstacle in lost), lost
 
 
+@pytest.mark.parametrize(
+    ("change", "keys", "methods"),
+    [
+        ({}, [], []),
+        ({"experiments": {"hbcis_stnet": {"title": "Mine", "further_seeds": [1]}}}, [], []),
+        ({"experiments": {"hbcis_stnet": {"folds": {"scheme": "k_fold_patients", "k": 5}}}}, ["folds"], []),
+        ({"experiments": {"hbcis_stnet": {"panel": {"size": 50}}}}, ["panel of genes"], []),
+        ({"experiments": {"hbcis_stnet": {"panel": {"size": 250}}}}, [], []),
+        ({"qc_profiles": {"stnet": {"min_umi": 1}}}, ["quality control"], []),
+        ({"qc_profiles": {"stnet": {"title": "As ST-Net"}}}, [], []),
+        ({"experiments": {"hbcis_stnet": {"methods": {"stnet": {"params": {"epochs": 2}}}}}}, [], ["stnet"]),
+        ({"experiments": {"hbcis_stnet": {"methods": {"stnet": {"window": {"px": 112}}}}}}, [], ["stnet"]),
+        ({"methods": {"nuclei_forest": {"title": "Forest"}}}, [], []),
+        ({"methods": {"random_forest": {"params": {"trees": 3}}}}, [], []),
+    ],
+)  # fmt: skip
+def test_what_a_configuration_changes_of_a_repeated_protocol_is_known(project, change, keys, methods):
+    facts = published_facts(full(project, **change), "hbcis_stnet")
+    assert (facts["changed"], facts["changed_methods"]) == (keys, methods)
+    branch = published_facts(full(project, **change), "hbcis_stnet/external/visium_breast")
+    assert (branch["changed"], branch["changed_methods"], branch["folds"]) == (keys, methods, "external")
+
+
+def test_five_folds_are_not_set_against_one_patient_in_turn(project, ledger):
+    """The experiment of genes apart trains ST-Net, too, on four fifths of the patients."""
+    for row, experiments, _ in reached(ledger, full(project)):
+        if row["comparable"] == "yes" and row["statistic"] not in ("n_spots", "n_genes"):
+            assert "hbcis_stnet_genes" not in experiments, row["quantity"]
+
+
+def test_the_fast_benchmark_states_no_difference_to_what_was_trained_otherwise(project, ledger):
+    fast = Benchmark(
+        merge(read_yaml(project / "config/config.yaml"), read_yaml(project / "config/fast.yaml")), project
+    )
+    facts = published_facts(fast, "hbcis_stnet")
+    genes = pd.DataFrame({"method": ["stnet"], "gene": ["GNAS"], "median_pearson": [0.3]})
+    tables = {"genes": genes, "leaderboard": pd.DataFrame({"method": ["stnet"]})}
+    rows = ledger[(ledger["method"] == "stnet") & (ledger["statistic"] == "gene_median_pearson")]
+    table = compare(rows, tables, facts)
+    assert len(table) and table["comparison"].eq("not comparable").all() and table["difference"].isna().all()
+    assert table["reason"].str.contains("Other settings").all()
+
+
 def test_both_forms_of_thitogene_stand_beside_its_numbers(ledger, found):
     own = ledger[(ledger["paper"] == "THItoGene") & ~ledger["method"].isin(["*", "histogene", "hist2st"])]
     keys = ["quantity", "gene", "section"]

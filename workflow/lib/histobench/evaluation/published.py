@@ -44,6 +44,9 @@ COMPARABLE, NOT_COMPARABLE, MISSING = "comparable", "not comparable", "missing"
 # A row with this method is about the cohort and read from whichever method comes first.
 ANY_METHOD = "*"
 LEAKING = "leave_one_section_out"
+# Ways to divide patients that are no scheme of an experiment.
+EXTERNAL, HELD_OUT = "external", "held_out"
+OTHER_SCHEME = "Other folds: published for"
 # Statistics that do not depend on folds, target or spots in training.
 _OF_COHORT = ("n_spots", "n_genes")
 
@@ -249,7 +252,8 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
     facts
         ``cohorts`` (names under which the experiment's data are known), ``folds``, ``transform``,
         ``n_patients`` (those that are tested); ``photos``, the cohort of photographs of methods that
-        learn from one.
+        learn from one; ``changed`` and ``changed_methods``, what the configuration changes of the protocol
+        that the experiment repeats.
     """
     found = []
     known = [*facts["cohorts"], facts.get("photos", {}).get(row["method"])]
@@ -268,7 +272,17 @@ def differences_in_protocol(row: Row, facts: Row) -> list[str]:
         found.append(
             f"Other folds: {leaking} with other sections of the tested patient in training, {fair} without."
         )
+    elif row["folds"] and row["folds"] != facts["folds"]:
+        found.append(f"{OTHER_SCHEME} {_in_words(row['folds'])}, here {_in_words(facts['folds'])}.")
+    if facts.get("changed"):
+        found.append(f"Other settings: this configuration changes {', '.join(facts['changed'])}.")
+    if {row["method"], row["argument"]} & set(facts.get("changed_methods", ())):
+        found.append("Other settings: this configuration changes those of the method.")
     return found
+
+
+def _in_words(folds: str) -> str:
+    return folds.replace("_", " ")
 
 
 def asked(ledger: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[str]]:
