@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histobench.evaluation.auxiliary_tables import further_tables, read_every_gene
+from histobench.evaluation.auxiliary_tables import _ranks, further_tables, read_every_gene
 from histobench.evaluation.gather import ScoredMethod, files_in
 from histobench.evaluation.published import STATISTICS
 from histobench.expression.gene_scores import AUXILIARY, COLUMNS, NUMBERS, TARGET, moments
@@ -109,8 +109,14 @@ def test_errors_count_every_section_also_short_ones(method):
         ])
         for seed in (0, 1)
     ]  # fmt: skip
-    # seeds are averaged before errors are squared, as in the table of metrics: nearly the same
-    assert table.loc[("g2", AUXILIARY), "mse"] == pytest.approx(np.mean(error), rel=0.02)
+    assert table.loc[("g2", AUXILIARY), "mse"] == pytest.approx(np.mean(error), rel=1e-5)
+
+
+def test_genes_that_no_forest_used_have_no_rank():
+    """By name they would come in one order for the measurement and for every prediction."""
+    importance = np.array([0.0, 0.3, 0.0, np.nan, 0.5, 0.3])
+    np.testing.assert_array_equal(_ranks(importance), [np.nan, 2, np.nan, np.nan, 1, 2])
+    assert np.isnan(_ranks(np.zeros(4))).all()
 
 
 def test_a_gene_that_is_a_target_in_some_folds_has_a_row_of_each_kind_and_one_rank(method):

@@ -11,12 +11,13 @@ from scipy import stats
 
 from histobench.errors import UserError
 from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
-from histobench.evaluation.gather import ScoredMethod
-from histobench.evaluation.metric_tables import metric_table
+from histobench.evaluation.gather import ScoredMethod, gather
+from histobench.evaluation.metric_tables import metric_table, patient_scores
 from histobench.evaluation.permutation_tables import against
-from histobench.evaluation.results import average_seeds, read_scores, split_seed
+from histobench.evaluation.results import SectionScores, average_seeds, read_scores, split_seed
 from histobench.evaluation.score import ScoredSection, score_and_describe
-from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS
+from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS, ceiling_fractions, neg_log10_p
+from histobench.evaluation.statistics import mean_score
 from histobench.evaluation.tables import write_tables
 from histobench.expression.correlation import gene_correlations
 from histobench.files import read_table, write_json, write_table
@@ -175,6 +176,77 @@ def test_score_is_the_plain_average_over_sections_patients_genes_and_seeds(table
     for method, seeds in {"good": (0, 1), "poor": (0,), "blind": (0,), "constant": (0,)}.items():
         expected = np.mean([plain_score(plain_pearson(method, seed)) for seed in seeds])
         assert board.loc[method, "pearson"] == pytest.approx(expected, abs=1e-6), method
+
+
+def of_patients(scores, values):
+    """Mean over the sections of each patient, then over patients, then genes."""
+    owners = np.array(scores.patients)
+    rows = np.array([np.nanmean(values[owners == patient], axis=0) for patient in PATIENTS])
+    return np.nanmean(np.nanmean(rows, axis=0))
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+def test_what_is_no_mean_is_found_for_each_seed_by_itself(files, tables):
+    """The square of an averaged error is smaller than the averaged square, and a mean of two Moran's I nearer to the truth."""
+    seeds = [read_scores(files["metrics"][folder]) for folder in ("good", "good.seed1")]
+    yardstick = read_scores(files["metrics"]["constant"])["rmse"]
+    known = tables["metrics"].set_index(["method", "metric"])["value"]
+
+    def moran(scores):
+        r = [
+            stats.pearsonr(*(side[np.isfinite(y) & np.isfinite(f)] for side in (y, f))).statistic
+            for y, f in zip(scores["moran_truth"], scores["moran_prediction"], strict=True)
+        ]
+        return of_patients(scores, np.array(r)[:, None])
+
+    expected = {
+        "mse": [of_patients(s, s["rmse"] ** 2) for s in seeds],
+        "moran_difference": [of_patients(s, np.abs(s["moran_prediction"] - s["moran_truth"])) for s in seeds],
+        "moran_agreement": [moran(s) for s in seeds],
+    }
+    for name, values in expected.items():
+        assert known["good", name] == pytest.approx(np.mean(values), rel=1e-5), name
+    method = gather(
+        {name: files["metrics"][name] for name in ("good", "good.seed1")}, {}, {"good": "deep"}
+    ).methods[0]
+    relative = patient_scores(method, method.scores, ScoredMethod("m", "control", [read_scores(files["metrics"]["constant"])], [], 6))  # fmt: skip
+    usable = [(yardstick > 0) & np.isfinite(s["pearson"]) for s in seeds]
+    both = [
+        np.where(use, s["rmse"] / np.where(use, yardstick, 1), np.nan) ** 2
+        for s, use in zip(seeds, usable, strict=True)
+    ]
+    assert np.nanmean(np.nanmean(relative["mse_to_train_mean"], axis=0)) == pytest.approx(
+        np.mean([of_patients(s, values) for s, values in zip(seeds, both, strict=True)]), rel=1e-5
+    )
+    logs = [neg_log10_p(s["pearson"], s.n_spots)[:, s.genes.index("PLANT1")].mean() for s in seeds]
+    gene = tables["genes"].query("method == 'good'").set_index("gene")["neg_log10_p"]
+    assert gene["PLANT1"] == pytest.approx(np.mean(logs), rel=1e-5)
+
+
+def test_the_difference_between_tissues_is_compared_for_each_seed_by_itself(files, tables):
+    known = tables["metrics"].set_index(["method", "metric"])["value"]
+    found = []
+    for folder in ("good", "good.seed1"):
+        own = gather({folder.partition(".")[0]: files["metrics"][folder]}, {}, {"good": "deep"}).methods[0]
+        found.append(np.nanmean(patient_scores(own, own.scores, None)["tumour_difference_agreement"]))
+    assert found[0] != found[1]
+    assert known["good", "tumour_difference_agreement"] == pytest.approx(np.mean(found), rel=1e-6)
+
+
+def test_r_without_a_known_ceiling_is_no_part_of_the_fraction():
+    def scores(name, values):
+        values = np.array(values)
+        return SectionScores(
+            ("A", "B"), ("A1", "B1"), ("g", "h"), np.array([50, 50]), np.isfinite(values), {name: values}
+        )
+
+    r, ceiling = (
+        scores("pearson", [[0.3, -0.5], [0.5, -0.7]]),
+        scores("ceiling", [[0.6, np.nan], [1.0, np.nan]]),
+    )
+    fractions = ceiling_fractions(ceiling, r)
+    assert mean_score(fractions) == pytest.approx(0.4 / 0.8)
+    assert np.isnan(fractions[:, 1]).all()
 
 
 def test_leader_board_is_complete_sorted_and_has_its_columns(tables):
@@ -438,6 +510,8 @@ def test_genes_that_differ_and_inform(tables):
     ]
     assert informative.loc["good"]["in_truth"].sum() == 2, "a tenth of 18 genes"
     assert informative.loc["constant"]["in_prediction"].sum() == 0
+    # what no forest used has no rank: in the order of names it would seem to be shared
+    assert informative.loc["constant"]["rank_prediction"].isna().all()
 
 
 def test_domains_confusion_and_latent_neighbours(files, tables):

@@ -10,7 +10,7 @@ import numpy as np
 
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.metrics import COVARIANCE, LEAST_SPOTS, covariance
-from histobench.evaluation.results import SectionScores, aligned, average_seeds, mean_of
+from histobench.evaluation.results import SectionScores, average_seeds, over_seeds
 from histobench.evaluation.statistics import bootstrap_interval, gene_means, mean_score
 from histobench.expression.gene_scores import AUXILIARY, NUMBERS, TARGET
 from histobench.results import tables
@@ -75,25 +75,26 @@ def read_every_gene(
     return found
 
 
-def _scores(method: ScoredMethod, least_spots: int) -> tuple[dict[str, SectionScores], dict[str, np.ndarray]]:
-    """Return scores by kind averaged over seeds, and r with sections pooled, (patients, genes) by kind."""
+def _scores(
+    method: ScoredMethod, least_spots: int
+) -> tuple[dict[str, SectionScores], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return scores by kind averaged over seeds; pooled r and squared errors by kind, (patients, genes)."""
     runs = [read_every_gene(paths, least_spots=least_spots) for paths in method.every_gene if paths]
     if not runs:
-        return {}, {}
+        return {}, {}, {}
     scores = {kind: average_seeds([run[kind] for run in runs]) for kind in runs[0]}
-    pooled = {
-        kind: mean_of(
-            [
-                aligned(
-                    run[kind].pooled_by_patient(), run[kind].patient_names, run[kind].genes,
-                    own.patient_names, own.genes,
-                )
-                for run in runs
-            ]
-        )
-        for kind, own in scores.items()
-    }  # fmt: skip
-    return scores, pooled
+    pooled, squared = (
+        {
+            kind: over_seeds([run[kind] for run in runs], own.patient_names, own.genes, score)
+            for kind, own in scores.items()
+        }
+        for score in (SectionScores.pooled_by_patient, _squared_errors)
+    )
+    return scores, pooled, squared
+
+
+def _squared_errors(run: SectionScores) -> np.ndarray:
+    return run.per_patient(run["rmse"].astype(np.float64) ** 2)
 
 
 def further_tables(
@@ -105,7 +106,7 @@ def further_tables(
     rows: list[dict[str, Any]] = []
     genes: list[pd.DataFrame] = []
     for method in methods:
-        scores, pooled = _scores(method, least_spots)
+        scores, pooled, errors = _scores(method, least_spots)
         if not scores:
             continue
         informs = {
@@ -118,7 +119,7 @@ def further_tables(
             if not of_kind.any():
                 continue
             r = own.per_patient(own["pearson"])
-            squared = own.per_patient(own["rmse"].astype(np.float64) ** 2)
+            squared = errors[kind]
             rows.append({"method": method.name, "kind": kind, **_summary(r, pooled[kind], squared, of_kind)})
             rows[-1] |= dict(
                 zip(
@@ -161,8 +162,12 @@ def _summary(r: np.ndarray, pooled: np.ndarray, squared: np.ndarray, of_kind: np
 
 
 def _ranks(importance: np.ndarray) -> np.ndarray:
-    """Rank genes, 1 is the most important; NaN where nothing is known."""
-    order = np.argsort(-importance, kind="stable")
-    ranks = np.empty(len(importance))
-    ranks[order] = np.arange(1, len(importance) + 1)
-    return np.where(np.isfinite(importance), ranks, np.nan)
+    """Rank genes, 1 is the most important; NaN where nothing is known, and for genes that no forest used.
+
+    Those are most of thousands of genes. Any order among them, as by name, would be the same on both sides
+    and look like agreement.
+    """
+    from scipy import stats
+
+    ranks: np.ndarray = stats.rankdata(-np.nan_to_num(importance), method="min").astype(np.float64)
+    return np.where(np.nan_to_num(importance) > 0, ranks, np.nan)

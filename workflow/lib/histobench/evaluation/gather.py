@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from histobench.evaluation.results import (
     average_seeds,
     holds,
     mean_of,
+    over_seeds,
     read_scalars,
     read_scores,
     split_seed,
@@ -92,6 +93,15 @@ class ScoredMethod:
         """Pearson averaged over the sections of each patient; (patients, genes)."""
         return self.scores.per_patient(self.scores["pearson"])
 
+    def over_seeds(self, score: Callable[[SectionScores], np.ndarray]) -> np.ndarray:
+        """Average over seeds what each run scores by (sections, genes), such as squared errors.
+
+        Returns (patients, genes).
+        """
+        return over_seeds(
+            self.runs, self.patients, self.genes, lambda run: run.per_patient(np.asarray(score(run)))
+        )
+
     @cached_property
     def pooled_by_patient(self) -> np.ndarray:
         """Pearson over each patient's pooled sections, averaged over seeds; (patients, genes)."""
@@ -118,20 +128,16 @@ class ScoredMethod:
         return self._over_spots(centred=True)
 
     def _over_spots(self, *, centred: bool) -> np.ndarray:
+        return self.genes_over_seeds(lambda run: run.over_spots(centred=centred))
+
+    def genes_over_seeds(self, score: Callable[[SectionScores], np.ndarray]) -> np.ndarray:
+        """Average over seeds what each run scores by (genes,)."""
         every = ("all",)
-        each = [
-            aligned(run.over_spots(centred=centred)[None], every, run.genes, every, self.genes)
-            for run in self.runs
-        ]
+        each = [aligned(score(run)[None], every, run.genes, every, self.genes) for run in self.runs]
         return mean_of(each)[0]
 
     def _pooled_over_seeds(self, runs: Sequence[SectionScores]) -> np.ndarray:
-        return mean_of(
-            [
-                aligned(run.pooled_by_patient(), run.patient_names, run.genes, self.patients, self.genes)
-                for run in runs
-            ]
-        )
+        return over_seeds(runs, self.patients, self.genes, SectionScores.pooled_by_patient)
 
     @cached_property
     def scalar_scores(self) -> pd.DataFrame:

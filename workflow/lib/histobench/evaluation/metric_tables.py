@@ -13,11 +13,11 @@ import numpy as np
 
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.ranks import rank_methods
-from histobench.evaluation.results import SectionScores, aligned
+from histobench.evaluation.results import SectionScores, aligned, mean_of
 from histobench.evaluation.score import POOLED
-from histobench.evaluation.score_tables import ceiling_like
+from histobench.evaluation.score_tables import ceiling_fractions
 from histobench.evaluation.statistics import bootstrap_interval, gene_means, mean_score
-from histobench.evaluation.tumour_tables import tumour_differences
+from histobench.evaluation.tumour_tables import tumour_differences_by_seed
 from histobench.evaluation.variance import nested_components
 from histobench.results.catalogue import columns_of
 
@@ -78,35 +78,48 @@ def patient_scores(
     method
         Scored method.
     ceiling
-        Noise ceilings, for ``ceiling_fraction``: the score over the mean ceiling of the same genes.
+        Noise ceilings, for ``ceiling_fraction``: r over the mean ceiling of the same sections and genes.
     baseline
         The method ``train_mean``, whose error is the yardstick of ``mse_to_train_mean``; None without it.
     """
     scores = method.scores
     found = {name: scores.per_patient(scores[name]) for name in GENE_METRICS if name in scores.values}
-    found["mse"] = scores.per_patient(scores["rmse"] ** 2)
-    limit = mean_score(scores.per_patient(ceiling_like(ceiling, scores)))
-    found["ceiling_fraction"] = method.by_patient / (limit if limit > 0 else np.nan)
-    morans = scores["moran_truth"], scores["moran_prediction"]
-    found["moran_difference"] = scores.per_patient(np.abs(morans[1] - morans[0]))
+    # what is no mean of stored numbers is found for each seed by itself: errors of averages are smaller
+    found["mse"] = method.over_seeds(lambda run: run["rmse"] ** 2)
+    found["ceiling_fraction"] = ceiling_fractions(ceiling, scores)
+    found["moran_difference"] = method.over_seeds(
+        lambda run: np.abs(run["moran_prediction"] - run["moran_truth"])
+    )
     if baseline is not None:
-        found["mse_to_train_mean"] = scores.per_patient(_to_train_mean(scores, baseline.scores))
-    found["moran_agreement"] = _patient_means(method, scores.patients, agreement_over_genes(*morans))
-    found["tumour_difference_agreement"] = agreement_over_genes(*tumour_differences(method))[:, None]
+        floor = baseline.scores
+        found["mse_to_train_mean"] = method.over_seeds(lambda run: _to_train_mean(run, floor))
+    found["moran_agreement"] = mean_of(
+        [aligned(_moran_agreement(run), run.patient_names, [0], method.patients, [0]) for run in method.runs]
+    )
+    agreements = [agreement_over_genes(*sides) for sides in tumour_differences_by_seed(method)]
+    nowhere = [np.full(len(method.patients), np.nan)]
+    found["tumour_difference_agreement"] = mean_of(agreements or nowhere)[:, None]
     table = method.scalar_scores
     for name in SCALAR_METRICS:
         own = table[
             (table["metric"] == name) & ((table["section"] == POOLED) == name.startswith(_OF_PATIENTS))
         ]
         if len(own):
-            found[name] = _patient_means(method, own["patient"], own["value"].to_numpy(dtype=np.float64))
+            values = own["value"].to_numpy(dtype=np.float64)
+            found[name] = _patient_means(method.patients, own["patient"], values)
     return {name: found[name] for name in (*GENE_METRICS, *SCALAR_METRICS) if name in found}
 
 
-def _patient_means(method: ScoredMethod, owners: Iterable[str], values: np.ndarray) -> np.ndarray:
+def _patient_means(patients: Iterable[str], owners: Iterable[str], values: np.ndarray) -> np.ndarray:
     """Mean of the values of each patient, (patients, 1)."""
     own = np.array(list(owners), dtype=object)
-    return np.array([gene_means(values[own == patient][:, None]) for patient in method.patients])
+    return np.array([gene_means(values[own == patient][:, None]) for patient in patients])
+
+
+def _moran_agreement(run: SectionScores) -> np.ndarray:
+    """Correlation over genes of Moran's I, mean over the sections of each patient of a run, (patients, 1)."""
+    found = agreement_over_genes(run["moran_truth"], run["moran_prediction"])
+    return _patient_means(run.patient_names, run.patients, found)
 
 
 def _to_train_mean(scores: SectionScores, baseline: SectionScores) -> np.ndarray:

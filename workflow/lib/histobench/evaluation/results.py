@@ -7,7 +7,7 @@ and counted by the tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -295,6 +295,17 @@ def mean_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
         return arrays[0]
     stack = np.array(arrays)
     return gene_means(stack.reshape(len(arrays), -1)).reshape(stack.shape[1:])
+
+
+def over_seeds(
+    runs: Sequence[SectionScores],
+    patients: Sequence[str],
+    genes: Sequence[str],
+    score: Callable[[SectionScores], np.ndarray],
+) -> np.ndarray:
+    """Average what each run scores by patient, (patients, genes): for what is no mean of stored numbers."""
+    each = [aligned(score(run), run.patient_names, run.genes, patients, genes) for run in runs]
+    return mean_of(each)
 
 
 def average_seeds(runs: Sequence[SectionScores]) -> SectionScores:

@@ -31,6 +31,18 @@ def ceiling_like(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:
     return np.where(np.isnan(scores["pearson"]), np.nan, known)
 
 
+def ceiling_fractions(ceiling: SectionScores, scores: SectionScores) -> np.ndarray:
+    """Return r over the mean ceiling of the same sections and genes, (patients, genes).
+
+    Where no ceiling is known (a gene with too few molecules to split), r does not count either; all are NaN
+    where the mean ceiling is not above zero.
+    """
+    known = ceiling_like(ceiling, scores)
+    limit = _score(scores, known)
+    r = scores.per_patient(np.where(np.isnan(known), np.nan, scores["pearson"]))
+    return np.asarray(r / (limit if limit > 0 else np.nan))
+
+
 def neg_log10_p(r: np.ndarray, n_spots: np.ndarray) -> np.ndarray:
     """-log10 of the two-sided p of Pearson correlations over so many independent spots.
 
@@ -100,7 +112,6 @@ def _leaderboard_row(
     scores = method.scores
     pearson = mean_score(method.by_patient)
     low, high = bootstrap_interval(method.by_patient, n=n_bootstrap, seed=seed)
-    best = _score(scores, ceiling_like(ceiling, scores))
     means = gene_means(method.by_patient)
     seconds, memory = method.fact("train_seconds", "seconds"), method.fact("peak_memory_mb")
     parameters = method.fact("parameters")
@@ -111,7 +122,7 @@ def _leaderboard_row(
         "pearson_low": low,
         "pearson_high": high,
         "pearson_pooled": _mean(method.pooled),
-        "ceiling_fraction": pearson / best if best > 0 else np.nan,
+        "ceiling_fraction": mean_score(ceiling_fractions(ceiling, scores)),
         **{name: _score(scores, scores[name]) for name in ("spearman", "rmse", "mae")},
         "n_genes": int(np.isfinite(means).sum()),
         "n_positive": int((means > 0).sum()),
@@ -155,7 +166,9 @@ def gene_table(method: ScoredMethod, ceiling: SectionScores) -> pd.DataFrame:
             "p_holm": test.p_holm,
             "q_bh": test.q_bh,
             "p_shared": shared_binomial_p(test.n_positive, test.n_patients, method.shared),
-            "neg_log10_p": gene_means(neg_log10_p(scores["pearson"], scores.n_spots)),
+            "neg_log10_p": method.genes_over_seeds(
+                lambda run: gene_means(neg_log10_p(run["pearson"], run.n_spots))
+            ),
             "ceiling": gene_means(scores.per_patient(ceiling_like(ceiling, scores))),
             "pearson_pooled": method.pooled,
             **{name: gene_means(scores.per_patient(scores[name])) for name in _DETAILS},

@@ -34,23 +34,31 @@ def tumour_differences(method: ScoredMethod) -> tuple[np.ndarray, np.ndarray]:
 
     NaN for patients without spots of either kind. Averaged over seeds.
     """
-    parts = []
-    for side in ("truth", "prediction"):
-        means = {subset: _subset_means(method, subset, side) for subset in ("tumour", "normal")}
-        parts.append(means["tumour"] - means["normal"])
-    return parts[0], parts[1]
+    found = tumour_differences_by_seed(method)
+    if not found:
+        nothing = np.full((len(method.patients), len(method.genes)), np.nan)
+        return nothing, nothing
+    truth, prediction = (mean_of([sides[place] for sides in found]) for place in (0, 1))
+    return truth, prediction
 
 
-def _subset_means(method: ScoredMethod, subset: str, side: str) -> np.ndarray:
+def tumour_differences_by_seed(method: ScoredMethod) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the same of each seed that has spots of both kinds."""
+    found = []
+    for runs in zip(*(method.subsets.get(subset, ()) for subset in ("tumour", "normal")), strict=True):
+        if all(len(run.sections) for run in runs):
+            truth, prediction = (
+                np.subtract(*(_subset_means(method, run, side) for run in runs))
+                for side in ("truth", "prediction")
+            )
+            found.append((truth, prediction))
+    return found
+
+
+def _subset_means(method: ScoredMethod, run: SectionScores, side: str) -> np.ndarray:
     """Mean over the spots of a subset, all sections of a patient pooled; (patients, genes)."""
-    found = [
-        aligned(
-            _weighted(run, run[f"mean_{side}"]), run.patient_names, run.genes, method.patients, method.genes
-        )
-        for run in method.subsets.get(subset, ())
-        if len(run.sections)
-    ]
-    return mean_of(found) if found else np.full((len(method.patients), len(method.genes)), np.nan)
+    values = _weighted(run, run[f"mean_{side}"])
+    return aligned(values, run.patient_names, run.genes, method.patients, method.genes)
 
 
 def _weighted(run: SectionScores, values: np.ndarray) -> np.ndarray:
@@ -122,7 +130,9 @@ def informative_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
     """Genes by their importance to a random forest that tells tumour spots, observed and predicted.
 
     Importances are averaged over sections and patients with both classes. ``in_truth`` and
-    ``in_prediction`` mark the tenth of the panel with the highest ones, the sets of a Venn diagram.
+    ``in_prediction`` mark the tenth of the panel with the highest ones, the sets of a Venn diagram. A gene
+    that no forest used has no rank: an order by name would be the same on both sides. So has every gene of a
+    constant prediction.
     """
     import pandas as pd
 
@@ -146,11 +156,10 @@ def informative_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
             }
         )[known]
         for side in means:
-            rank = table[f"importance_{side}"].rank(method="first", ascending=False)
+            used = table[f"importance_{side}"].where(lambda importance: importance > 0)
+            rank = used.rank(method="min", ascending=False)
             table[f"rank_{side}"] = rank.astype("Int64")
             table[f"in_{side}"] = (rank <= size).astype(int)
-        if not table["importance_prediction"].gt(0).any():  # a constant prediction informs about nothing
-            table["in_prediction"] = 0
         tables.append(table)
     columns = list(INFORMATIVE_COLUMNS)
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

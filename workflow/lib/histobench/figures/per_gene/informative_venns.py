@@ -114,7 +114,7 @@ def every_gene_venns(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the ranks among all genes, targets and auxiliary ones, and draw the sets."""
     genes = read_table(inputs["genes"])
     # a gene that is a target in some folds only has two rows of one rank
-    ranked = genes[genes["rank_truth"].notna()].drop_duplicates(["method", "gene"])
+    ranked = genes[genes["importance_truth"].notna()].drop_duplicates(["method", "gene"])
     table = tidy_venns(ranked, settings)
     table = require_rows(table, "no section has tumour and normal spots, or 30 genes at most are predicted.")
     targets = genes.loc[genes["kind"] == "target", "gene"].nunique()
