@@ -183,7 +183,7 @@ def every_gene():
     genes = pd.DataFrame({
         "method": "stnet", "gene": [f"g{k}" for k in range(40)], "kind": ["target"] * 10 + ["auxiliary"] * 30,
         "mean_pearson": [0.31] * 10 + [0.05] * 29 + [np.nan], "rank_truth": range(1, 41),
-        "rank_prediction": range(40, 0, -1),
+        "rank_prediction": range(40, 0, -1), "importance_truth": np.linspace(0.05, 0.01, 40),
     })  # fmt: skip
     return pd.concat([genes, genes[genes["gene"] == "g0"].assign(kind="auxiliary", mean_pearson=0.05)])
 
@@ -204,6 +204,12 @@ def test_auxiliary_genes_have_a_distribution_of_their_own(tmp_path):
     # of 40 genes, the first 30 of one order and of its reverse share 20
     assert "of 40 genes, of which 10 are targets" in caption and "shares 20 of the first 30" in caption
     assert set(venns["n_genes"]) == {40}
+    # genes that no forest used on the measurement are in its forests' sight, and in a prediction's first ones
+    few = every_gene().assign(rank_truth=lambda table: table["rank_truth"].where(table["rank_truth"] <= 12))
+    write_table(few, tmp_path / "few.parquet")
+    _, venns, _ = informative_venns.every_gene_venns({"genes": tmp_path / "few.parquet"}, DEEP)
+    sets = venns.groupby("source")["gene"].nunique()
+    assert (sets["measured"], sets["stnet"]) == (12, 30) and set(venns["n_genes"]) == {40}
 
 
 def test_genes_apart_stand_beside_the_same_genes_together():
