@@ -433,6 +433,26 @@ def test_a_lead_over_the_best_control_comes_with_its_interval(run, ends, open_):
     assert ("which does not exclude zero" in which) == open_
 
 
+def test_a_tie_and_a_comparison_that_points_the_other_way_are_said(run):
+    """Of equals the first by name would seem to lead; pairs are of the patients and genes that both have."""
+    board = read_table(run / "harmonised" / "tables" / "leaderboard.tsv")
+    board.loc[board["method"].isin(["stnet", "knn"]), "pearson"] = 0.9
+    board = board.sort_values(["pearson", "method"], ascending=[False, True])
+    row = {
+        "method_a": "knn",
+        "method_b": "stnet",
+        "difference": -0.02,
+        "difference_low": -0.03,
+        "difference_high": 0.01,
+    }
+    loaded = {"leaderboard": tables.Loaded(board), "comparisons": tables.Loaded(pd.DataFrame([row]))}
+    told = verdict(loaded, SETTINGS)
+    assert told.best == "knn" and "level with ST-Net" in told.which[0]
+    assert any(line.startswith("Not ahead of ST-Net") and tables.r3(-0.02) in line for line in told.sure)
+    alone = verdict({"leaderboard": tables.Loaded(board[board["method"] != "stnet"])}, SETTINGS)
+    assert "level with" not in alone.which[0]
+
+
 def test_a_verdict_reads_the_paired_comparison_from_either_side(run):
     board = tables.Loaded(read_table(run / "harmonised" / "tables" / "leaderboard.tsv"))
     row = {"difference": -0.02, "difference_low": -0.03, "difference_high": -0.01, "p_holm": 0.04}

@@ -41,7 +41,9 @@ def verdict(loaded: Mapping[str, Loaded], settings: Settings) -> Verdict:
     if len(competitors):
         share = leader.get("ceiling_fraction")
         of_ceiling = f", {percent(share)} of the noise ceiling" if known(share) else ""
-        result.which.append(f"{_capital(name)} leads with r = {score}{of_ceiling}.")
+        level = competitors.loc[competitors["pearson"] == leader["pearson"], "method"].iloc[1:]
+        also = f", level with {settings.listed(level)}" if len(level) else ""
+        result.which.append(f"{_capital(name)} leads with r = {score}{of_ceiling}{also}.")
     else:
         result.which.append(f"No competitor was run; the best of the rest is {name} with r = {score}.")
     controls = scored[scored["family"] == "control"]
@@ -183,7 +185,10 @@ def _comparison_lines(best: str, comparisons: Loaded, settings: Settings) -> lis
     interval = f" ({_interval(*ends)})" if len(ends) == 2 else ""
     p = row.get("p_holm")
     test = f"; Wilcoxon signed-rank over patients, Holm-corrected p = {probability(p)}" if known(p) else ""
-    return [f"Ahead of {settings.title(other)} by {r3(difference)}{interval}{test}."]
+    title = settings.title(other)
+    # pairs are of the patients and genes that both have, so that their order need not be that of the board
+    how = f"Ahead of {title} by" if difference > 0 else f"Not ahead of {title} where both have r: difference"
+    return [f"{how} {r3(difference)}{interval}{test}."]
 
 
 def _cost(leader: Any, competitors: pd.DataFrame, settings: Settings) -> list[str]:
