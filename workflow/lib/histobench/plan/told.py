@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from textwrap import shorten
+
+# Most letters of a part of a reason: changed parameters are told whole, at times a whole configuration.
+_MOST = 400
 
 
 class Titled:
@@ -31,4 +35,4 @@ def shorter(reason: str) -> str:
         if len(part) == 2:
             first, *others = sorted(part[1].split(", "))
             part[1] = f"{first} and {len(others)} more" if others else first
-    return "; ".join(map(": ".join, parts))
+    return "; ".join(shorten(": ".join(part), _MOST, placeholder=" ...") for part in parts)

@@ -23,6 +23,7 @@ from histobench.figures.drawing.style import (
     SINGLE,
     empty_figure,
     new_figure,
+    panel_title,
 )
 from histobench.figures.drawing.text import count, prose, scores_note
 from histobench.files import read_table
@@ -85,7 +86,7 @@ def _panel(axes: Any, rows: pd.DataFrame, method: str, settings: Settings) -> No
     )
     axes.step(rows["k"], rows["n_expected"], where="mid", color=REFERENCE_COLOUR, lw=0.9, ls=(0, (4, 2)))
     axes.step(rows["k"], rows["n_genes"], where="mid", color=look.colour, lw=1.6)
-    axes.set_title(settings.title(method), color=look.colour, pad=3)
+    panel_title(axes, method, settings)
     axes.grid(axis="y")
 
 

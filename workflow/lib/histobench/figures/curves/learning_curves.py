@@ -101,12 +101,13 @@ def plot_learning(table: pd.DataFrame, settings: Settings) -> Figure:
             continue
         method = bands[band][number[1]]
         part = table[(table["method"] == method) & (table["quantity"] == quantity)]
-        _panel(axes, part, settings.look(method).colour)
-        if row == 0:
-            panel_title(axes, method, settings)
+        # before anything is drawn: later, the limits of an empty panel would win
         if row < len(quantities) - 1:
             axes.sharex(grid[number[0] + 1, number[1]])
             axes.tick_params(labelbottom=False)
+        _panel(axes, part, settings.look(method).colour)
+        if row == 0:
+            panel_title(axes, method, settings, 11)
         if number[1] == 0:
             axes.set_ylabel(label)
     figure.supxlabel("epoch", fontsize=8)

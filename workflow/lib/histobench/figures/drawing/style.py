@@ -71,9 +71,9 @@ class NothingToDraw(Exception):
     """The results have no material for a figure; the message is a sentence that says what is lacking."""
 
 
-def panel_title(axes: Axes, method: str, settings: Settings) -> None:
-    """Write a method's name above its panel, in its colour."""
-    axes.set_title(settings.wrapped(method), color=settings.look(method).colour, pad=3)
+def panel_title(axes: Axes, method: str, settings: Settings, letters: int = 16) -> None:
+    """Write a method's name above its panel, in its colour, in lines of at most so many letters."""
+    axes.set_title(settings.wrapped(method, letters), color=settings.look(method).colour, pad=3)
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:

@@ -13,7 +13,7 @@ from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.panels import method_grid
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.style import REFERENCE_COLOUR
+from histobench.figures.drawing.style import REFERENCE_COLOUR, panel_title
 from histobench.figures.drawing.text import count, prose, scores_note
 from histobench.files import read_table
 
@@ -51,7 +51,7 @@ def plot_auroc(table: pd.DataFrame, settings: Settings) -> Figure:
             lw=0.4,
         )  # fmt: skip
         axes.axvline(0.5, ymax=0.84, color=REFERENCE_COLOUR, lw=0.8, ls=(0, (4, 2)))
-        axes.set_title(settings.title(method), color=style.colour, pad=3)
+        panel_title(axes, method, settings)
         total = int(own["n_genes"].sum())
         text = f"mean {own['mean_auroc'].iloc[0]:.2f}; {own['n_above'].iloc[0]} of {total} above 0.5"
         axes.text(0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize=6)

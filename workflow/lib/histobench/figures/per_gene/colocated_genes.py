@@ -5,6 +5,7 @@ Inputs: ``colocation`` (colocation.tsv: method, within, between, difference with
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -39,7 +40,7 @@ def plot_colocation(table: pd.DataFrame, settings: Settings) -> Figure:
         left.plot(entry["between"], row, "o", ms=5, color=colour, mfc="white", mew=1.2)
         right.plot([entry["difference_low"], entry["difference_high"]], [row, row], color=colour, lw=1.6)
         right.plot(entry["difference"], row, "o", ms=5, color=colour)
-        text = f"p = {entry['p_holm']:.2g}"
+        text = f"p = {entry['p_holm']:.2g}" if np.isfinite(entry["p_holm"]) else "no test"
         beside(right, row, text, 4, 6.5)
     names = ["measured" if method == OBSERVED else settings.title(method) for method in order]
     left.set_yticks(range(len(order)), names)
@@ -62,8 +63,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         tissue: of colour genes that rise with tumour or immune infiltrate), and between the groups, as
         far as they are in the panel; difference with 95 % bootstrap interval over patients (n =
         {count(int(table["n_patients"].max()), "patient")}). p: two-sided paired t-test over patients,
-        Holm's correction over rows. A prediction that is smoother than the measurement has higher
-        correlations throughout.
+        Holm's correction over rows; with a single patient there is none. A prediction that is smoother
+        than the measurement has higher correlations throughout.
     """)
 
 

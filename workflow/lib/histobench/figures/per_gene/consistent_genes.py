@@ -43,7 +43,7 @@ def plot_consistent(table: pd.DataFrame, settings: Settings) -> Figure:
     """Draw one panel per family of methods, each with the curve of chance."""
     groups = settings.by_family(table.loc[table["method"] != CHANCE, "method"])
     # room for the names below the panels
-    figure = new_figure(DOUBLE, 2.1 + 0.16 * max(len(methods) for methods in groups.values()))
+    figure = new_figure(DOUBLE, 2.2 + 0.2 * max(len(methods) for methods in groups.values()))
     panels = figure.subplots(1, len(groups), sharex=True, sharey=True, squeeze=False)[0]
     chance = table[table["method"] == CHANCE]
     for axes, (family, methods) in zip(panels, groups.items(), strict=True):
@@ -54,7 +54,7 @@ def plot_consistent(table: pd.DataFrame, settings: Settings) -> Figure:
         for place, method in enumerate(methods):
             own, style = table[table["method"] == method], settings.look(method)
             # Counts are whole numbers: lines are set apart a little so that none hides another.
-            shift = 0.09 * (place - (len(methods) - 1) / 2)
+            shift = min(0.09, 0.98 / len(methods)) * (place - (len(methods) - 1) / 2)
             (line,) = axes.step(
                 own["rank"],
                 own["n_positive"] + shift,
@@ -66,7 +66,7 @@ def plot_consistent(table: pd.DataFrame, settings: Settings) -> Figure:
         axes.set_title(FAMILY_TITLES[family].split(" (")[0], loc="left")
         # told by hand: on its own a legend leaves out names that start with _
         names = ["chance", *(settings.title(method) for method in methods)]
-        axes.legend(lines, names, loc="upper center", bbox_to_anchor=(0.5, -0.32), handlelength=2.2)
+        axes.legend(lines, names, loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=2.2)
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("gene, by falling count")
