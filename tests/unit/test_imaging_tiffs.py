@@ -218,6 +218,7 @@ REFUSED = {
     "12 bits in 16, grey": (
         lambda p: tifffile.imwrite(p, SCENE[:, :, 0].astype(np.uint16) * 16, photometric="minisblack"), ["16 bits"],
     ),
+    "14 bits in 16": (lambda p: write(p, SCENE.astype(np.uint16) * 64), ["16 bits", "state the 14 bits in use"]),
     "12 bits in a PNG of 16": (
         lambda p: p.write_bytes(imagecodecs.png_encode(SCENE.astype(np.uint16) * 16)), ["16 bits"],
     ),
@@ -357,6 +358,13 @@ def test_the_largest_page_is_the_picture_wherever_it_stands(tmp_path):
             path = tmp_path / f"{name}.tif"
             _pages(path, *pages, tile=tile)
             agree(path, big)
+
+
+def test_a_page_marked_as_reduced_that_is_the_largest_is_the_picture(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "image.tif") as writer:
+        writer.write(SCENE[::2, ::2], photometric="rgb")
+        writer.write(SCENE, photometric="rgb", subfiletype=1)
+    agree(tmp_path / "image.tif", SCENE)
 
 
 def test_reduced_and_inner_pages_are_levels(tmp_path):

@@ -56,7 +56,8 @@ _WEBP, _APERIO_YCBCR = 50001, 33003
 _RIVAL = (
     0.5  # of the largest page's area: above it, another page is no thumbnail, label or level of a pyramid
 )
-_LEAST_USED = 8  # a brightfield scan reaches at least one part in so many of the range of its values
+# A brightfield scan reaches at least one part in so many of the range of its values: 14 bits do not.
+_LEAST_USED = 4
 _LIGHT = 64  # the 95th percentile of the darkest of three channels: lower, and no light came through a slide
 
 _CHANNELS = ({"r", "red"}, {"g", "green"}, {"b", "blue"})
@@ -105,6 +106,8 @@ def choose_picture(tiff: Any, path: Path) -> Picture:
     """
     everything = list(tiff.pages)
     pages = [page for page in everything if not page.subfiletype & 5] or everything
+    whole = max(map(_area, pages), default=0)  # what is larger is no reduced copy, whatever it is marked as
+    pages += [page for page in everything if page.subfiletype & 5 == 1 and _area(page) > whole]
     pages += [inner for page in pages if page.subifds for inner in page.pages if _area(inner) > _area(page)]
     if not pages:
         raise unreadable(path, "the header is truncated or damaged and leads to no image")
@@ -423,7 +426,7 @@ def uses_range(largest: int) -> bool:
 
 
 def refuse_narrow(path: Path, largest: int, *, stating: str = "") -> None:
-    """Stop for 16-bit values that use less than an eighth of their range: 12 bits or 8, or no brightfield.
+    """Stop for 16-bit values that use less than a quarter of their range: 14 bits or fewer, or no light.
 
     Raises
     ------
