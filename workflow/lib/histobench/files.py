@@ -85,6 +85,15 @@ def path_trouble(path: str) -> str:
     return ""
 
 
+def look_alike(name: str, names: Iterable[str]) -> str | None:
+    """Return another of the names that differs from one in its case, or in - against _, alone; None without.
+
+    They are one thing to who wrote them, and as files one thing to some disks.
+    """
+    plain = name.casefold().replace("-", "_")
+    return next((o for o in names if o != name and o.casefold().replace("-", "_") == plain), None)
+
+
 def check_scratch(needed: int = 1 << 20) -> None:
     """Refuse to begin where temporary files have no room: programs that need them end in obscure ways.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
-from histobench.files import path_trouble
+from histobench.files import look_alike, path_trouble
 
 REQUIRED = ("section", "patient", "image", "counts", "positions")
 OPTIONAL = ("labels", "library", "scalefactors", "um_per_px")
@@ -65,8 +65,8 @@ class Sheet:
         Section -> patient, paths by kind, and ``um_per_px`` where declared. Only rows without a problem.
     rows
         (line, section, record) of all rows with files that can be looked into, problem or not.
-    lines
-        Section -> line of the table.
+    lines, patients
+        Section -> line of the table; patient -> the first line that names it.
     problems
         Everything that is wrong.
     """
@@ -74,6 +74,7 @@ class Sheet:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
+    patients: dict[str, int] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
 
 
@@ -144,6 +145,7 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
         counts_lines.setdefault(counts, line)
         sheet.problems += found
         sheet.lines.setdefault(row["section"], line)
+        sheet.patients.setdefault(row["patient"], line)
         if not found:
             sheet.sections[row["section"]] = record
         if _readable(record):
@@ -209,10 +211,15 @@ def _names(row: dict[str, str], sheet: Sheet) -> Iterable[str]:
     elif section in sheet.lines:
         first = sheet.lines[section]
         yield f"section {section} stands already in line {first}; give every section its own name."
+    elif alike := look_alike(section, sheet.lines):
+        yield f"section {section} looks like {alike} of line {sheet.lines[alike]}; give it another name."
     if not patient:
         yield "patient is empty; name the patient, as all sections of one patient must stay together."
     elif not _PATIENT.fullmatch(patient):
         yield f'patient "{patient}" becomes a file name; use letters, digits, _ and - only.'
+    elif alike := look_alike(patient, sheet.patients):
+        line = sheet.patients[alike]
+        yield f"patient {patient} looks like {alike} of line {line}; write one patient alike in all lines."
 
 
 def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from histobench.errors import UserError
-from histobench.files import atomic_path
+from histobench.files import atomic_path, look_alike
 from histobench.seeds import seed_for
 
 SCHEMES = ("leave_one_patient_out", "k_fold_patients", "leave_one_section_out", "train_all")
@@ -166,6 +166,13 @@ def _check_names(sections: Mapping[str, str]) -> None:
                 f"folds: {name!r} names a section or patient but is used as a file name; use letters, "
                 "digits, underscore, dot, plus and hyphen only."
             )
+    for what, names in (("sections", list(sections)), ("patients", list(sections.values()))):
+        for name in sorted(set(names)):
+            if other := look_alike(name, names):
+                raise UserError(
+                    f"folds: the {what} {name} and {other} look like one; if they are, write them alike, or "
+                    "else give them other names, so that nobody is trained and tested on."
+                )
 
 
 def _check_request(
