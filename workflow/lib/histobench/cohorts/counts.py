@@ -48,6 +48,8 @@ def row_matrix(matrix: Any, where: str) -> sparse.csr_matrix:
         raise UserError(f"{where}: the counts are no table of numbers; give whole numbers, spots by genes.")
     if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         _check_indices(matrix, where)
+    if np.dtype(matrix.dtype).str[1:] in ("f2", "f16"):  # half and extended precision, which scipy lacks
+        matrix = matrix.astype(np.float64)
     rows = sparse.csr_matrix(matrix)
     if sparse.issparse(matrix):
         _refuse_repeated_entries(rows, matrix.nnz, where)

@@ -6,19 +6,29 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from histobench.cohorts.text import MISSING_WORDS
+
 MOST_UNKNOWN = 0.1
 """Largest share of unknown names. Annotations of different years differ in about 5 % of the symbols."""
 
 _ENSEMBL = re.compile(r"ENSG\d{11}(\.\d+)?(_PAR_Y)?")
 _COMPOSITE = "__ambiguous["
 # Spreadsheets turn SEPT2 and MARCH1 into dates.
-_MONTH = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_DATE = re.compile(
-    rf"(\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d.*|\d\d?/\d\d?/\d{{2,4}})", re.IGNORECASE
+# ... in the language of the spreadsheet, with the year or without.
+_MONTH = (
+    "(jan|ene|gen|feb|fev|f[eé]vr|m[aä]r|mars|mrz|mrt|mar[czt]o|apr|avr|abr|ma[iyj]|mag|may|jui?n|giu|jui?l|lug|aug"
+    "|ao[uû]t|ago|sept?|set|o[ckt]t|out|nov|de[czs]|d[eé]c|dic)"
 )
+_DATE = re.compile(
+    rf"\d\d?[-./ ]+{_MONTH}\.?([-./ ]+\d+)?|{_MONTH}\.?[-./ ]+\d\d?([-./, ]+\d+)?"
+    r"|\d{4}(?P<y>[-./])\d\d?(?P=y)\d\d?.*|\d\d?(?P<d>[-./])\d\d?(?P=d)\d{2,4}",
+    re.IGNORECASE,
+)
+_NO_WORDS = MISSING_WORDS | {"#name?", "#value!", "#ref!", "#div/0!", "#null!", "#num!", "true", "false"}
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
+_IDENTIFIER = re.compile(r"ENS[A-Z]*G\d{11}")
 _VERSION = re.compile(r"(ENS[A-Z]*\d{11})\.\d+")
 
 
@@ -43,6 +53,15 @@ def gene_key(name: str, gene_id: str = "") -> str:
     known = gene_id or name
     versioned = _VERSION.fullmatch(known)
     return versioned.group(1) if versioned else known
+
+
+def exchanged(ids: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether the names of most genes are Ensembl identifiers, and their identifiers are none."""
+    turned = sum(
+        _IDENTIFIER.match(name) is not None and _IDENTIFIER.match(given) is None
+        for given, name in zip(ids, names, strict=True)
+    )
+    return turned > len(names) / 2
 
 
 class GeneCheck(NamedTuple):
@@ -81,6 +100,8 @@ def _impossible(name: str) -> str:
         return "a number is no gene"
     if _DATE.fullmatch(name):
         return "a spreadsheet has turned the name into a date"
+    if name.lower() in _NO_WORDS:
+        return "the word stands for no name, or for an error"
     if name.startswith("ENSG") and not _ENSEMBL.fullmatch(name):
         return "an Ensembl gene id has eleven digits"
     return ""

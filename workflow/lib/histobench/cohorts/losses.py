@@ -109,17 +109,24 @@ def name_cause(counted: pd.Index, placed: pd.Index) -> str:
     if not len(lost):
         return ""
     matched = len(counted) - len(lost)
-    if len(placed) and SPOT_ID.fullmatch(str(lost[0])):
-        turned = counted.str.split("x").map(lambda parts: "x".join(reversed(parts)))
-        if turned.isin(placed).sum() > matched:
+    if alike_names(counted, placed) > matched:
+        if SPOT_ID.fullmatch(str(lost[0])):
             return "x and y are swapped in one of the two files: a spot is array column, x, array row"
-    elif _stems(counted).isin(_stems(placed)).sum() > matched:
         other = placed[_stems(placed) == _stems(lost)[0]] if len(placed) else placed
         pair = f" ({lost[0]} in the counts, {other[0]} in the positions)" if len(other) else ""
         return f"the names differ in their endings{pair}; name spots alike in both files"
     other = placed[~placed.isin(counted)]
     pair = f", such as {lost[0]} in the counts" + (f" and {other[0]} in the positions" if len(other) else "")
     return f"{_CAUSES['no_position']}{pair}; give the two files of one section"
+
+
+def alike_names(names: pd.Index, others: pd.Index) -> int:
+    """Count names that are among others but for x and y swapped, or, for barcodes, for their endings."""
+    lost = names[~names.isin(others)]
+    if len(lost) and len(others) and SPOT_ID.fullmatch(str(lost[0])):
+        turned = names.str.split("x").map(lambda parts: "x".join(reversed(parts)))
+        return int(turned.isin(others).sum())
+    return int(_stems(names).isin(_stems(others)).sum())
 
 
 def _stems(names: pd.Index) -> pd.Index:

@@ -150,6 +150,24 @@ def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
             f"{second}: gene {clash['key'].iloc[0]} is called {other}, but {one} in {first}, so that each "
             f"would be another gene; {_REMEDY}."
         )
+    _refuse_other_case(listed)
+
+
+def _refuse_other_case(listed: pd.DataFrame) -> None:
+    """Stop if one section writes a gene in other letters than another (C1orf112, C1ORF112).
+
+    Where a section lists both, they are two genes, as of human cells in a mouse.
+    """
+    names = listed.drop_duplicates("gene")
+    lower = names["gene"].str.lower()
+    for _, alike in names[lower.duplicated(keep=False)].groupby(lower):
+        paths = [set(listed.loc[listed["gene"] == name, "path"]) for name in alike["gene"]]
+        if sum(map(len, paths)) == len(set.union(*paths)):
+            (one, other), (first, second) = alike["gene"].iloc[:2], alike["path"].iloc[:2]
+            raise UserError(
+                f"{second}: a gene is written {other}, but {one} in {first}, so that each would be another "
+                "gene; write it alike in all sections."
+            )
 
 
 _REMEDY = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import unicodedata
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +22,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-MISSING_WORDS = frozenset({"", "na", "n/a", "<na>", "nan", "none", "null"})
+MISSING_WORDS = frozenset(
+    {"", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "none", "null", "-", "--", ".", "?"}
+)
 """What tables write, in any case of letters, where there is nothing: no number, no answer and no label."""
 
 _YES = frozenset({"1", "1.0", "true", "t", "yes", "y"})
 _NO = frozenset({"0", "0.0", "false", "f", "no", "n"})
 
 
+# Of no width: they come along when words are copied from pages and documents.
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+
+
+def plain_word(word: str) -> str:
+    """Return a word as it looks: no blanks around it, nothing unseen in it, each letter in its usual form."""
+    if word.isascii():
+        return word.strip()
+    return unicodedata.normalize("NFC", word.translate(_UNSEEN)).strip()
+
+
 def plain_words(column: pd.Series) -> pd.Series:
     """Return a column of any type as stripped text; "" where it says nothing (:data:`MISSING_WORDS`)."""
-    words = column.astype(object).map(str).str.strip()
+    words = column.astype(object).map(str).map(plain_word)
     return words.mask(words.str.lower().isin(MISSING_WORDS) | column.isna(), "").astype(object)
+
+
+def plain_index(names: pd.Index) -> pd.Index:
+    """Return names, each a :func:`plain_word`."""
+    import pandas as pd
+
+    return pd.Index([plain_word(str(name)) for name in names], name=names.name, dtype=object)
 
 
 def is_answer(word: str) -> bool:
@@ -179,6 +201,10 @@ def text_table(
     table = table[(table != "").any(axis=1)]  # blank lines at the end
     if table.empty:
         raise UserError(f"{path}: holds a header but no rows; fetch it again or leave the section out.")
+    if names is None:  # pandas numbers columns of one name, so that only the header tells
+        header = data.split(b"\n", skip + 1)[skip].decode("utf-8")
+        given = [name.strip() for name in next(csv.reader([header], delimiter=sep), [])]
+        table.attrs["repeated"] = sorted({name for name in given if given.count(name) > 1})
     return table
 
 
@@ -225,7 +251,7 @@ def field_columns(
     import pandas as pd
 
     table = text_table(path, sep)
-    require_columns(table, names, path)
+    require_columns(table, [*names, *(name for name in (*optional, *answers) if name in table)], path)
     wanted = [*names, *(name for name in optional if name in table)]
     values = {name: numbers(table[name], path) for name in wanted}
     for name in (name for name in answers if name in table):
@@ -236,7 +262,7 @@ def field_columns(
 def require_columns(
     table: pd.DataFrame, names: Sequence[str], path: str | Path, separators: str = "tabs"
 ) -> None:
-    """Stop unless all columns are there; ``separators`` are those of such tables, for messages."""
+    """Stop unless each column is there once; ``separators`` are those of such tables, for messages."""
     missing = [name for name in names if name not in table]
     if missing and len(table.columns) == 1 and (sign := other_separator(str(table.columns[0]))):
         raise UserError(
@@ -248,6 +274,9 @@ def require_columns(
             f"{path}: column {missing[0]} is missing, expected {', '.join(names)} "
             f"but the header says {', '.join(map(str, table.columns))}; correct the header."
         )
+    repeated = [name for name in names if name in table.attrs.get("repeated", ())]
+    if repeated:
+        raise UserError(f"{path}: column {repeated[0]} stands twice in the header; keep the right one.")
 
 
 def other_separator(header: str) -> str:

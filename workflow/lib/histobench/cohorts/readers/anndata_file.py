@@ -354,7 +354,27 @@ def positions_of(adata: anndata.AnnData, grid: Sequence[str], path: str | Path) 
         columns |= {f"obs column {name}": adata.obs[name] for name in ("pixel_x", "pixel_y")}
     else:
         columns |= _spatial(adata, path)
-    return np.column_stack([_numbers(values, f"{path}", name) for name, values in columns.items()])
+    found = np.column_stack([_numbers(values, f"{path}", name) for name, values in columns.items()])
+    if {"pixel_x", "pixel_y"} <= set(adata.obs) and "spatial" in adata.obsm:
+        _refuse_two_places(found[:, 2:], adata, path)
+    return found
+
+
+def _refuse_two_places(pixel: npt.NDArray[np.float64], adata: anndata.AnnData, path: str | Path) -> None:
+    """Stop if obs and obsm give pixel positions that are not the same."""
+    other = np.column_stack(
+        [_numbers(values, f"{path}", name) for name, values in _spatial(adata, path).items()]
+    )
+    apart = np.flatnonzero(
+        ~(np.abs(pixel - other).max(axis=1) <= 1.0) & np.isfinite(pixel + other).all(axis=1)
+    )
+    if apart.size:
+        row = int(apart[0])
+        raise UserError(
+            f"{path}: obs says that spot {adata.obs_names[row]} lies at pixel ({pixel[row, 0]:g}, "
+            f"{pixel[row, 1]:g}), and obsm['spatial'] at ({other[row, 0]:g}, {other[row, 1]:g}); keep the "
+            "positions in pixels of the full-resolution image, and take out the others."
+        )
 
 
 def _numbers(values: Any, path: str, name: str) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histobench.cohorts.gene_names import LOUD, MOST_UNKNOWN, check_genes, names_no_gene
+from histobench.cohorts.labels import refuse_strangers, tumour_values
 from histobench.cohorts.losses import name_cause
 from histobench.cohorts.readers.anndata_file import (
     ARRAYS,
@@ -25,7 +26,14 @@ from histobench.cohorts.readers.scalefactors import anndata_scale_factors
 from histobench.cohorts.readers.visium import PITCH_UM
 from histobench.cohorts.readers.visium import read_section as read_visium
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, layout_of
-from histobench.cohorts.text import MISSING_WORDS, plain_words, read_text, require_columns, text_table
+from histobench.cohorts.text import (
+    MISSING_WORDS,
+    plain_index,
+    plain_words,
+    read_text,
+    require_columns,
+    text_table,
+)
 from histobench.cohorts.types import LABEL_SOURCES, UNMEASURED, RawSection
 from histobench.errors import UserError
 from histobench.imaging.grid import GRIDS
@@ -65,6 +73,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise UserError(f"options.{key} is {words!r}, expected a list of labels such as [invasive].")
         if nothing := [word for word in words if word.strip().lower() in MISSING_WORDS]:
             raise UserError(f'options.{key} names "{nothing[0]}", which means that a spot has no label.')
+    if both := sorted(set(options.get("tumour", ())) & set(options.get("normal", ()))):
+        raise UserError(f'options: "{both[0]}" is both tumour and normal; name it once.')
 
 
 def read_section(section: str, files: Mapping[str, str], options: Mapping[str, Any]) -> RawSection:
@@ -110,6 +120,7 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         wanted = ("counts", "positions", "scalefactors")
         visium_files = {kind: path for kind, path in files.items() if kind in wanted}
         raw = read_visium(section, visium_files, {})
+    raw.spots.index, raw.genes.index = plain_index(raw.spots.index), plain_index(raw.genes.index)
     _leave_out_controls(raw)
     raw.grid, raw.grid_guessed = options.get("grid", raw.grid), "grid" not in options
     if "symbols" in files and options.get("genes", "human") == "human":
@@ -121,10 +132,10 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         raw.genes = named_genes(raw.genes, files["counts"], files["symbols"], totals)
     if "labels" in files:
         label = read_labels(files["labels"])
+        refuse_strangers(label.index, raw.spots.index, files["labels"])
         raw.dropped["label_no_spot"] = int((~label.index.isin(raw.spots.index)).sum())
         raw.spots["label"] = label.reindex(raw.spots.index).fillna("").astype(object)
-    words = {**dict.fromkeys(options.get("normal", ()), 0.0), **dict.fromkeys(options.get("tumour", ()), 1.0)}
-    raw.spots["tumour"] = raw.spots["label"].map(words).astype(np.float64)
+    raw.spots["tumour"] = tumour_values(raw.spots["label"], options, files.get("labels", files["counts"]))
     source = options.get("label_source", "pathologist")
     raw.spots["label_source"] = np.where(raw.spots["label"] != "", source, "none").astype(object)
     return raw
@@ -289,7 +300,7 @@ def read_labels(path: str | Path) -> pd.Series:
     first = read_text(path).split(b"\n", 1)[0]
     table = text_table(path, sep="\t" if b"\t" in first else ",")
     require_columns(table, ("spot", "label"), path)
-    spots = pd.Index(table["spot"].str.strip().to_numpy(dtype=object), name="spot")
+    spots = plain_index(pd.Index(table["spot"], name="spot"))
     refuse_duplicates(spots, table.index, path)
     label = pd.Series(plain_words(table["label"]).to_numpy(dtype=object), index=spots)
     return label[label != ""]

@@ -11,6 +11,8 @@ import numpy as np
 
 from histobench.cohorts.counts import gene_features, matrix_from_parts, require_counts, row_matrix
 from histobench.cohorts.fetch.archives import unpack_member
+from histobench.cohorts.gene_names import exchanged
+from histobench.cohorts.labels import tumour_values
 from histobench.cohorts.losses import name_cause
 from histobench.cohorts.readers.legacy_st import join_spots, refuse_duplicates
 from histobench.cohorts.readers.scalefactors import ScaleFactors, read_scale_factors
@@ -97,7 +99,7 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     if "labels" in files:
         label = read_labels(files["labels"], settings, section)
         spots["label"] = label.reindex(spots.index).fillna("").astype(object)
-        spots["tumour"] = spots["label"].map(_binary(settings)).astype(np.float64)
+        spots["tumour"] = tumour_values(spots["label"], settings, files["labels"])
         dropped["label_no_spot"] = int((~label.index.isin(spots.index)).sum())
     source = settings.get("source", "pathologist")
     spots["label_source"] = np.where(spots["label"] != "", source, "none").astype(object)
@@ -112,13 +114,6 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         causes={"no_position": cause, "no_counts": cause},
         genes_absent=UNMEASURED,
     )
-
-
-def _binary(settings: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        **dict.fromkeys(settings.get("normal", ()), 0.0),
-        **dict.fromkeys(settings.get("tumour", ()), 1.0),
-    }
 
 
 def read_positions(path: str | Path) -> pd.DataFrame:
@@ -321,8 +316,20 @@ def _market_parts(path: Path) -> _Parts:
     features = _rows_beside(path, ("features.tsv", "genes.tsv"))
     if any(len(row) < 2 for row in features):
         raise UserError(f"{path.parent}: the features need two columns, id and name; get the folder again.")
+    ids, names = [row[0] for row in features], [row[1] for row in features]
+    if exchanged(ids, names):
+        raise UserError(
+            f"{path.parent}: the features give the name first and the identifier second ({ids[0]}, {names[0]}"
+            "); exchange the two columns."
+        )
+    text = read_text(path)
+    if b"pattern" in text.split(b"\n", 1)[0].lower():
+        raise UserError(
+            f"{path}: says where counts are, but not how large they are (its first line says pattern); "
+            "write the matrix with its values."
+        )
     try:
-        stored = mmread(io.BytesIO(read_text(path)))
+        stored = mmread(io.BytesIO(text))
     except (ValueError, OverflowError, TypeError, StopIteration) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: is damaged or no Matrix Market file ({reason}); get it again.") from None
@@ -332,7 +339,6 @@ def _market_parts(path: Path) -> _Parts:
             f"it name {len(features)} and {len(barcodes)}; get the folder again."
         )
     counts = row_matrix(stored.T, str(path))
-    ids, names = [row[0] for row in features], [row[1] for row in features]
     return counts, barcodes, ids, names, [row[2] if len(row) > 2 else "" for row in features]
 
 
