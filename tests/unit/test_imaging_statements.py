@@ -156,3 +156,16 @@ def test_a_file_without_pixels_is_refused(tmp_path):
     for name, what in (("a.tif", "truncated"), ("b.tif", "not an image"), ("c.tif", "does not exist")):
         with pytest.raises(UserError, match=what):
             stated_scales(tmp_path / name)
+
+
+@pytest.mark.parametrize("mpp", ["0.25 um", "0.25;0.25", "0.25x0.25"])
+def test_nothing_is_assumed_against_a_measurement_that_is_no_number(tmp_path, mpp):
+    said = scale_statements(svs(tmp_path / "a.svs", f"|AppMag = 20|MPP = {mpp}"))
+    assert said.odd and said.assumed_um_per_px is None and not said.scales
+
+
+@pytest.mark.parametrize("axis", ["X", "Y"])
+def test_one_axis_of_ome_stands_for_both(tmp_path, axis):
+    sizes = {f"PhysicalSize{axis}": 300, f"PhysicalSize{axis}Unit": "nm"}
+    (scale,) = scale_statements(ome(tmp_path / "a.ome.tif", **sizes)).scales
+    assert (scale.um_per_px_x, scale.um_per_px_y) == pytest.approx((0.3, 0.3))

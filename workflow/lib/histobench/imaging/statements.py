@@ -191,7 +191,9 @@ def _read_vendor(path: Path, found: _Found) -> None:
         source = "MPP of the Aperio header" if vendor == "aperio" else f"pixel size of {vendor}"
         found.add(x, y, source, measured=True)
     elif "aperio.MPP" in properties:
-        found.ignored.append(f'MPP of "{properties["aperio.MPP"]}" in the Aperio header, which is no number')
+        text = properties["aperio.MPP"]
+        found.ignored.append(f'MPP of "{text}" in the Aperio header, which is no number')
+        found.odd |= any(sign.isdigit() for sign in text)  # such as "0.25 um": something was measured
     magnification = _number(properties.get("aperio.AppMag") or properties.get("openslide.objective-power"))
     found.magnification = magnification if magnification > 0 else None
 
@@ -219,9 +221,10 @@ def _read_ome(xml: str, width: int, height: int, found: _Found) -> None:
         if pixels.get("PhysicalSizeX") is None and pixels.get("PhysicalSizeY") is None:
             continue
         sizes = []
-        for axis in "XY":
-            unit = pixels.get(f"PhysicalSize{axis}Unit", "µm").replace("\u03bc", "µ")
-            value = pixels.get(f"PhysicalSize{axis}", pixels.get("PhysicalSizeX"))
+        for axis, other in ("XY", "YX"):
+            stated = axis if pixels.get(f"PhysicalSize{axis}") is not None else other
+            unit = pixels.get(f"PhysicalSize{stated}Unit", "µm").replace("\u03bc", "µ")
+            value = pixels.get(f"PhysicalSize{stated}")
             if unit not in _UM:
                 found.ignored.append(f'OME PhysicalSize{axis} of {value} "{unit}", which is no length')
                 return
