@@ -133,7 +133,7 @@ def plot_embeddings(table: pd.DataFrame, settings: Settings) -> Figure:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("#cccccc")
             if kind == "patient":
-                text = f"{100 * own['same_patient'].iloc[0]:.0f} % of neighbours of the same patient"
+                text = f"{100 * own['same_patient'].iloc[0]:.0f} % of neighbours\nof the same patient"
                 axes.set_xlabel(text, fontsize=6)
         row[0].set_ylabel(f"by {kind}", fontsize=7.5)
     for axes, space in zip(grid[0], spaces, strict=True):

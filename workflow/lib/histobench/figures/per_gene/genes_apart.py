@@ -60,6 +60,7 @@ def plot_apart(table: pd.DataFrame, settings: Settings) -> Figure:
         axes.grid(axis="x")
     panels[0].set_yticks(range(len(genes)), genes, style="italic")
     panels[0].set_ylim(len(genes) - 0.4, -0.6)
+    panels[0].set_xlim(-0.4, float(table["n_patients"].max()) + 0.4)
     panels[0].xaxis.get_major_locator().set_params(integer=True)
     panels[1].axvline(0, color=REFERENCE_COLOUR, lw=0.7)
     for axes in panels:

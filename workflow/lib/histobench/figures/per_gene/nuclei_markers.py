@@ -64,7 +64,8 @@ def plot_markers(table: pd.DataFrame, settings: Settings) -> Figure:
             axes.barh(row, first["mean_r"], color=LIGHT, height=0.7)
             axes.plot(own["r"], [row] * len(own), "o", ms=3, mew=0, color=MIDDLE, alpha=0.8)
             axes.plot(first["mean_r"], row, "|", ms=11, mew=1.6, color=DARK)
-            text = f"{first['n_positive']}/{first['n_patients']}   {first['p_wilcoxon']:.2g}"
+            p = f"{first['p_wilcoxon']:.2g}" if np.isfinite(first["p_wilcoxon"]) else "none"
+            text = f"{first['n_positive']}/{first['n_patients']}   {p}"
             beside(axes, row, text, 6, 6.5)
         beside_head(axes, "r > 0     p", 6, 6.5)
         axes.axvline(0, color=REFERENCE_COLOUR, lw=0.8)
