@@ -154,5 +154,9 @@ def reached(ledger: pd.DataFrame, bench: Benchmark) -> Iterator[tuple[dict[str, 
                 obstacles.append(f"{name}: {' '.join(differences)}")
             else:
                 found.append(name)
-        nearest = min(obstacles[1:], key=lambda text: (text.count("Other "), len(text)), default=obstacles[0])
-        yield row, found, "" if found else nearest
+        yield row, found, "" if found else min(obstacles[1:], key=_distance, default=obstacles[0])
+
+
+def _distance(obstacle: str) -> tuple[int, int]:
+    """Return how far an experiment is from a row; a changed setting counts as what it changes."""
+    return obstacle.count("Other ") - obstacle.count("Other settings"), len(obstacle)
