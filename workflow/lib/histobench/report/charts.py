@@ -173,15 +173,14 @@ def _scores(table: pd.DataFrame, null: Null | None = None) -> dict[str, Any]:
     dots = base.mark_point(size=70, opacity=1, strokeWidth=2).encode(
         x=value, fill=alt.Fill("fill:N", scale=None), shape=alt.Shape("shape:N", scale=None)
     )
-    # Other scores have a band too, of no width at zero, for the same reason.
-    nothing = dict.fromkeys(offered, (0.0, 0.0))
-    widths = {**nothing, "pearson": (null.low, null.high)} if null else {}
-    ends = [{"low": low, "high": high, "score": SCORES[key]} for key, (low, high) in widths.items()]
+    ends = [{"low": null.low, "high": null.high, "score": SCORES["pearson"]}] if null else []
+    # of no width at zero beside another score: a scale needs some data
+    width = {end: f"datum.score === score ? datum.{end} : 0" for end in ("low", "high")}
     band = (
         alt.Chart(alt.InlineData(values=ends))
-        .transform_filter("datum.score === score")
+        .transform_calculate(left=width["low"], right=width["high"])
         .mark_rect(color="#8a949e", opacity=0.25)
-        .encode(x="low:Q", x2="high:Q")
+        .encode(x="left:Q", x2="right:Q")
     )
     layers = [band, zero, bars, dots] if null else [zero, bars, dots]
     return _finish(alt.layer(*layers).add_params(chosen).properties(height=22 * len(table)))
