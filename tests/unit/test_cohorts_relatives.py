@@ -214,6 +214,7 @@ def test_genes_that_differ_in_case_between_sections_are_refused():
         refuse_ambiguous_genes(listed(("C1orf112", "a.h5ad"), ("C1ORF112", "b.h5ad")))
     both = [(gene, path) for path in ("a.h5ad", "b.h5ad") for gene in ("GAPDH", "Gapdh")]
     refuse_ambiguous_genes(listed(*both))  # human cells in a mouse
+    refuse_ambiguous_genes(listed(("dl", "a.h5ad"), ("Dl", "b.h5ad")).assign(any_names=True))
 
 
 def test_two_positions_of_a_spot_must_agree(own):

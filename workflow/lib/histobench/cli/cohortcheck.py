@@ -18,7 +18,7 @@ from histobench.cohorts.identity import SAME_DEPTH
 from histobench.cohorts.orientation import check_orientation
 from histobench.cohorts.readers.table_cohort import check_options
 from histobench.cohorts.sheet import FILES, LEGACY_ST, Finding, layout_of, pitch_missing, read_sheet
-from histobench.cohorts.table import refuse_ambiguous_genes
+from histobench.cohorts.table import refuse_ambiguous_genes, written_apart
 from histobench.config.schemas import fill_defaults, problems, schema
 from histobench.config.tables import SYMBOLS, TABLE_READER, check_local
 from histobench.errors import UserError
@@ -155,11 +155,15 @@ def _compare_genes(genes: list[pd.DataFrame], absent: str | None, found: CohortC
 
     if not genes:
         return
+    listed = pd.concat(genes, ignore_index=True)
     try:
-        refuse_ambiguous_genes(pd.concat(genes, ignore_index=True))
+        refuse_ambiguous_genes(listed)
     except UserError as error:
         found.problems.append(str(error))
         return
+    clash = written_apart(listed)
+    if clash:
+        found.notes.append(f"{clash}; as names are taken as they are, each is another gene.")
     names = [set(section["gene"]) for section in genes]
     some = sorted(set.union(*names) - set.intersection(*names))
     # text tables leave out what has no count; what other layouts leave out is not measured

@@ -24,6 +24,7 @@ from histobench.cohorts.readers.visium import PITCH_UM
 from histobench.cohorts.scan import findings, scan_counts, scan_positions, shorten
 from histobench.cohorts.section import SectionInfo, assemble, question
 from histobench.cohorts.sheet import ANNDATA, LEGACY_ST, Finding, layout_of, section_options
+from histobench.cohorts.table import has_any_names
 from histobench.errors import UserError
 from histobench.imaging.slides import image_size
 
@@ -148,7 +149,11 @@ def check_section(
         except UserError as error:
             check.problems.append(Finding(*declared_at, str(error), section))
         else:
-            check.genes = adata.var.rename_axis("gene").reset_index().assign(path=files["counts"])
+            check.genes = (
+                adata.var.rename_axis("gene")
+                .reset_index()
+                .assign(path=files["counts"], any_names=has_any_names(adata))
+            )
             check.depth = depth_map(adata.obs["array_x"], adata.obs["array_y"], adata.X)
             if number := row["n_genes_renamed"]:
                 text = f"{number} columns share their gene's name with others and are called NAME.IDENTIFIER."

@@ -17,7 +17,7 @@ from histobench.cohorts.gene_names import gene_key
 from histobench.cohorts.geometry import Geometry, Limits, Question, judge, limits_from
 from histobench.cohorts.library import Image, library, with_conventions
 from histobench.cohorts.losses import image_cause, judge_losses
-from histobench.cohorts.types import LABEL_SOURCES, SPOT_COLUMNS, UNMEASURED, RawSection
+from histobench.cohorts.types import ANY_NAMES, LABEL_SOURCES, SPOT_COLUMNS, UNMEASURED, RawSection
 from histobench.errors import UserError
 from histobench.files import atomic_path, sha256, write_json
 from histobench.imaging.grid import GRIDS
@@ -184,6 +184,8 @@ def assemble(
     adata = _anndata(counts, spots, genes, info, geometry, files.get("image", ""), (width, height))
     if (info.genes_absent or raw.genes_absent) == UNMEASURED:
         adata.uns["genes_absent"] = UNMEASURED
+    if raw.any_names:
+        adata.uns["gene_names"] = ANY_NAMES
     n_kept = int(keep.sum())
     row = {
         "section": info.section,

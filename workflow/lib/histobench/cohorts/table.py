@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.types import UNMEASURED
+from histobench.cohorts.types import ANY_NAMES, UNMEASURED
 from histobench.errors import UserError
 from histobench.files import read_json, read_results, write_table
 
@@ -97,6 +97,7 @@ def write_gene_table(h5ad_paths: Sequence[str | Path], output_tsv: str | Path) -
                     "n_spots": np.bincount(counts.indices, minlength=section.n_vars),
                     "total_counts": np.asarray(counts.sum(axis=0, dtype=np.int64)).ravel(),
                     "path": str(path),
+                    "any_names": has_any_names(section),
                 }
             )
         )
@@ -118,7 +119,8 @@ def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
     Parameters
     ----------
     listed
-        ``gene``, ``gene_id`` ("" for none) and ``path`` of the section, for messages.
+        ``gene``, ``gene_id`` ("" for none) and ``path`` of the section, for messages; optionally
+        ``any_names`` (:func:`has_any_names`).
 
     Raises
     ------
@@ -150,13 +152,21 @@ def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
             f"{second}: gene {clash['key'].iloc[0]} is called {other}, but {one} in {first}, so that each "
             f"would be another gene; {_REMEDY}."
         )
-    _refuse_other_case(listed)
+    clash = written_apart(listed[~listed["any_names"]] if "any_names" in listed else listed)
+    if clash:
+        raise UserError(f"{clash}, so that each would be another gene; write it alike in all sections.")
 
 
-def _refuse_other_case(listed: pd.DataFrame) -> None:
-    """Stop if one section writes a gene in other letters than another (C1orf112, C1ORF112).
+def written_apart(listed: pd.DataFrame) -> str:
+    """Say which gene one section writes in other letters than another (C1orf112, C1ORF112); "" for none.
 
-    Where a section lists both, they are two genes, as of human cells in a mouse.
+    Where a section lists both, they are two genes, as of human cells in a mouse. Where names are taken as
+    they are they may be, too, as dl and Dl of the fly, which a table without zeros need not both list.
+
+    Parameters
+    ----------
+    listed
+        ``gene`` and ``path`` of the section.
     """
     names = listed.drop_duplicates("gene")
     lower = names["gene"].str.lower()
@@ -164,16 +174,19 @@ def _refuse_other_case(listed: pd.DataFrame) -> None:
         paths = [set(listed.loc[listed["gene"] == name, "path"]) for name in alike["gene"]]
         if sum(map(len, paths)) == len(set.union(*paths)):
             (one, other), (first, second) = alike["gene"].iloc[:2], alike["path"].iloc[:2]
-            raise UserError(
-                f"{second}: a gene is written {other}, but {one} in {first}, so that each would be another "
-                "gene; write it alike in all sections."
-            )
+            return f"{second}: a gene is written {other}, but {one} in {first}"
+    return ""
 
 
 _REMEDY = (
     "use one annotation for the whole cohort, or, for files of your own, set `options: {names: approved}`, "
     "which calls every gene by the approved symbol of its identifier"
 )
+
+
+def has_any_names(section: anndata.AnnData) -> bool:
+    """Tell whether a stored section's names of genes are taken as they are, case included."""
+    return str(section.uns.get("gene_names", "")) == ANY_NAMES
 
 
 def not_measured(section: anndata.AnnData, genes: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,8 @@ LABEL_SOURCES = ("pathologist", "expert", "transferred", "simulated", "none")
 SPOT_ID = re.compile(r"[0-9]+x[0-9]+", re.ASCII)
 """Name of a spot of the legacy array: column, x, row."""
 
+ANY_NAMES = "any"
+"""``uns["gene_names"]`` of a stored section whose names of genes are taken as they are."""
 UNMEASURED = "unmeasured"
 """What it means that a section's counts do not list a gene that others list: the assay does not measure it;
 otherwise ("zero") it was looked for and never found, as in tables that leave out what has no count."""
@@ -70,6 +72,8 @@ class RawSection:
         are then compared with the frame. None for others.
     genes_absent
         "zero" or :data:`UNMEASURED`, as usual in this layout; the cohort's YAML file has the last word.
+    any_names
+        Whether names of genes are taken as they are, so that names that differ in case alone are two genes.
     notes
         What is worth a look, one sentence part each; it flags the section.
     """
@@ -85,6 +89,7 @@ class RawSection:
     frame: tuple[int, int] | None = None
     causes: dict[str, str] = field(default_factory=dict)
     genes_absent: str = "zero"
+    any_names: bool = False
     notes: list[str] = field(default_factory=list)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.table import load_section, not_measured, refuse_ambiguous_genes
+from histobench.cohorts.table import has_any_names, load_section, not_measured, refuse_ambiguous_genes
 from histobench.encoding import read_utf8
 from histobench.errors import UserError
 from histobench.expression.qc import QcLimits, detected_genes, keep_genes, kept_spots
@@ -94,7 +94,11 @@ def gene_statistics(
         keep = None if kept is None else section.obs_names.isin(list(kept[name]))
         names = section.var_names.astype(str)
         ids = section.var["gene_id"].astype(str).to_numpy() if "gene_id" in section.var else ""
-        listed.append(pd.DataFrame({"gene": names, "gene_id": ids, "path": str(path)}))
+        listed.append(
+            pd.DataFrame(
+                {"gene": names, "gene_id": ids, "path": str(path), "any_names": has_any_names(section)}
+            )
+        )
         if not_measured(section, [""])[0]:
             complete.append(frozenset(names))
         n_spots += section.n_obs if keep is None else int(keep.sum())

@@ -123,7 +123,8 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
     raw.spots.index, raw.genes.index = plain_index(raw.spots.index), plain_index(raw.genes.index)
     _leave_out_controls(raw)
     raw.grid, raw.grid_guessed = options.get("grid", raw.grid), "grid" not in options
-    if "symbols" in files and options.get("genes", "human") == "human":
+    raw.any_names = options.get("genes", "human") == "any"
+    if "symbols" in files and not raw.any_names:
         if options.get("names") == "approved":
             raw.genes = raw.genes.set_axis(
                 raw.genes["gene_id"].where(raw.genes["gene_id"] != "", raw.genes.index)
