@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from histobench.errors import UserError
 from histobench.evaluation.ceiling import PanelCounts, noise_ceiling
@@ -267,6 +268,32 @@ def test_leader_board_is_complete_sorted_and_has_its_columns(tables):
     assert board.loc["constant", ["pearson", "n_positive", "n_consistent_bh"]].tolist() == [0, 0, 0]
     # One constant gene in one section for everybody; the constant prediction on top.
     assert good["n_undefined"] == 1 and board.loc["constant", "n_undefined"] == 9 * 17
+
+
+def test_what_predicts_no_gene_stands_in_no_table_of_genes_and_in_no_test(files, tables, tmp_path):
+    """Its stored expression is the training mean: r = 0, which it never predicted, and pairs for Holm."""
+    write_tables(
+        experiment="test", metrics=files["metrics"], runs=files["runs"], ceilings=files["ceilings"],
+        families=FAMILIES, truth=files["truth"], output_folder=tmp_path, folds=list(PATIENTS), n_bootstrap=200,
+        spots=files["spots"], transform="log1p_cp10k", classifiers=["constant"],
+    )  # fmt: skip
+    found = {path.stem: read_table(path) for path in tmp_path.glob("*.tsv")}
+    of_tissue = {"tumour", "tumour_curves", "failures"}
+    assert set(found) == set(tables)
+    for name, table in found.items():
+        methods = {value for column in table if column.startswith("method") for value in table[column]}
+        assert "constant" not in methods or name in of_tissue, name
+    # what stays says of the others what it said before; only what is over all pairs or methods may differ
+    kept = tables["leaderboard"].query("method != 'constant'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found["leaderboard"], kept)
+    for name in ("genes", "patients", "sections", "tumour", "tumour_curves"):
+        everything = tables[name] if name in of_tissue else tables[name].query("method != 'constant'")
+        pd.testing.assert_frame_equal(found[name], everything.reset_index(drop=True))
+    assert (len(tables["comparisons"]), len(found["comparisons"])) == (6, 3)
+    p = found["comparisons"][["p_wilcoxon", "p_holm"]]
+    assert p["p_holm"].to_numpy() == pytest.approx(multipletests(p["p_wilcoxon"], method="holm")[1])
+    spots = [pd.read_parquet(folder / "spots.parquet") for folder in (files["root"] / "tables", tmp_path)]
+    pd.testing.assert_frame_equal(*spots)
 
 
 def test_the_null_distribution_is_the_plain_average_of_every_permutation(tables):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from unit.described import planned
 
 from histobench.config.benchmark import Benchmark
 from histobench.config.files import merge
 from histobench.errors import UserError
-from histobench.plan import shown
+from histobench.plan import manifest, shown, tables
 from histobench.yamlfiles import read_yaml
 
 
@@ -136,3 +137,15 @@ def test_genes_of_maps_are_in_the_papers_fixed_panels(bench, project):
         if value["panel"]["rule"] == "file":
             panel = set((project / value["panel"]["file"]).read_text().split())
             assert set(value["maps"].get("genes", ())) <= panel, name
+
+
+def test_what_predicts_tissue_is_on_no_map_of_genes_and_told_to_the_tables(project, tmp_path):
+    tissue = ["tumour_logistic", "tumour_prevalence"]
+    text = f"experiments: {{demo: {{methods: {{{', '.join(f'{name}: null' for name in tissue)}}}}}}}\n"
+    plan = planned(project, tmp_path, text)
+    assert sorted(tables.table_settings(plan, "demo")["classifiers"]) == tissue
+    others = set(plan.described("demo").arms) - set(tissue)
+    for section in manifest.maps_settings(plan, "demo")["sections"].values():
+        assert set(section["predictions"]) == others
+    mapped = {folder.split("/")[-2] for folder in manifest.maps_input(plan, "demo")["predictions"]}
+    assert mapped == others

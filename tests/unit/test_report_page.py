@@ -252,6 +252,21 @@ def test_a_method_without_results_is_listed_with_the_reason(run, tmp_path):
     assert "ST-Net : training diverged" in write_and_parse(manifest, tmp_path)[1]
 
 
+def test_a_method_that_predicts_no_gene_is_missing_only_where_something_failed(run, tmp_path):
+    manifest = result_tables.manifest(run)
+    entry = manifest["experiments"]["harmonised"]
+    entry["methods"]["stnet"] = {**(entry["methods"].get("stnet") or {}), "gives": {"expression": False}}
+    folder = tmp_path / "tables"
+    for path in (run / "harmonised" / "tables").glob("*.tsv"):
+        table = read_table(path)
+        write_table(table[table["method"] != "stnet"] if "method" in table else table, folder / path.name)
+    entry["tables"] = folder
+    assert "method missing" not in write_and_parse(manifest, tmp_path)[1]
+    failures = pd.DataFrame({"method": ["stnet"], "fold": ["A"], "reason": ["training diverged"]})
+    write_table(failures, folder / "failures.tsv")
+    assert "ST-Net : training diverged" in write_and_parse(manifest, tmp_path)[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["tables", "audit", "figures", "sections", "qc", "provenance", "methods", "folds"]

@@ -61,6 +61,8 @@ class Study:
     ----------
     gathered
         Methods with their results, and what failed.
+    classifiers
+        Methods among them that predict no gene: they stand in no table of genes and in no test.
     ceiling
         Noise ceilings.
     mean
@@ -76,6 +78,7 @@ class Study:
     """
 
     gathered: Gathered
+    classifiers: frozenset[str]
     ceiling: SectionScores
     mean: str
     truth: pd.DataFrame | None
@@ -85,9 +88,14 @@ class Study:
     least_spots: int
 
     @property
-    def methods(self) -> Sequence[ScoredMethod]:
-        """Methods with results, in the order of comparison."""
+    def every_method(self) -> Sequence[ScoredMethod]:
+        """Methods with results, classifiers included, in the order of comparison."""
         return self.gathered.methods
+
+    @cached_property
+    def methods(self) -> Sequence[ScoredMethod]:
+        """Methods with results that predict genes, in the order of comparison."""
+        return [method for method in self.every_method if method.name not in self.classifiers]
 
     @cached_property
     def values(self) -> dict[str, dict[str, np.ndarray]]:
@@ -185,6 +193,7 @@ def write_tables(
     least_spots: int = LEAST_SPOTS,
     n_bootstrap: int = N_BOOTSTRAP,
     every_gene: Mapping[str, Sequence[str | Path]] | None = None,
+    classifiers: Sequence[str] = (),
 ) -> None:
     """Write every table that the catalogue declares for an experiment as ``{output_folder}/{name}.tsv``.
 
@@ -217,6 +226,9 @@ def write_tables(
         Resamples of intervals and envelopes.
     every_gene
         Result folder -> scores of every gene, of methods that predict genes beside the panel.
+    classifiers
+        Methods that predict tissue and no gene (``gives.expression: false``): what they store as expression
+        says nothing about them, so that they stand in tables of tumour only.
 
     Raises
     ------
@@ -226,6 +238,7 @@ def write_tables(
     gathered = gather(metrics, runs, families, folds, spots, least_spots, every_gene)
     study = Study(
         gathered,
+        frozenset(classifiers),
         read_scores([path for path in ceilings if Path(path).is_file()], least_spots=least_spots),
         mean,
         None if truth is None else read_table(truth),
@@ -236,6 +249,6 @@ def write_tables(
     )
     for entry in EXPERIMENT:
         write(compute(entry, study), Path(output_folder) / f"{entry.name}.tsv", entry)
-    large = {"spots": domain_tables.spot_table(study.methods), "every_gene": study.every_gene}
+    large = {"spots": domain_tables.spot_table(study.every_method), "every_gene": study.every_gene}
     for name, frame in large.items():
         write(frame, Path(output_folder) / f"{name}.parquet", catalogue()[name])

@@ -165,7 +165,7 @@ def informative_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def tumour_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -> pd.DataFrame:
+def tumour_table(every_method: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -> pd.DataFrame:
     """Tumour probabilities per patient (sections pooled), and "*": the mean over patients with intervals.
 
     AUROC and AUPRC are undefined for patients with one class only. A precision-recall area is to be read
@@ -174,7 +174,7 @@ def tumour_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for method in methods:
+    for method in every_method:
         table = method.scalar_scores
         own = table[(table["section"] == POOLED) & table["metric"].str.startswith("tumour_")]
         if own.empty:
@@ -191,7 +191,7 @@ def tumour_table(methods: Sequence[ScoredMethod], n_bootstrap: int, seed: int) -
     return pd.DataFrame(rows, columns=list(TUMOUR_COLUMNS)).astype({"n_labelled": "Int64"})
 
 
-def tumour_curve_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
+def tumour_curve_table(every_method: Sequence[ScoredMethod]) -> pd.DataFrame:
     """ROC, precision-recall and calibration curves over the labelled spots of all patients pooled.
 
     Pooling lets sections differ in level, so areas under these curves are not those of the patients.
@@ -199,7 +199,7 @@ def tumour_curve_table(methods: Sequence[ScoredMethod]) -> pd.DataFrame:
     import pandas as pd
 
     tables = []
-    for method in methods:
+    for method in every_method:
         spots = read_spots(method.spots)
         if spots.empty:
             continue

@@ -21,13 +21,17 @@ WAYS = ("device", "mirrors")
 
 # -- maps ----------------------------------------------------------------------------------------
 def shown_sections(described: Experiment) -> dict[str, dict[str, Any]]:
-    """Return what the map explorer shows of each tested section: predictions by method, and its image."""
+    """Return what the map explorer shows of each tested section: predictions by method, and its image.
+
+    Maps are of genes, so that methods that predict none are left out, unless there are no others: the
+    measured values stand beside predictions.
+    """
     shown: dict[str, dict[str, Any]] = {}
     for fold in described.folds.values():
         for section in described.here(fold.test):
             predictions = {
                 arm: described.own(paths.PREDICTION, method=arm, fold=fold.name, section=section.name)
-                for arm in described.arms
+                for arm in described.able("expression") or described.arms
             }
             image = {"image": section.raw["image"]} if described.patches and section.has_image else {}
             shown[section.name] = {"predictions": predictions, **image}

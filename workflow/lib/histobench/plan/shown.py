@@ -96,11 +96,12 @@ def baselines(experiment: Experiment) -> list[str]:
 
 
 def by_spot(experiment: Experiment) -> list[str]:
-    """Return the methods that predict expression or tumour from the image of a spot alone."""
+    """Return the methods that predict expression from the image of a spot alone."""
     return [
         arm
         for arm, method in experiment["methods"].items()
-        if (method["needs"]["patches"] or method["needs"]["features"])
+        if method["gives"]["expression"]
+        and (method["needs"]["patches"] or method["needs"]["features"])
         and not method["needs"]["oracle"]
         and method["sees"] == "spot"
     ]

@@ -148,6 +148,7 @@ def table_settings(plan: Plan, experiment: str) -> dict[str, Any]:
         "mean": next(
             (name for name, arm in described.arms.items() if arm.settings["gives"]["training_mean"]), ""
         ),
+        "classifiers": [name for name in described.arms if name not in described.able("expression")],
         "folds": list(described.folds),
         "transform": target(plan, described.transform),
         **described.settings["statistics"],

@@ -259,17 +259,26 @@ def _expected(entry: Mapping[str, Any]) -> list[str]:
 def _lost_methods(
     entry: Mapping[str, Any], settings: Mapping[str, Any], loaded: Mapping[str, Loaded]
 ) -> list[tuple[str, str]]:
-    """Return configured methods without a score, each with the reason."""
+    """Return configured methods without a score, each with the reason.
+
+    A method that predicts no gene has a score where there are labels; elsewhere it lacks what failed.
+    """
     board, failures = loaded["leaderboard"].table, loaded["failures"].table
     scored = set() if board is None else set(board.loc[board["pearson"].notna(), "method"])
+    tumour = loaded["tumour"].table if "tumour" in loaded else None
+    scored |= set() if tumour is None else set(tumour["method"])
     lost = []
     for method in _expected(entry):
         if method in scored:
             continue
-        reason = "no results were found"
+        reason = ""
         if failures is not None and {"method", "reason"} <= set(failures.columns):
             reasons = failures.loc[failures["method"] == method, "reason"].dropna().astype(str)
-            reason = "; ".join(dict.fromkeys(reasons)) or reason
+            reason = "; ".join(dict.fromkeys(reasons))
+        declared = (entry.get("methods") or {}).get(method) or {}
+        if board is not None and not reason and not declared.get("gives", {}).get("expression", True):
+            continue
+        reason = reason or "no results were found"
         lost.append((Settings.of(settings).title(method), reason))
     return lost
 

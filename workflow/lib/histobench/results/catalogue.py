@@ -126,7 +126,8 @@ EXPERIMENT: tuple[Entry, ...] = (
         "Leader board",
         "One row per method, best first. Click a heading to sort. Controls and oracles are marked by hollow "
         "swatches: an oracle uses measurements of the test section and does not compete. Against null says "
-        "where r lies beside the envelope of the null control, whose own r is of one permutation a seed.",
+        "where r lies beside the envelope of the null control, whose own r is of one permutation a seed. "
+        "Methods that predict tissue and no gene stand in the tables of tumour.",
         "method family pearson pearson_low pearson_high pearson_pooled ceiling_fraction spearman rmse mae "
         "n_genes n_positive",
         count(

@@ -253,10 +253,10 @@ class Results:
 
     @property
     def methods(self) -> list[str]:
-        """Methods with results, best first where there is a leader board."""
-        if "leaderboard" in self.tables:
-            return list(self.leaderboard["method"])
-        return _names(self.folder / "predictions", "*")
+        """Methods with results: those of the leader board, best first, then those that predict no gene."""
+        ranked = list(self.leaderboard["method"]) if "leaderboard" in self.tables else []
+        others = list(self.table("tumour")["method"]) if "tumour" in self.tables else []
+        return list(dict.fromkeys([*ranked, *others])) or _names(self.folder / "predictions", "*")
 
     # -- predictions -------------------------------------------------------------------------------------
 
