@@ -6,7 +6,8 @@ import pytest
 from snakemake.utils import update_config
 
 from histobench.config.benchmark import Benchmark
-from histobench.plan import cost, size
+from histobench.plan import cost
+from histobench.plan.disk import spots
 from histobench.plan.model import Plan, make_plan
 from histobench.yamlfiles import read_yaml
 
@@ -16,7 +17,7 @@ def planned(project, *files: str) -> tuple[Plan, dict[str, float]]:
     for file in files:
         update_config(settings, read_yaml(project / "config" / file))
     plan = make_plan(Benchmark(settings, project))
-    return plan, {name: size.spots(plan.cohorts[name].settings) for name in plan.read}
+    return plan, {name: spots(plan, name) for name in plan.read}
 
 
 def test_the_images_of_an_epoch_are_those_that_a_method_runs_through_its_network():

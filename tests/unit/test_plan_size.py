@@ -50,7 +50,7 @@ def test_hours_disk_and_the_longest_job_follow_from_methods_and_sections(plan):
     stnet = plan.experiments["small"].arms["stnet"]
     assert found.gpu_jobs == 4 and found.gpu_hours == 4 * stnet.minutes / 60
     assert found.longest[0] == stnet.minutes / 60 and found.longest[1].startswith("ST-Net on fold P")
-    assert found.disk == 6 * 72 * 3 * 32**2 and found.n_files == 0
+    assert found.disk.patches == 6 * 72 * 3 * 32**2 and found.disk.downloads == found.n_files == 0
 
 
 def test_the_command_says_it_in_ten_lines(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The plan of the run, and how rules ask it. No rules here; what the plan knows is in workflow/lib/histobench/plan."""
 
+import contextlib
 import functools
 import inspect
 import os
@@ -17,17 +18,8 @@ from histobench.devices import jobs_per_device, visible_devices
 from histobench.errors import UserError
 from histobench.evaluation.published import TABLES as PUBLISHED_TABLES
 from histobench.files import check_scratch, check_writable
-from histobench.plan import (
-    across,
-    batches,
-    data,
-    external,
-    figures,
-    manifest,
-    nuclei,
-    tables,
-    training,
-)
+from histobench.plan import across, batches, data, external, figures
+from histobench.plan import keep, manifest, nuclei, tables, training
 from histobench.plan.model import among, constraints, make_plan
 from histobench.plan.told import Titled
 from histobench.plan.weights import used_weights
@@ -36,18 +28,26 @@ from histobench.software import installed_versions, pinned_versions
 
 prefer_this_library()
 
+
+@contextlib.contextmanager
+def in_one_sentence():
+    """Let what a person has to mend end the run without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
 # Snakemake's own files lie in the working folder; where it cannot make them it would end with a traceback.
-try:
+with in_one_sentence():
     check_writable([".snakemake/log"])
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 
 # The user's own files come last, as they do in the merge; errors name the last one.
 CONFIG_FILES = [Path(file) for file in workflow.configfiles]
 DEFAULT_CONFIG = PROJECT / "config" / "config.yaml"
 CONFIG_FILES.sort(key=lambda it: not it.exists() or it.resolve() != DEFAULT_CONFIG)
 
-try:
+with in_one_sentence():
     # Snakemake reads YAML otherwise than we do: of a key that stands twice it keeps the last, and NO is false to it. So the
     # files are read again, unless another workflow uses this one as a module and hands its configuration over.
     settings = config
@@ -57,9 +57,9 @@ try:
         settings = read_configuration(files, PROJECT, given.config)
     in_job = workflow.exec_mode != ExecMode.DEFAULT
     PLAN = make_plan(Benchmark(settings, PROJECT, CONFIG_FILES, in_job=in_job))
+    VANISHING |= keep.every(PLAN)
+    TEMPORARY |= keep.every(PLAN) - keep.kept(PLAN)
     GPU_JOBS = len(visible_devices()) * jobs_per_device()
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 
 if not in_job:
     for told in PLAN.bench.left_out:
@@ -96,19 +96,14 @@ workflow.modifier_stack[0].globals.update(
 
 def of(function, **given):
     """A function of the plan as rules ask it; its parameters name the wildcards that it needs, unless they are given."""
-    names = [
-        name
-        for name in list(inspect.signature(function).parameters)[1:]
-        if name not in given
-    ]
+    wanted = list(inspect.signature(function).parameters)[1:]
+    names = [name for name in wanted if name not in given]
 
     def asked(wildcards):
-        try:
+        with in_one_sentence():
             return function(
                 PLAN, **given, **{name: getattr(wildcards, name) for name in names}
             )
-        except UserError as error:
-            raise WorkflowError(str(error)) from None
 
     return asked
 
@@ -164,18 +159,14 @@ def begin_writing():
     """Refuse to write where another run does, and clear away what killed runs left; jobs started by a run do neither."""
     if in_job:
         return
-    try:
+    with in_one_sentence():
         if workflow.execution_settings.lock:  # not so with --nolock
             begin_run(paths.ROOT)
         data.record_batches(PLAN)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
 
 
 def check_outputs(dag):
     """Stop before the first job where the output of any job that has to run could not be written."""
-    try:
+    with in_one_sentence():
         check_writable(file for job in dag.needrun_jobs() for file in job.output)
         check_scratch()
-    except UserError as error:
-        raise WorkflowError(str(error)) from None

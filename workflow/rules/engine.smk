@@ -23,6 +23,10 @@ from snakemake.workflow import Workflow
 
 from histobench.plan.told import shorter
 
+# Files that may be gone though the job that made them is done, and those of them that go as soon as nothing waits for them:
+# some of those that a rule makes, where `temp` would mean all.
+VANISHING, TEMPORARY = set(), set()
+
 # A plan is millions of objects that stay; looking through them for garbage again and again finds next to none.
 gc.set_threshold(200_000, 50, 50)
 # and to take it apart at the end, object by object, takes a sixth of a dry run
@@ -102,6 +106,13 @@ def lost(job):
     return [file for file in job.output if made and not os.path.exists(file)]
 
 
+def vanished(job):
+    """Whether a job has ended whose results were not all kept."""
+    gone = VANISHING.intersection(job.output)
+    gone = {file for file in gone if not os.path.exists(file)}
+    return gone and any(map(os.path.exists, {*job.output} - gone))
+
+
 async def missing_output(job, requested, thorough=jobs.Job.missing_output):
     """Say which files are missing of those that are asked for, and which of those that are read with them."""
     async for file in thorough(job, {*requested, *lost(job)}):
@@ -113,9 +124,10 @@ async def update_needrun(dag, *given, again=None, thorough=DAG.update_needrun, *
 
     Snakemake looks at no reason of a job that comes after another one that runs, as it would run anyway. Behind a gate (an
     ancient file that is there) it would not, and a changed parameter would be missed until the next call. Nor need it
-    after a job that only makes again what is lost: it makes the same.
+    after a job that only makes again what is lost or was not kept: it makes the same.
     """
-    again = set(filter(lost, dag.jobs)) if again is None else again
+    if again is None:
+        again = {job for job in dag.jobs if lost(job) or vanished(job)}
     whole = {}
     for job in dag.jobs:
         for source, files in dag._dependencies[job].items():
@@ -129,8 +141,19 @@ async def update_needrun(dag, *given, again=None, thorough=DAG.update_needrun, *
     finally:
         dag.depending.update(whole)
     only = {job for job in again if {*dag.reason(job).get_names()} <= {MISSING}}
+    made_again = filter(vanished, only & dag._needrun)
+    dag.again = {job: await job.output_mintime for job in made_again}
     if only != again:
         await update_needrun(dag, *given, again=only, **more)
+
+
+async def handle_temp(dag, job, thorough=DAG.handle_temp):
+    """Let what was made again be as old as it was: nothing that was made of it is out of date."""
+    for each in job if job.is_group() else [job]:
+        if each in dag.again:
+            for file in filter(os.path.exists, each.output):
+                os.utime(file, (dag.again[each],) * 2)
+    await thorough(dag, job)
 
 
 def is_flagged(path, flag):
@@ -169,6 +192,8 @@ def clone_flags(file, other, *skip, thorough=io._IOFile.clone_flags, **skipped):
         thorough(file, other, *skip, **skipped)
     else:
         file._file = AnnotatedString(file._file)
+    if file in TEMPORARY:
+        file.flags["temp"] = True
 
 
 def shown(file, as_input=False, as_output=False, thorough=fmt.fmt_iofile):
@@ -190,7 +215,7 @@ OutputIndex.__init__ = by_ends
 OutputIndex.match_producers = match_producers
 DAG._check_groups = check_groups
 DAG.check_directory_outputs = check_directory_outputs
-DAG.update_needrun = update_needrun
+DAG.update_needrun, DAG.handle_temp = update_needrun, handle_temp
 jobs.Job.missing_output = missing_output
 ScriptProcessor.process_job = find_script
 for place in (dag, fmt, io, jobs, persistence, rules):

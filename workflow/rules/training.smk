@@ -15,7 +15,8 @@ rule train_method:
         audit=ancient(paths.AUDIT),
         panel=paths.PANEL,
     output:
-        # checksums and a card lie beside them, undeclared: a plan takes time for every file
+        # which weights stay, `keep` says (engine.smk); checksums and a card lie beside them, undeclared, as a plan takes time
+        # for every file, and stay: they tell whether weights that come back are the same
         weights=paths.WEIGHTS,
         history=paths.HISTORY,
         run=paths.RUN_RECORD,
@@ -26,6 +27,7 @@ rule train_method:
     wildcard_constraints:
         experiment=among(PLAN.experiments),
         method=among(training.slow_runs(PLAN)),
+    priority: of(training.turn)
     conda:
         "../../envs/torch.yaml"
     threads: of(training.method_threads)
@@ -64,6 +66,7 @@ for each in training.experiments_with_quick_runs(PLAN):
         wildcard_constraints:
             experiment=among([each.name]),
             method=among(training.quick_runs(PLAN)),
+        priority: of(training.turn)
         # on a cluster, several methods share a submission
         group:
             quick_or()
@@ -105,6 +108,7 @@ for each in PLAN.experiments.values():
             wildcard_constraints:
                 experiment=among([each.name]),
                 encoder=among(heads.encoders),
+            priority: of(training.head_turn)
             group:
                 group_of("heads")
             conda:
@@ -137,6 +141,7 @@ for each in PLAN.tested.values():
         wildcard_constraints:
             **training.only_alone(PLAN, each),
             experiment=among([each.name]),
+        priority: training.AT_ONCE
         group:
             quick_or()
         conda:
@@ -172,6 +177,7 @@ for each in PLAN.tested.values():
             wildcard_constraints:
                 experiment=among([each.name]),
                 encoder=among(heads.encoders),
+            priority: training.AT_ONCE
             group:
                 group_of("heads")
             conda:

@@ -95,6 +95,11 @@ class FigureEntry:
         """Everything that an experiment must have for this figure, each once."""
         return tuple(dict.fromkeys([*self.when, *_names(self.inputs.values())]))
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether it is drawn from a trained model itself."""
+        return any("/models/" in path and path.endswith("/weights.pt") for path in self.inputs.values())
+
     def left_out(self, values: Values) -> str:
         """Return why an experiment cannot have this figure, or nothing."""
         return next((PLACEHOLDERS[name] for name in self.placeholders if not values.get(name)), "")

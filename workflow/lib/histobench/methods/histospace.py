@@ -26,12 +26,12 @@ from histobench.errors import UserError
 from histobench.networks.backbones import seeded
 from histobench.networks.histospace import REDUCTION, Autoencoder, Encoder, Predictor
 from histobench.seeds import seed_for
-from histobench.training.contract import Prediction, SectionData
+from histobench.training.contract import Extent, Prediction, SectionData
 from histobench.training.correlation import mean_gene_pearson, pearson
 from histobench.training.data import PatchSource
 from histobench.training.loop import Loop, Row
 from histobench.training.losses import log_cosh, pairwise_distance, root_mse
-from histobench.training.network_method import Facts, NetworkMethod, Shape, Start, Training
+from histobench.training.network_method import Facts, NetworkMethod, Shape, Start, Training, stored_bytes_of
 from histobench.training.store import column_means
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -108,6 +108,11 @@ class HistoSPACE(NetworkMethod[Predictor]):
         return Predictor(
             encoder, genes, self.input_px, drift=self.drift, hidden=self.hidden, blocks=self.blocks
         )
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of the predictor and of the autoencoder, which is kept for its reconstructions."""
+        with torch.device("meta"):
+            return super().stored(extent) + stored_bytes_of(Autoencoder(self.variant))
 
     def learn(self, training: Training) -> tuple[list[Row], Facts]:
         """Train the autoencoder, freeze its encoder, train the predictor."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from histobench.bounds import Count, Counts, Folds
 from histobench.errors import UserError
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.declared import ArrayMethod
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.store import in_order, require, stacked, training_targets
@@ -71,6 +71,10 @@ class KNN(ArrayMethod):
         told.facts["k"] = chosen = min(chosen, len(targets))
         self.keep(features=features, targets=targets, k=chosen)
         return told
+
+    def stored_per_spot(self, extent: Extent) -> int:
+        """Return the bytes of features and targets."""
+        return 4 * (extent.features + extent.genes)
 
     def predict(self, section: SectionData) -> Prediction:
         """Average the targets of the nearest training spots."""

@@ -21,7 +21,7 @@ from histobench.bounds import Count, Counts, ParametersOf
 from histobench.expression.transforms import Transform
 from histobench.methods.stnet import STNet
 from histobench.seeds import seed_for
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.store import in_order, read_weights, require, store_weights, training_targets
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class NMFComposition:
         ends = np.cumsum([len(section) for section in sections])[:-1]
         parts = np.split(values.astype(np.float32), ends)
         return [replace(section, targets=part) for section, part in zip(sections, parts, strict=True)]
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of the network for so many factors, and of the profiles."""
+        return self.stnet.stored(replace(extent, genes=self.factors)) + 8 * (self.factors + 1) * extent.genes
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict the composition and multiply it with the profiles; the embedding is the network's."""

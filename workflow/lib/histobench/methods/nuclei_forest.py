@@ -24,7 +24,7 @@ from histobench.imaging.nuclei import (
     haematoxylin_image,
 )
 from histobench.methods.random_forest import RandomForest
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.declared import ArrayMethod
 from histobench.training.store import in_order, require
 
@@ -148,6 +148,10 @@ class NucleiForest(ArrayMethod):
 
     def _forest(self) -> RandomForest:
         return RandomForest(self.trees, self.max_features, self.min_samples_leaf)
+
+    def stored_per_spot(self, extent: Extent) -> float:
+        """Return the bytes of the forest."""
+        return self._forest().stored_per_spot(extent)
 
     def _nuclei(self, section: SectionData, level: float) -> list[np.ndarray]:
         patches, scale = require(section, "patches"), _scale(section)

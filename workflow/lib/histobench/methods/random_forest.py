@@ -15,7 +15,7 @@ import numpy as np
 
 from histobench.bounds import Count, PositiveShare
 from histobench.seeds import seed_for
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.declared import ArrayMethod
 from histobench.training.store import in_order, require, stacked, training_targets
 
@@ -96,6 +96,11 @@ class RandomForest(ArrayMethod):
         }
         tree["leaf"] = leaves(features, tree).astype(np.int32)
         return tree
+
+    def stored_per_spot(self, extent: Extent) -> float:
+        """Return the bytes of targets and trees: a bootstrap holds 63 % of the spots, a leaf some of them."""
+        nodes = 2 * 0.632 / (1.5 * self.min_samples_leaf - 0.5)
+        return 4 * extent.genes + self.trees * (20 * nodes + 6)
 
     def predict(self, section: SectionData) -> Prediction:
         """Average over trees the mean targets of the training spots in the same leaf."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from histobench.bounds import Penalties
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.declared import ArrayMethod
 from histobench.training.groups import inner_groups
 from histobench.training.ridge import Ridge, Solver, fit_ridge, refit, solve
@@ -48,6 +48,10 @@ class RidgeProbe(ArrayMethod):
             [{"stage": "penalty", "alpha": alpha, "valid_mse": mse} for alpha, mse in scores.items()],
             {"parameters": fit.weight.size + fit.bias.size, "alpha": fit.alpha, "selection_unit": unit},
         )
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of the coefficients, which are float64."""
+        return 8 * (extent.features + 1) * extent.genes
 
     def solver(self, width: int) -> Solver:
         """Return what fits a ridge of so many numbers per spot to sums over spots."""

@@ -28,8 +28,8 @@ from histobench.errors import UserError
 from histobench.imaging.patchview import PatchView
 from histobench.methods.ridge_probe import RidgeProbe
 from histobench.seeds import seed_for
-from histobench.training.contract import Context, Method, Prediction, SectionData, TrainingLog
-from histobench.training.entry import build_method, method_class
+from histobench.training.contract import Context, Extent, Method, Prediction, SectionData, TrainingLog
+from histobench.training.entry import build_method, method_class, stored_bytes
 from histobench.training.store import column_means, in_order, require, training_targets
 
 # Weights of the permutations after the first, beside what the wrapped method keeps of its own.
@@ -142,6 +142,11 @@ class ShuffledImage:
         if np.abs(again - known).max(initial=0) > _ROUNDING * np.abs(known).max(initial=0):
             raise UserError(self._refusal("whose fit is another one"))
         return np.stack([weight.astype(np.float32) for weight in fits])
+
+    def stored(self, extent: Extent) -> float:
+        """Return the bytes of the wrapped method, and of the further permutations in float32."""
+        own, _ = stored_bytes(self.entry, self.params or {}, extent)
+        return own + 4 * (self.draws - 1) * extent.features * extent.genes
 
     def predict(self, section: SectionData) -> Prediction:
         """Predict with the wrapped method, image unchanged, and by every further permutation."""

@@ -21,7 +21,7 @@ from histobench.bounds import ParametersOf
 from histobench.errors import UserError
 from histobench.methods.stnet import STNet
 from histobench.seeds import seed_for
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.store import read_weights, require, store_weights
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,12 @@ class STNetApart:
             kept = {key: one.facts[key] for key in ("selection", "selection_unit", "device", "precision")}
             told.facts |= {**kept, f"epochs {label}": one.facts["epochs"]}
         return told
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of a network for each gene apart, and of one for the others."""
+        apart = extent.genes if self.genes is None else min(len(self.genes), extent.genes)
+        sizes = [1] * apart + ([extent.genes - apart] if extent.genes > apart else [])
+        return sum(self._network().stored(replace(extent, genes=size)) for size in sizes)
 
     def predict(self, section: SectionData) -> Prediction:
         """Ask every network for its genes. There is no latent space that they share."""

@@ -18,7 +18,7 @@ from histobench.bounds import Count, Folds, Penalties, some_of
 from histobench.errors import UserError
 from histobench.methods.random_forest import RandomForest
 from histobench.training.classifier import TumourClassifier
-from histobench.training.contract import Context, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, SectionData, TrainingLog
 from histobench.training.groups import inner_folds, inner_groups
 from histobench.training.ridge import Ridge, fit_ridge
 from histobench.training.store import require, stacked, training_targets
@@ -96,6 +96,14 @@ class TumourForest(TumourClassifier):
         ends = np.cumsum([len(section) for section in train])[:-1]
         parts = [None] * len(train) if predicted is None else np.split(predicted, ends)
         return [self._join(section, part) for section, part in zip(train, parts, strict=True)]
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of the regression that predicts expression, where that is asked for."""
+        return 8 * extent.features * extent.genes if "predicted" in self.modalities else 0
+
+    def stored_per_spot(self, extent: Extent) -> float:
+        """Return the bytes of trees on two labels, which take fewer leaves than expression does."""
+        return self.trees * (20 * 0.4 + 6)
 
     def _join(self, section: SectionData, predicted: np.ndarray | None) -> np.ndarray:
         fields = {"image": "features", "observed": "targets"}

@@ -250,7 +250,8 @@ def figure_settings(plan: Plan, experiment: str, figure: str) -> dict[str, Any]:
 def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
     """Return the figures of an experiment by family: the folder of their modules.
 
-    What waits for other experiments or for slides is apart, so that the others need not wait.
+    What waits for other experiments or for slides is apart, so that the others need not wait; and what is
+    drawn from weights, which may be gone, so that the others can be drawn again without them.
     """
     found: dict[str, list[str]] = {}
     for name in experiment_figures(plan, experiment):
@@ -261,6 +262,8 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
             family = "slides"
         elif needed & {*CONTRASTS.values(), "external"}:
             family = "across"
+        elif entry.reads_weights:
+            family = "networks"
         found.setdefault(family, []).append(name)
     return found
 

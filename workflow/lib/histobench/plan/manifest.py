@@ -15,8 +15,8 @@ from histobench.plan.tables import table_files
 from histobench.plan.weights import used_files, used_weights, weights_licences
 from histobench.report.embed import LARGEST_MAPS
 
-# How and where a run computes and fetches, which is no part of its results.
-WAYS = ("device", "mirrors")
+# How and where a run computes and fetches, and what it leaves, which is no part of its results.
+WAYS = ("device", "keep", "mirrors")
 
 
 # -- maps ----------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from typing import Any
 
 from histobench import paths
 from histobench.plan import across, cost, data, external, figures, manifest, tables, training
-from histobench.plan.batches import FEATURES, PATCHES, Batch
-from histobench.plan.model import Experiment, Plan, Settings, Variant, among, constraints
+from histobench.plan.batches import FEATURES, Batch
+from histobench.plan.disk import Disk, disk, spots
+from histobench.plan.model import Experiment, Plan, among, constraints
 
 Ask = Callable[..., Any]
 Folds = Callable[[Experiment, str], list[str]]
@@ -330,7 +331,7 @@ class Size:
     n_files, n_bytes, n_unknown
         Raw files to fetch, their size, and how many have none in the data lock.
     disk
-        About how many bytes raw files and patches take.
+        About how many bytes it takes, by what they are.
     """
 
     jobs: Mapping[str, int]
@@ -342,20 +343,16 @@ class Size:
     n_files: int
     n_bytes: int
     n_unknown: int
-    disk: int
+    disk: Disk
 
 
 def size(plan: Plan) -> Size:
     """Return how much a run is."""
     every, rows = jobs(plan), data.downloads(plan)
-    gpu_jobs, gpu_minutes, patches, trainings = 0, 0, 0, 0
+    gpu_jobs, gpu_minutes, trainings = 0, 0, 0
     longest: tuple[int, str] = (0, "")
     for job in every:
         asked = dict(job.wildcards)
-        if job.rule == "cut_patches":
-            batch = next(each for each in data.batches_of(plan, PATCHES) if each.label == job.label)
-            n_spots = spots(plan.cohorts[batch.cohort].settings) * len(batch.sections)
-            patches += n_spots * 3 * Variant.named(asked["variant"]).width_px ** 2
         if job.rule == "train_heads":
             folds = len(plan.experiments[asked["experiment"]].every_fold)
             trainings += folds * len(training.runs_on(plan, **asked))
@@ -375,22 +372,13 @@ def size(plan: Plan) -> Size:
         trainings=trainings,
         gpu_jobs=gpu_jobs,
         gpu_hours=gpu_minutes / 60,
-        h200_hours=cost.hours(plan, {name: spots(plan.cohorts[name].settings) for name in plan.read}),
+        h200_hours=cost.hours(plan, {name: spots(plan, name) for name in plan.read}),
         longest=(longest[0] / 60, longest[1]),
         n_files=len(rows),
         n_bytes=known,
         n_unknown=sum(row.size is None for row in rows),
-        disk=known + patches,
+        disk=disk(plan, [(job.rule, job.label, dict(job.wildcards)) for job in every]),
     )
-
-
-def spots(cohort: Settings) -> int:
-    """Return about how many spots a section of a cohort has, from its array, which tissue covers in part."""
-    options = cohort["options"]
-    if "grid_columns" in options and "grid_rows" in options:
-        return int(options["grid_columns"]) * int(options["grid_rows"])
-    # of 4,992 places of Visium, and of 1,007 of the first arrays
-    return 4000 if cohort.get("pitch_um") == 100 else 500
 
 
 def sentences(plan: Plan) -> list[str]:
@@ -416,10 +404,24 @@ def sentences(plan: Plan) -> list[str]:
         f"GPU:         {gpu if found.gpu_jobs else 'no job asks for one'}",
         f"Longest job: {found.longest[1]}, at most {found.longest[0]:g} hours",
         f"Downloads:   {_number(found.n_files, 'file')}, {found.n_bytes / 1e9:.1f} GB{unknown}",
-        f"Disk:        about {found.disk / 1e9:.1f} GB for raw files and patches",
+        f"Disk:        {_parts(found.disk)}",
         *left_out,
         "Results that are there already are not made again; `snakemake --dry-run` lists what is left.",
     ]
+
+
+def _parts(taken: Disk) -> str:
+    """Say what takes how much, in GB; what goes again stands apart."""
+    parts = {
+        "downloads": taken.downloads,
+        "patches": taken.patches,
+        "features": taken.features,
+        "predictions": taken.predictions,
+        "weights that stay": taken.weights,
+    }
+    told = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items())
+    left, temporary = taken.left / 1e9, taken.temporary / 1e9
+    return f"about {left:.1f} GB are left ({told}), and for a while {temporary:.1f} GB of weights"
 
 
 def _number(n: int, one: str, several: str = "") -> str:

@@ -348,6 +348,21 @@ def quick_minutes(plan: Plan, experiment: str, method: str) -> int:
     return method_minutes(plan, experiment, method) * (3 + folds) // 4
 
 
+#: Of predictions, before every training: weights that are not kept go after them.
+AT_ONCE = 1_000_000
+
+
+@functools.cache
+def _turns(plan: Plan) -> dict[tuple[str, str], int]:
+    runs = [(name, run) for name, described in plan.experiments.items() for run in described.runs]
+    return {run: len(runs) - place for place, run in enumerate(runs)}
+
+
+def turn(plan: Plan, experiment: str, method: str) -> int:
+    """Return the priority of trainings: the folds of a method follow each other, so that few wait on disk."""
+    return _turns(plan)[experiment, method]
+
+
 @functools.cache
 def quick_runs(plan: Plan) -> frozenset[str]:
     """Return what trains all its folds in one job: what takes minutes and no GPU, wherever it occurs."""
@@ -505,6 +520,11 @@ def head_threads(plan: Plan, experiment: str, encoder: str) -> int:
 def head_memory(plan: Plan, experiment: str, encoder: str) -> int:
     """Return the memory of the head that needs most, in MB."""
     return max(method_memory(plan, experiment, run) for run in runs_on(plan, experiment, encoder))
+
+
+def head_turn(plan: Plan, experiment: str, encoder: str) -> int:
+    """Return the priority of heads, see :func:`turn`."""
+    return turn(plan, experiment, runs_on(plan, experiment, encoder)[0])
 
 
 def head_minutes(plan: Plan, experiment: str, encoder: str) -> int:

@@ -80,7 +80,12 @@ def read_run(folder: str | Path) -> TrainedRun:
     """
     folder = Path(folder)
     path = folder / "run.json"
-    if not (folder / WEIGHTS).is_file() or not path.is_file():
+    if path.is_file() and not (folder / WEIGHTS).is_file():
+        raise UserError(
+            f"{folder}: the weights of this model were not kept; train it again with `snakemake --cores 2 "
+            f"{folder / WEIGHTS}` and the configuration of the run, or name a model that is kept (`keep`)."
+        )
+    if not path.is_file():
         raise UserError(
             f"{folder}: no trained model; name a folder with {WEIGHTS} and run.json "
             "(results/EXPERIMENT/models/METHOD/FOLD)."

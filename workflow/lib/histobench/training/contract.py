@@ -135,6 +135,24 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much a model is about, known before it is trained: what its weights will take follows from it.
+
+    Attributes
+    ----------
+    genes, further
+        Of the panel, and beside it for methods that predict such genes.
+    px, features
+        Width of patches and number of frozen features; 0 for none.
+    """
+
+    genes: int
+    further: int = 0
+    px: int = 0
+    features: int = 0
+
+
+@dataclass(frozen=True)
 class FurtherGenes:
     """Genes beside the panel that a method predicts, too.
 

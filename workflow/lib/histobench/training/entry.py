@@ -12,7 +12,7 @@ from histobench.errors import UserError
 from histobench.training.store import check_model
 
 if TYPE_CHECKING:
-    from histobench.training.contract import Method
+    from histobench.training.contract import Extent, Method
 
 
 def method_class(entry: str) -> type:
@@ -72,6 +72,19 @@ def build_method(entry: str, params: Mapping[str, Any]) -> Method:
         raise UserError(f"params of {entry}: {', '.join(map(repr, missing))} must be given.")
     method: Method = cls(**params)
     return method
+
+
+def stored_bytes(entry: str, params: Mapping[str, Any], extent: Extent) -> tuple[float, float]:
+    """Return about how many bytes the weights of a method will take, and how many more for a training spot.
+
+    A class says so by methods ``stored(extent)`` and ``stored_per_spot(extent)``. One that has neither keeps
+    a few numbers per gene.
+    """
+    model = build_method(entry, params)
+    fixed, each = getattr(model, "stored", None), getattr(model, "stored_per_spot", None)
+    if not fixed and not each:
+        return 1000 + 16.0 * extent.genes, 0.0
+    return float(fixed(extent)) if fixed else 0.0, float(each(extent)) if each else 0.0
 
 
 def load_method(entry: str, params: Mapping[str, Any], folder: str | Path) -> Method:

@@ -22,7 +22,7 @@ from histobench.networks.backbones import Backbone, count_parameters, make_backb
 from histobench.seeds import seed_for
 from histobench.training.augment import augment
 from histobench.training.checkpoint import Checkpoint
-from histobench.training.contract import Context, Prediction, SectionData, TrainingLog
+from histobench.training.contract import Context, Extent, Prediction, SectionData, TrainingLog
 from histobench.training.data import PatchSource
 from histobench.training.declared import check_choices
 from histobench.training.device import arithmetic, on_device, pick_device, usable_device
@@ -129,6 +129,11 @@ class Training:
     def rows(self, batch: np.ndarray) -> torch.Tensor:
         """Return numbers of spots on the device."""
         return on_device(batch, self.device)
+
+
+def stored_bytes_of(network: nn.Module) -> int:
+    """Return the bytes of what is stored of a network: its parameters and buffers."""
+    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
 
 
 class NetworkMethod(Generic[N]):
@@ -319,6 +324,14 @@ class NetworkMethod(Generic[N]):
         """Return the patches of a batch, with ``augmentation`` each in one of its eight symmetries."""
         pixels = training.patches.batch(batch)
         return augment(pixels, rng) if self.augmentation else pixels
+
+    def stored(self, extent: Extent) -> int:
+        """Return the bytes of the weights of a network for so much; built without memory."""
+        further = extent.further if getattr(self, "auxiliary", False) else 0
+        shape = Shape(extent.genes, self.input_px or extent.px, further, extent.features)
+        with torch.device("meta"):
+            network = self.network(shape, Start())
+        return stored_bytes_of(network)
 
     # -- a trained method ---------------------------------------------------------------------------
 
