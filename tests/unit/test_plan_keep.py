@@ -50,7 +50,10 @@ def test_each_choice_keeps_what_it_says(project):
     assert keep.every(plan(project)) == every
     assert keep.kept(plan(project, keep="all")) == every
     # the section of the maps is the first patient's, and figures look into the network that was not trained on it
-    assert keep.kept(plan(project)) == keep.kept(plan(project, keep="full")) == {model("stnet", "P1")}
+    assert keep.kept(plan(project, keep="full")) == {model("stnet", "P1")}
+    assert keep.kept(plan(project)) == every, (
+        "by default nothing goes, so that a rerun is as exact as it can be"
+    )
     assert keep.kept(plan(project, keep="none")) == frozenset()
     with pytest.raises(UserError, match="keep"):
         plan(project, keep="some")
@@ -58,10 +61,13 @@ def test_each_choice_keeps_what_it_says(project):
 
 def test_models_on_all_patients_and_those_behind_slides_are_kept(project):
     slide = {"image": "a.svs", "experiment": "small", "method": "knn", "fold": "P2"}
-    assert keep.kept(plan(project, slides={"mine": slide})) == {model("stnet", "P1"), model("knn", "P2")}
+    assert keep.kept(plan(project, keep="full", slides={"mine": slide})) == {
+        model("stnet", "P1"),
+        model("knn", "P2"),
+    }
     started = {**SETTINGS["experiments"]["small"], "start_from": "small", "methods": {"stnet": STNET}}
     both = {"small": SETTINGS["experiments"]["small"], "tuned": started}
-    kept = keep.kept(plan(project, run=["small", "tuned"], experiments=both))
+    kept = keep.kept(plan(project, keep="full", run=["small", "tuned"], experiments=both))
     assert {model(run, "all") for run in ("train_mean", "knn", "stnet")} < kept
 
 
@@ -74,7 +80,7 @@ def test_figures_that_read_weights_are_drawn_apart(project):
 
 
 def test_bytes_follow_from_shapes_and_numbers_of_parameters(project):
-    made = plan(project)
+    made = plan(project, keep="full")
     described = made.experiments["small"]
     fold = described.folds["P1"]
     (backbone, dimension), n = (97_680, 128), 72 * len(fold.train)
@@ -139,7 +145,7 @@ def test_the_default_run_of_the_first_examination_leaves_60_gb(project):
 
 def test_the_full_benchmark_keeps_a_twentieth_of_its_weights(project):
     files = [project / "config/config.yaml"]
-    made = make_plan(Benchmark(read_configuration(files, project), project, files))
+    made = make_plan(Benchmark(read_configuration(files, project, {"keep": "full"}), project, files))
     stay, going = disk.weights(made)
     assert stay.total() < (stay.total() + going.total()) / 20
     assert len(keep.kept(made)) < len(keep.every(made)) / 20

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SMALL = """\
 run: [tiny]
 device: cpu
+keep: full
 cohorts:
   simulated:
     options: {n_patients: 3, sections_per_patient: 2, grid_columns: 9, grid_rows: 9, um_per_px: 2.0}
