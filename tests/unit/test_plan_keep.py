@@ -73,8 +73,9 @@ def test_models_on_all_patients_and_those_behind_slides_are_kept(project):
 
 def test_figures_that_read_weights_are_drawn_apart(project):
     """So that all others can be drawn again without them."""
-    families = figures.families(plan(project), "small")
+    families = figures.families(plan(project, keep="full"), "small")
     assert families["networks"] == ["attributions"]
+    assert "networks" not in figures.families(plan(project), "small")
     reading = {name for name in figures.catalogue() if figures.catalogue()[name].reads_weights}
     assert reading == {"attributions", "autoencoder_tiles"}
 

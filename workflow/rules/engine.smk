@@ -23,10 +23,6 @@ from snakemake.workflow import Workflow
 
 from histobench.plan.told import shorter
 
-# Files that may be gone though the job that made them is done, and those of them that go as soon as nothing waits for them:
-# some of those that a rule makes, where `temp` would mean all.
-VANISHING, TEMPORARY = set(), set()
-
 # A plan is millions of objects that stay; looking through them for garbage again and again finds next to none.
 gc.set_threshold(200_000, 50, 50)
 # and to take it apart at the end, object by object, takes a sixth of a dry run
@@ -240,3 +236,7 @@ Workflow.rerun_triggers = property(
     lambda workflow: frozenset(workflow.dag_settings.rerun_triggers)
     - {RerunTrigger.CODE}
 )
+
+# Files that may be gone though the job that made them is done, and those of them that go as soon as nothing waits for them:
+# some of those that a rule makes, where `temp` would mean all.
+VANISHING, TEMPORARY = set(), set()

@@ -251,8 +251,9 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
     """Return the figures of an experiment by family: the folder of their modules.
 
     What waits for other experiments or for slides is apart, so that the others need not wait; and what is
-    drawn from weights, which may be gone, so that the others can be drawn again without them.
+    drawn from weights where not all are kept, so that the others can be drawn again without them.
     """
+    vanish = plan.bench.config["keep"] != "all"
     found: dict[str, list[str]] = {}
     for name in experiment_figures(plan, experiment):
         entry = catalogue()[name]
@@ -262,7 +263,7 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
             family = "slides"
         elif needed & {*CONTRASTS.values(), "external"}:
             family = "across"
-        elif entry.reads_weights:
+        elif vanish and entry.reads_weights:
             family = "networks"
         found.setdefault(family, []).append(name)
     return found
