@@ -149,3 +149,13 @@ def test_what_predicts_tissue_is_on_no_map_of_genes_and_told_to_the_tables(proje
         assert set(section["predictions"]) == others
     mapped = {folder.split("/")[-2] for folder in manifest.maps_input(plan, "demo")["predictions"]}
     assert mapped == others
+
+
+def test_variants_are_of_methods_that_predict_expression():
+    """Their bars are differences of r, which a method that predicts tissue has none of."""
+    made = experiment({"a": ("deep", {}), "b": ("deep", {}), "c": ("deep", TUMOUR), "d": ("deep", TUMOUR)})
+    for arm, settings in made["methods"].items():
+        settings["entry"] = "mine:tissue" if arm in "cd" else "mine:network"
+    assert shown.variants(made) == ["a", "b"]
+    made["methods"]["b"]["entry"] = "mine:other"
+    assert shown.variants(made) == []

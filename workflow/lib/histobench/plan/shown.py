@@ -108,6 +108,6 @@ def by_spot(experiment: Experiment) -> list[str]:
 
 
 def variants(experiment: Experiment) -> list[str]:
-    """Return the methods that share their class with another one."""
-    entries = [method["entry"] for method in experiment["methods"].values()]
-    return [arm for arm, method in experiment["methods"].items() if entries.count(method["entry"]) > 1]
+    """Return the methods that predict expression and share their class with another one that does."""
+    entries = {arm: experiment["methods"][arm]["entry"] for arm in predicting(experiment)}
+    return [arm for arm, entry in entries.items() if [*entries.values()].count(entry) > 1]
