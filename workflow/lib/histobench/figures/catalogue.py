@@ -36,6 +36,7 @@ PLACEHOLDERS = {
     "labels": "no spot of the cohort is labelled",
     "tumour_labels": "no label of the cohort tells tumour from normal tissue",
     "deep": "no deep network is configured",
+    "deep_expression": "no deep network that predicts expression is configured",
     "apart": "no configured method trains a network of its own for a gene",
     "auxiliary": "no configured method predicts genes beside the panel",
     "latent": "no configured method has a latent space",

@@ -89,6 +89,7 @@ def figure_values(plan: Plan, name: str) -> Mapping[str, Any]:
         "compared": shown.compared(settings),
         "trained": shown.trained(settings),
         "deep": described.of_family("deep"),
+        "deep_expression": shown.predicting(settings, ("deep",)),
         "apart": described.able("apart"),
         "auxiliary": described.able("auxiliary"),
         "latent": shown.able(settings, "latent"),

@@ -127,7 +127,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Errors in standard deviations",
     "scores",
     inputs={
-        "metrics": "{experiment}/metrics/{deep}",
+        "metrics": "{experiment}/metrics/{deep_expression}",
         "runs": "{experiment}/trainings.json",
     },
     when=["paper"],
