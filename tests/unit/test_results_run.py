@@ -19,7 +19,7 @@ import histobench
 from histobench.cohorts.library import library, with_conventions
 from histobench.errors import UserError
 from histobench.figures.draw import draw
-from histobench.files import write_json, write_table
+from histobench.files import read_table, write_json, write_table
 from histobench.results.catalogue import columns_of
 
 
@@ -80,6 +80,17 @@ def test_experiments_and_tables_are_found_by_name(run):
     assert results.about("power").column("smallest_p").unit == "p"
     assert set(results.folds["role"]) == {"train", "test"}
     assert "harmonised" in repr(run) and f"{len(board)} methods" in repr(results)
+
+
+def test_methods_that_predict_no_gene_follow_those_of_the_leader_board(run, tmp_path):
+    copy = shutil.copytree(run["harmonised"].folder, tmp_path / "results" / "harmonised")
+    board = read_table(copy / "tables/leaderboard.tsv")
+    told = board["method"].iloc[0]
+    rows = pd.DataFrame({"method": [told, board["method"].iloc[1]], "patient": "A", "n_labelled": 20})
+    write_table(rows.reindex(columns=list(columns_of("tumour"))), copy / "tables/tumour.tsv")
+    write_table(board[board["method"] != told], copy / "tables/leaderboard.tsv")
+    ranked = [method for method in board["method"] if method != told]
+    assert histobench.open(tmp_path / "results")["harmonised"].methods == [*ranked, told]
 
 
 def test_a_prediction_brings_r_and_ceiling_of_its_genes(run):

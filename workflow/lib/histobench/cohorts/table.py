@@ -152,7 +152,7 @@ def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
             f"{second}: gene {clash['key'].iloc[0]} is called {other}, but {one} in {first}, so that each "
             f"would be another gene; {_REMEDY}."
         )
-    clash = written_apart(listed[~listed["any_names"]] if "any_names" in listed else listed)
+    clash = written_apart(listed[~listed["any_names"].astype(bool)] if "any_names" in listed else listed)
     if clash:
         raise UserError(f"{clash}, so that each would be another gene; write it alike in all sections.")
 
