@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 _LEFT = (".git", ".venv", ".snakemake", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
-_COMPILED = {".pyc", ".nbi", ".nbc"}
+_COMPILED = {".pyc", ".nbi", ".nbc", ".json"}
 
 
 def copy_project(source: Path, folder: Path, compiled: bool = False) -> None:
     """Copy a checkout; ``results/`` at its top is left out, the package of that name in the library is not.
 
-    ``compiled`` takes along what Python and numba have compiled of the library: every job that runs in the copy starts
-    a second earlier. Both look whether the file beside it has changed since.
+    ``compiled`` takes along what Python and numba have compiled of the library, and what is known of its code: every job
+    that runs in the copy starts a second earlier. All look whether the file beside it has changed since.
     """
 
     def ignored(where: str, names: list[str]) -> set[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import shutil
 
@@ -176,3 +178,116 @@ def test_a_template_counts_as_code_of_its_package(library):
     after = hashes("histobench.report.page", "histobench.evaluation.score")
     assert before["histobench.report.page"] != after["histobench.report.page"]
     assert before["histobench.evaluation.score"] == after["histobench.evaluation.score"]
+
+
+WATCHED = ("histobench.methods.train_mean", "histobench.report.page", "histobench.training.run")
+DAMAGED = {
+    "no JSON": lambda told: "{",
+    "a list": lambda told: "[1]",
+    "of another reader": lambda told: json.dumps({**told, "reader": "another"}),
+    "no modules": lambda told: json.dumps({"reader": told["reader"]}),
+    "no entries": lambda told: json.dumps({**told, "modules": 3}),
+    "short entries": lambda told: json.dumps({**told, "modules": {name: entry[:1] for name, entry in told["modules"].items()}}),
+    "no names": lambda told: json.dumps({**told, "modules": {name: [entry[0], 3, entry[2]] for name, entry in told["modules"].items()}}),
+    "no hashes": lambda told: json.dumps({**told, "modules": {name: [*entry[:2], "xyz"] for name, entry in told["modules"].items()}}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def remembered(library, monkeypatch):
+    """A copy of the library of which a process before has read all that is watched; and what ends this one."""
+    ends = []
+    monkeypatch.setattr(codehash.atexit, "register", ends.append)
+    monkeypatch.setattr(codehash.sys, "dont_write_bytecode", False)
+    before = hashes(*WATCHED)
+
+    def end():
+        while ends:
+            ends.pop()()
+
+    end()
+    (store,) = (library / "__pycache__").glob("meanings.*.json")
+    return before, store, end
+
+
+def counted(monkeypatch):
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(
+        codehash.ast, "parse", lambda source, filename: parsed.append(filename) or parse(source, filename)
+    )
+    return parsed
+
+
+def test_what_has_not_changed_is_not_read_again(remembered, monkeypatch):
+    before, store, end = remembered
+    parsed = counted(monkeypatch)
+    assert hashes(*WATCHED) == before
+    # packages with files that are no code: what those say is not remembered
+    assert all(file.endswith("__init__.py") for file in parsed) and len(parsed) < 8
+    told = store.stat().st_mtime_ns
+    end()
+    assert store.stat().st_mtime_ns == told, "nothing new, nothing written"
+
+
+def test_an_edit_counts_also_at_the_same_time_and_size(remembered, library):
+    before, _, end = remembered
+    file = library / "methods/train_mean.py"
+    text, times = file.read_text(), file.stat()
+    assert '"mean"' in text
+    file.write_text(text.replace('"mean"', '"meam"'))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = hashes(*WATCHED)
+    assert {name for name in WATCHED if before[name] != after[name]} == {"histobench.methods.train_mean"}
+    end()
+    assert hashes(*WATCHED) == after
+    file.write_text(text)
+    assert hashes(*WATCHED) == before
+
+
+def test_a_template_counts_also_where_its_package_is_remembered(remembered, library):
+    before, _, _ = remembered
+    template = next((library / "report").rglob("*.html*"))
+    template.write_text(template.read_text() + "<!-- more -->")
+    after = hashes(*WATCHED)
+    assert {name for name in WATCHED if before[name] != after[name]} == {"histobench.report.page"}
+
+
+def test_a_package_that_has_lost_its_templates_is_not_what_it_was(remembered, library):
+    before, store, _ = remembered
+    shutil.rmtree(library / "report/templates")
+    after = hashes(*WATCHED)
+    assert after["histobench.report.page"] != before["histobench.report.page"]
+    store.unlink()
+    assert hashes(*WATCHED) == after
+
+
+def test_a_module_that_becomes_a_package_imports_otherwise(remembered, library):
+    (library / "relative.py").write_text("from . import errors\n")
+    _, store, end = remembered
+    hashes("histobench.relative")
+    end()
+    (library / "relative").mkdir()
+    (library / "relative.py").rename(library / "relative/__init__.py")
+    after = hashes("histobench.relative")
+    store.unlink()
+    assert hashes("histobench.relative") == after
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_memory_is_none(remembered, damage):
+    before, store, end = remembered
+    store.write_text(DAMAGED[damage](json.loads(store.read_text())))
+    assert hashes(*WATCHED) == before
+    end()
+    assert json.loads(store.read_text())["modules"], "and is written anew"
+
+
+def test_where_nothing_can_be_written_nothing_is_remembered(remembered, monkeypatch):
+    before, store, end = remembered
+    folder = store.parent
+    shutil.rmtree(folder)
+    folder.write_text("a file in its place")
+    assert hashes(*WATCHED) == before
+    end()
+    assert folder.read_text() == "a file in its place"

@@ -10,12 +10,17 @@ one of them computes with; comments, docstrings, formatting and times mean nothi
 from __future__ import annotations
 
 import ast
+import atexit
+import contextlib
 import functools
 import hashlib
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from histobench.errors import UserError
+from histobench.files import atomic_path
 from histobench.software import COMPUTING, installed_versions
 
 _PACKAGE = "histobench"
@@ -76,15 +81,58 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 def _read(module: str) -> tuple[frozenset[str], bytes]:
     """Return what a module imports, and the hash of what it says; its tree takes too much room to be kept."""
     path = module_file(module)
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    source = path.read_bytes()
+    data = _data_files(path.parent) if path.name == "__init__.py" else []
+    key = hashlib.sha256(f"{path.name}\0".encode() + source).hexdigest()
+    if not data and (known := _remembered(module, key)):
+        return known
+    tree = ast.parse(source.decode("utf-8"), filename=str(path))
+    imported = _imported(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
     words: list[str] = []
     _meaning(tree, words)
     digest = hashlib.sha256("\0".join(words).encode(errors="surrogatepass"))
-    for file in _data_files(path.parent) if path.name == "__init__.py" else []:
+    for file in data:
         digest.update(f"{file.relative_to(path.parent)}\0".encode())
         digest.update(file.read_bytes())
-    return _imported(tree, package), digest.digest()
+    if not data:
+        _memory()[module] = [key, sorted(imported), digest.hexdigest()]
+    return imported, digest.digest()
+
+
+@functools.cache
+def _memory() -> dict[str, list[object]]:
+    """Return what earlier processes have read: by module SHA-256 of its file and name, imports, meaning.
+
+    A quarter of the time of a dry run was to read again what had not changed. It lies beside what Python
+    compiles of this file, and is written when this process ends; where it cannot be, nothing is remembered.
+    """
+    own = Path(__file__).read_bytes()
+    reader = f"{sys.implementation.cache_tag} {hashlib.sha256(own).hexdigest()}"
+    file = _ROOT / _PACKAGE / "__pycache__" / f"meanings.{sys.implementation.cache_tag}.json"
+    told: dict[str, list[object]] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["reader"] == reader:
+            told = dict(found["modules"])
+    before = dict(told)
+
+    def remember() -> None:
+        if told != before and not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError, UserError), atomic_path(file) as path:
+                path.write_text(json.dumps({"reader": reader, "modules": told}), encoding="utf-8")
+
+    atexit.register(remember)
+    return told
+
+
+def _remembered(module: str, key: str) -> tuple[frozenset[str], bytes] | None:
+    """Return what is known of a module whose file has that SHA-256; what is no such thing is nothing."""
+    try:
+        file, imported, meaning = _memory()[module]
+        names = frozenset(map(str, imported))  # type: ignore[call-overload]
+        return (names, bytes.fromhex(meaning)) if file == key else None  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _imported(tree: ast.Module, package: str) -> frozenset[str]:
