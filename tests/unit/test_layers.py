@@ -22,6 +22,7 @@ LAYERS = [
         "paths",
         "project",
         "sniff",
+        "warm",
     },
     {"results"},
     {"cohorts", "imaging", "expression", "splits", "codehash"},

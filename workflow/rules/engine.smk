@@ -1,7 +1,8 @@
 """Where this workflow and Snakemake part. No rules here.
 
 Parts of Snakemake that are slow with thousands of jobs are replaced by something with the same result; without them
-plans are the same, only later. One of its reasons to run a job again is left out, and all reasons are told in short.
+plans and results are the same, only later. One of its reasons to run a job again is left out, and all reasons are told in
+short.
 """
 
 import atexit
@@ -10,18 +11,24 @@ import gc
 import graphlib
 import os
 import re
+import subprocess
+import sys
+import threading
+import types
 from collections import defaultdict
-from collections.abc import MutableMapping
 
 from snakemake import common, dag, io, jobs, persistence, rules
 from snakemake.dag import DAG, ScriptProcessor
 from snakemake.io import AnnotatedString, fmt, regex_from_filepattern
 from snakemake.jobs import Reason
 from snakemake.output_index import OutputIndex
+from snakemake.script import PythonScript
 from snakemake.settings.enums import RerunTrigger
 from snakemake.workflow import Workflow
 
+from histobench.plan.ends import Ends, Flags
 from histobench.plan.told import shorter
+from histobench.warm import Starters
 
 # A plan is millions of objects that stay; looking through them for garbage again and again finds next to none.
 gc.set_threshold(200_000, 50, 50)
@@ -30,39 +37,13 @@ atexit.register(gc.freeze)
 
 
 def by_ends(index, rules):
-    """Sort what rules make by the end of its path, which tells more than its beginning: that is results/ for all."""
-    index.known, index.ends = {}, defaultdict(list)
-    for maker in rules:
-        for product in maker.products():
-            end = str(product.constant_suffix())
-            start = str(product.constant_prefix())
-            # thousands of paths differ in their ends alone: what is between is the same expression, compiled once
-            path = str(product.file)
-            between = path[len(start) : len(path) - len(end)]
-            index.ends[end].append(("" if path == end else start, between, maker))
-    index.lengths = sorted({len(end) for end in index.ends})
-
-
-@functools.cache
-def expression(pattern):
-    """What a part of a path matches that has all of its wildcards."""
-    return re.compile(regex_from_filepattern(pattern))
-
-
-def match_producers(index, file):
-    """Rules that make a file: the same for every job that asks for it, and twenty ask on average."""
-    file = str(file)
-    if file not in index.known:
-        index.known[file] = frozenset(
-            maker
-            for length in index.lengths
-            if length <= len(file)
-            for start, between, maker in index.ends.get(file[len(file) - length :], ())
-            if file.startswith(start)
-            and len(start) + length <= len(file)
-            and expression(between).match(file[len(start) : len(file) - length])
-        )
-    return index.known[file]
+    """Sort what rules make by the ends of paths, where Snakemake goes by their beginnings."""
+    made = (
+        (str(it.file), str(it.constant_prefix()), str(it.constant_suffix()), maker)
+        for maker in rules
+        for it in maker.products()
+    )
+    index.ends = Ends(made, regex_from_filepattern)
 
 
 def check_groups(dag, thorough=DAG._check_groups):
@@ -164,19 +145,6 @@ def annotate(path, value):
         path.callable = value
 
 
-class Flags(dict):
-    """The flags of a path that has none, which it keeps as soon as it gets one."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __setitem__(self, flag, value):
-        super().__setitem__(flag, value)
-        self.path._flags = self
-
-    update = MutableMapping.update  # by the way of adding one
-
-
 def flags_of(path):
     """The flags of a path, to read or to add to."""
     return Flags(path) if path._flags is None else path._flags
@@ -207,13 +175,34 @@ def find_script(processor, job, search=ScriptProcessor.process_job):
         known.add(own)
 
 
+STARTERS, BEGINNING = Starters(), threading.local()
+
+
+def execute_script(script, path, edit=False, thorough=PythonScript.execute_script):
+    """Remember for `begin`, which this thread will come to, what is to begin."""
+    BEGINNING.network = training.has_network(PLAN, script.rulename, script.wildcards)
+    thorough(script, path, edit)
+
+
+def begin(command, thorough=subprocess.Popen, **how):
+    """Start a script of Python from a process that has imported its packages, anything else as Snakemake does.
+
+    Not where such a process could meet CUDA, where jobs run elsewhere, and in an environment of its own.
+    """
+    here = workflow.local_exec and not in_job and not GPU_JOBS
+    network = getattr(BEGINNING, "network", False)
+    running = here and STARTERS.popen(command, how["env"], network)
+    return running or thorough(command, **how)
+
+
 OutputIndex.__init__ = by_ends
-OutputIndex.match_producers = match_producers
+OutputIndex.match_producers = lambda index, file: index.ends.makers(str(file))
 DAG._check_groups = check_groups
 DAG.check_directory_outputs = check_directory_outputs
 DAG.update_needrun, DAG.handle_temp = update_needrun, handle_temp
 jobs.Job.missing_output = missing_output
 ScriptProcessor.process_job = find_script
+PythonScript.execute_script = execute_script
 for place in (dag, fmt, io, jobs, persistence, rules):
     place.is_flagged = is_flagged
 jobs.fmt_iofile = shown
@@ -226,6 +215,8 @@ AnnotatedString.flags = property(flags_of, AnnotatedString.flags.fset)
 # what a function wants to be given, which is looked up for every job, input, parameter and resource
 for place in (common, jobs, rules):
     place.get_function_params = functools.cache(common.get_function_params)
+started = types.SimpleNamespace(**{**vars(subprocess), "Popen": begin})
+sys.modules["snakemake.shell"].sp = started
 Reason.__str__ = lambda reason, told=Reason.__str__: shorter(told(reason))
 
 

@@ -337,6 +337,16 @@ def method_minutes(plan: Plan, experiment: str, method: str) -> int:
     return plan.described(experiment).runs[method].arm.minutes
 
 
+def has_network(plan: Plan, rule: str, wildcards: Any) -> bool:
+    """Whether a job computes with a network, by the name of its rule and its wildcards."""
+    experiment, method = (str(getattr(wildcards, name, "")) for name in ("experiment", "method"))
+    if rule.startswith(("train_method", "train_quick", "predict_folds")) and experiment in plan.tested:
+        runs = plan.described(experiment).runs
+        arm = runs[method].arm if method in runs else None
+        return arm is not None and bool(arm.family == "deep" or arm.needs["pretrained"])
+    return rule.startswith("extract_features")
+
+
 def method_gpu(plan: Plan, experiment: str, method: str) -> int:
     """Return how many GPUs a job of a method asks for; none on a run for the CPU."""
     return int(bool(plan.described(experiment).runs[method].arm.needs["gpu"]) and plan.uses_gpu)
