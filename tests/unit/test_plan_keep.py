@@ -10,6 +10,7 @@ from histobench.config.benchmark import Benchmark
 from histobench.config.files import read_configuration
 from histobench.errors import UserError
 from histobench.plan import disk, figures, keep, size
+from histobench.plan import model as model_of_plan
 from histobench.plan.model import make_plan
 from histobench.training.contract import Extent
 from histobench.training.entry import stored_bytes
@@ -52,11 +53,23 @@ def test_each_choice_keeps_what_it_says(project):
     # the section of the maps is the first patient's, and figures look into the network that was not trained on it
     assert keep.kept(plan(project, keep="full")) == {model("stnet", "P1")}
     assert keep.kept(plan(project)) == every, (
-        "by default nothing goes, so that a rerun is as exact as it can be"
+        "by default nothing goes of a small run, so that a rerun is as exact as it can be"
     )
     assert keep.kept(plan(project, keep="none")) == frozenset()
     with pytest.raises(UserError, match="keep"):
         plan(project, keep="some")
+
+
+def test_by_default_it_depends_on_the_number_of_trainings(project, monkeypatch):
+    """One of nine is too many: three methods on three folds."""
+    assert plan(project).keep == plan(project, keep="auto").keep == "all"
+    monkeypatch.setattr(model_of_plan, "MANY_TRAININGS", 9)
+    assert plan(project).keep == "all"
+    monkeypatch.setattr(model_of_plan, "MANY_TRAININGS", 8)
+    assert plan(project).keep == "full"
+    assert keep.kept(plan(project)) == {model("stnet", "P1")}
+    assert "networks" in figures.families(plan(project), "small")
+    assert [plan(project, keep=choice).keep for choice in ("all", "none")] == ["all", "none"]
 
 
 def test_models_on_all_patients_and_those_behind_slides_are_kept(project):
@@ -139,14 +152,14 @@ def test_the_default_run_of_the_first_examination_leaves_60_gb(project):
     """240 GB were estimated then, 190 of them weights; with all of them, what was added to methods since included."""
     before = disk.weights(first_examination(project, "all"))[0].total() / 1e9
     assert 190 < before < 260
-    found = size.size(first_examination(project, "full")).disk
+    found = size.size(first_examination(project, "auto")).disk
     assert found.left < 60e9 and found.weights < 8e9
     assert found.total < 85e9, "with the weights that wait to be predicted from"
 
 
 def test_the_full_benchmark_keeps_a_twentieth_of_its_weights(project):
     files = [project / "config/config.yaml"]
-    made = make_plan(Benchmark(read_configuration(files, project, {"keep": "full"}), project, files))
+    made = make_plan(Benchmark(read_configuration(files, project), project, files))
     stay, going = disk.weights(made)
     assert stay.total() < (stay.total() + going.total()) / 20
     assert len(keep.kept(made)) < len(keep.every(made)) / 20

@@ -254,7 +254,6 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
     What waits for other experiments or for slides is apart, so that the others need not wait; and what is
     drawn from weights where not all are kept, so that the others can be drawn again without them.
     """
-    vanish = plan.bench.config["keep"] != "all"
     found: dict[str, list[str]] = {}
     for name in experiment_figures(plan, experiment):
         entry = catalogue()[name]
@@ -264,7 +263,7 @@ def families(plan: Plan, experiment: str) -> dict[str, list[str]]:
             family = "slides"
         elif needed & {*CONTRASTS.values(), "external"}:
             family = "across"
-        elif vanish and entry.reads_weights:
+        elif plan.keep != "all" and entry.reads_weights:
             family = "networks"
         found.setdefault(family, []).append(name)
     return found

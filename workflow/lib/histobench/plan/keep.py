@@ -37,10 +37,9 @@ def kept(plan: Plan) -> frozenset[str]:
     With ``all``, all of them; with ``full``, those of models on all patients, those that figures read, and
     those behind a slide of the user's own; with ``none``, none.
     """
-    choice = plan.bench.config["keep"]
-    if choice == "none":
+    if plan.keep == "none":
         return frozenset()
-    if choice == "all":
+    if plan.keep == "all":
         return every(plan)
     full = {
         described.model(run, FULL_FOLD).weights

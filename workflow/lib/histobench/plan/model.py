@@ -31,6 +31,9 @@ Files = dict[str, str | list[str]]
 # Stain and whose is the target; scale, or whose training sections set it; width.
 VARIANT = rf"(raw|({'|'.join(NORMALISED)})(@[^/]+)?)-(native|[0-9.]+um|{re.escape(AS)}[A-Za-z0-9_.-]+)-\d+px"
 
+#: Weights of folds stay by themselves in runs of at most so many trainings: tens of gigabytes.
+MANY_TRAININGS = 1000
+
 
 @dataclass(frozen=True)
 class Section:
@@ -443,6 +446,15 @@ class Plan:
     def read(self) -> list[str]:
         """Cohorts with sections that some experiment uses; others are only prepared, or have no spots."""
         return [name for name, cohort in self.cohorts.items() if not cohort.of_slides and self.used[name]]
+
+    @functools.cached_property
+    def keep(self) -> str:
+        """Which weights stay after the run: ``all``, ``full`` or ``none`` (:mod:`histobench.plan.keep`)."""
+        asked = str(self.bench.config["keep"])
+        if asked != "auto":
+            return asked
+        trained = sum(len(each.runs) * len(each.every_fold) for each in self.experiments.values())
+        return "all" if trained <= MANY_TRAININGS else "full"
 
     @property
     def uses_gpu(self) -> bool:
