@@ -19,11 +19,10 @@ from histobench.figures.per_method import (
     ablation_bars,
     compartments,
     critical_difference,
-    depth_partialling,
+    dumbbells,
     pairwise,
     protocols,
     published_numbers,
-    smoothing,
     transfer_matrix,
     variance_shares,
 )
@@ -214,7 +213,7 @@ def test_protocols_are_compared_on_the_methods_that_they_share(tmp_path):
 
 @pytest.mark.parametrize(
     "draw",
-    [depth_partialling.depth_partialling, smoothing.smoothing],
+    [dumbbells.depth_partialling, dumbbells.smoothing],
     ids=lambda draw: draw.__name__,
 )
 def test_a_change_is_over_the_genes_that_have_both_values(draw, tmp_path):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from unit import described
 
-from histobench.figures.drawing import dumbbells
 from histobench.figures.drawing.parts import label_points, require_rows
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.style import NothingToDraw, new_figure
@@ -15,6 +14,7 @@ from histobench.figures.per_gene import auroc_histogram, baseline_scatter, consi
 from histobench.figures.per_method import (
     correlation_strength,
     cost,
+    dumbbells,
     gene_distributions,
     positive_genes,
     rank_heatmap,

@@ -73,6 +73,14 @@ PLACEHOLDERS = {
 }
 # Where the tables of an experiment lie.
 TABLE = "{{experiment}}/tables/{name}.tsv"
+# Inputs that many figures have; each says of which methods or sections, by a placeholder.
+FILES = {
+    "metrics": "{experiment}/metrics/{of}",
+    "nuclei": "{experiment}/nuclei/{of}.parquet",
+    "patches": "data/{cohort}/patches/{patches}/{of}.npy",
+    "predictions": "{experiment}/predictions/{of}/{fold}",
+    "spots": "{experiment}/spots/{of}",
+}
 _BRACES = re.compile(r"\{(\w+)\}")
 _HERE = Path(__file__).parent
 Values = Mapping[str, str | Sequence[str]]
@@ -180,7 +188,25 @@ def _declarations(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for call in node.decorator_list:
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "figure":
                 title, group = map(ast.literal_eval, call.args)
-                declared = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
-                tables = {name: TABLE.format(name=name) for name in declared.pop("tables", ())}
-                inputs = {**tables, **declared.pop("inputs", {})}
-                yield node.name, {"title": title, "group": group, "inputs": inputs, **declared}
+                given = {str(key.arg): ast.literal_eval(key.value) for key in call.keywords}
+                yield node.name, {"title": title, "group": group, **_declared(given)}
+
+
+def _declared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a decorator is given with all inputs as paths, in its order."""
+    inputs: dict[str, str] = {}
+    declared: dict[str, Any] = {"inputs": inputs}
+    for key, value in given.items():
+        if key == "inputs":
+            inputs |= value
+        elif key == "tables":
+            inputs |= {name: TABLE.format(name=name) for name in value}
+        elif key == "against":
+            board = TABLE.format(name="leaderboard")
+            inputs |= {"own": board, "others": board.replace("experiment", value)}
+            declared["settings"] = ["also_differs"]
+        elif key in FILES:
+            inputs[key] = FILES[key].replace("{of}", f"{{{value}}}")
+        else:
+            declared[key] = value
+    return declared

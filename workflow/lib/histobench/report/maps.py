@@ -16,7 +16,8 @@ import pandas as pd
 from PIL import Image
 
 from histobench.evaluation.metrics import gene_metrics
-from histobench.figures.on_tissue.expression_maps import MARKER_GENES, choose_genes, spot_pitch
+from histobench.figures.drawing.tissue import spot_pitch
+from histobench.figures.on_tissue.expression_maps import MARKER_GENES, choose_genes
 from histobench.files import atomic_path, read_results
 from histobench.imaging.slides import image_size
 from histobench.imaging.thumbnail import thumbnail

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import log_axis
 from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.sources import as_list
 from histobench.figures.drawing.style import (
     DOUBLE,
     QUIET_COLOUR,
@@ -176,9 +177,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 )
 def learning_curves(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the histories and draw them."""
-    paths = inputs["histories"]
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    table = tidy_history({(Path(path).parts[-3], Path(path).parts[-2]): _read(Path(path)) for path in paths})
+    histories = {(path.parts[-3], path.parts[-2]): _read(path) for path in as_list(inputs["histories"])}
+    table = tidy_history(histories)
     return plot_learning(table, settings), table, caption(table, settings)
 
 

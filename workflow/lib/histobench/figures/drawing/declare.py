@@ -27,6 +27,8 @@ def figure(
     optional: Mapping[str, str] | None = None,
     when: Sequence[str] = (),
     settings: Sequence[str] = (),
+    against: str = "",
+    **files: str,
 ) -> Callable[[Draw], Draw]:
     """Declare a function as the figure of its name, drawn under the common style.
 
@@ -47,5 +49,11 @@ def figure(
         Placeholders without a place in a path that the experiment must have, too.
     settings
         Names of settings beyond those that every caption needs.
+    against
+        Placeholder of experiments that this one is set against: its leader board is the input ``own``, theirs
+        are ``others``, and the setting ``also_differs`` is given.
+    files
+        By the name of an input in :data:`histobench.figures.catalogue.FILES`, the placeholder of the methods
+        or sections that it is of.
     """
     return styled

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from histobench.figures.drawing.sources import Predicted
+from histobench.figures.drawing.declare import Inputs
+from histobench.figures.drawing.sources import Predicted, as_list, read_predictions
 from histobench.files import read_table
 
 # Column of a table of nuclei -> how it is printed.
@@ -32,11 +32,14 @@ FEATURES = {
 LEAST = 10
 
 
-def joined(sections: Sequence[Predicted], files: Sequence[Path]) -> list[tuple[Predicted, pd.DataFrame]]:
-    """Return sections with the nuclei of their spots, in the order of the spots; spots without are NaN."""
-    tables = {path.stem: path for path in files}
+def read_nuclei(inputs: Inputs) -> list[tuple[Predicted, pd.DataFrame]]:
+    """Read sections and the nuclei of their spots, in the order of the spots; spots without are NaN.
+
+    Inputs are ``predictions`` and ``nuclei``.
+    """
+    tables = {path.stem: path for path in as_list(inputs["nuclei"])}
     found = []
-    for one in sections:
+    for one in read_predictions(inputs["predictions"]):
         if one.section in tables:
             nuclei = read_table(tables[one.section]).astype({"spot": str}).set_index("spot")
             found.append((one, nuclei.reindex(one.spots.index.astype(str))))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from histobench.errors import UserError
 from histobench.figures.drawing.settings import base_name
@@ -43,6 +44,27 @@ class Predicted:
     def column(self, gene: str) -> int:
         """Place of a gene in the panel."""
         return self.genes.index(gene)
+
+    def of_gene(self, gene: str) -> pd.DataFrame:
+        """Return one gene ``measured`` and ``predicted`` on the scale of the targets, a row per spot.
+
+        Beside it stand method, patient, section, gene, spot, pixel_x, pixel_y (pixels of the image), label.
+        """
+        place, spots = self.column(gene), self.spots
+        return pd.DataFrame(
+            {
+                "method": self.method,
+                "patient": spots["patient"].to_numpy(),
+                "section": self.section,
+                "gene": gene,
+                "spot": spots.index.astype(str),
+                "pixel_x": spots["pixel_x"].to_numpy(float),
+                "pixel_y": spots["pixel_y"].to_numpy(float),
+                "label": spots["label"].to_numpy(dtype=str),
+                "measured": self.truth[:, place],
+                "predicted": self.prediction[:, place],
+            }
+        )
 
 
 def as_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -133,6 +155,12 @@ def read_window(
         path,
     )
     return PatchView(stored, np.array([place[name] for name in spots]), size)[:]
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """Read a small picture: uint8 (height, width, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def read_metrics(folders: str | Path | Iterable[str | Path], metrics: Sequence[str]) -> pd.DataFrame:

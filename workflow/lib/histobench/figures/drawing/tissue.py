@@ -1,4 +1,4 @@
-"""Spots on tissue: extent, thumbnail, discs of the size of the spot grid, scale bar; shared by all maps."""
+"""Spots on tissue: thumbnail, scale bar, discs of the size of the spot grid; shared by all maps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.spatial import cKDTree
+
+from histobench.figures.drawing.style import SEQUENTIAL
 
 Box = tuple[float, float, float, float]
 Tissue = tuple["np.ndarray", Box]
@@ -49,40 +51,6 @@ def thumbnail(path: str | Path) -> Thumbnail | None:
     return np.asarray(small), width, height
 
 
-def extent(table: pd.DataFrame) -> Box:
-    """Return left, right, top, bottom in pixels: the spots with one pitch around them."""
-    spots = table.drop_duplicates("spot")
-    pitch = spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float))
-    return (
-        float(spots["pixel_x"].min() - pitch),
-        float(spots["pixel_x"].max() + pitch),
-        float(spots["pixel_y"].min() - pitch),
-        float(spots["pixel_y"].max() + pitch),
-    )
-
-
-def draw_spots(
-    axes: Any,
-    spots: pd.DataFrame,
-    box: Box,
-    tissue: Tissue | None = None,
-    rasterized: bool = False,
-    **look: Any,
-) -> Any:
-    """Draw spots at ``pixel_x``, ``pixel_y``; y runs downwards as in the image.
-
-    ``look`` goes to matplotlib's scatter (``c``, ``cmap``, ``vmin``, ``vmax``). The discs get their size from
-    :func:`size_discs` once all panels are there.
-    """
-    if tissue is not None:
-        axes.imshow(tissue[0], extent=tissue[1], interpolation="none", zorder=0)
-    axes.set(xlim=box[:2], ylim=(box[3], box[2]), aspect="equal", xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return axes.scatter(
-        spots["pixel_x"], spots["pixel_y"], linewidths=0, plotnonfinite=True, rasterized=rasterized, **look
-    )
-
-
 def faint(image: Thumbnail, box: Box, ink: float = _INK, pixels: int = _PANEL_PX) -> Tissue:
     """Return a thumbnail inside the box, washed out, and where it lies (left, right, bottom, top).
 
@@ -101,18 +69,6 @@ def faint(image: Thumbnail, box: Box, ink: float = _INK, pixels: int = _PANEL_PX
     return coarse, (left / across, right / across, bottom / down, top / down)
 
 
-def size_discs(figure: Figure, discs: Sequence[Any], diameter: float) -> None:
-    """Give every disc a diameter in pixels of the image, which is known in points only after layout.
-
-    Markers of one size are stored once in an SVG; shapes in data units would make it twenty times larger.
-    """
-    figure.draw_without_rendering()
-    for drawn in discs:
-        to_screen = drawn.axes.transData.transform
-        across = to_screen((diameter, 0))[0] - to_screen((0, 0))[0]
-        drawn.set_sizes([(across * 72 / figure.dpi) ** 2])
-
-
 def scale_bar(axes: Any, box: Box, um_per_px: float) -> None:
     """Draw 1 mm below the first panel of the last row, where the scale is known."""
     if not um_per_px > 0 or (length := 1000 / um_per_px) > box[1] - box[0]:
@@ -123,3 +79,65 @@ def scale_bar(axes: Any, box: Box, um_per_px: float) -> None:
         "1 mm", (box[0] + length, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7,
         annotation_clip=False,
     )  # fmt: skip
+
+
+class SpotMaps:
+    """Spots of one section on several panels, over its tissue, as discs of the size of the spot grid.
+
+    Parameters
+    ----------
+    table
+        ``spot``, ``pixel_x``, ``pixel_y``, in pixels of the image; rows of one spot lie in one place.
+        ``um_per_px`` among its attributes is the scale, where known.
+    image
+        What lies below, if anything; ``look`` goes to :func:`faint`.
+    """
+
+    def __init__(self, table: pd.DataFrame, image: Thumbnail | None = None, **look: Any) -> None:
+        spots = table.drop_duplicates("spot")
+        x, y = spots["pixel_x"], spots["pixel_y"]
+        pitch = self.pitch = spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float))
+        left, right, top, bottom = x.min() - pitch, x.max() + pitch, y.min() - pitch, y.max() + pitch
+        self.box: Box = float(left), float(right), float(top), float(bottom)
+        self.tissue = faint(image, self.box, **look) if image is not None else None
+        self.um_per_px = float(table.attrs.get("um_per_px", float("nan")))
+        self.discs: list[Any] = []
+
+    def height(self, width: float) -> float:
+        """Return how high a panel of such a width is, in the same unit."""
+        left, right, top, bottom = self.box
+        return width * (bottom - top) / (right - left)
+
+    def draw(self, axes: Any, spots: pd.DataFrame, **look: Any) -> Any:
+        """Draw spots at ``pixel_x``, ``pixel_y``; y runs downwards as in the image.
+
+        ``look`` goes to matplotlib's scatter (``c``, ``cmap``, ``vmin``, ``vmax``). The discs get their size
+        from :func:`size_discs` once all panels are there.
+        """
+        if self.tissue is not None:
+            axes.imshow(self.tissue[0], extent=self.tissue[1], interpolation="none", zorder=0)
+        left, right, top, bottom = self.box
+        axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        drawn = axes.scatter(spots["pixel_x"], spots["pixel_y"], linewidths=0, plotnonfinite=True, **look)
+        self.discs.append(drawn)
+        return drawn
+
+
+def shades(values: pd.DataFrame) -> dict[str, Any]:
+    """Return how :meth:`SpotMaps.draw` colours values: columns alike, from the 2nd to the 98th percentile."""
+    low, high = float(values.quantile(0.02).min()), float(values.quantile(0.98).max())
+    return {"cmap": SEQUENTIAL, "vmin": low, "vmax": high if high > low else low + 1}
+
+
+def size_discs(figure: Figure, sections: Sequence[SpotMaps], share: float = 0.92) -> None:
+    """Give discs a share of the pitch of their section as diameter, known in points only after layout.
+
+    Markers of one size are stored once in an SVG; shapes in data units would make it twenty times larger.
+    """
+    for pitch in dict.fromkeys(section.pitch for section in sections):
+        figure.draw_without_rendering()  # anew, since the discs that were sized take part in the layout
+        for drawn in (disc for section in sections if section.pitch == pitch for disc in section.discs):
+            to_screen = drawn.axes.transData.transform
+            across = to_screen((share * pitch, 0))[0] - to_screen((0, 0))[0]
+            drawn.set_sizes([(across * 72 / figure.dpi) ** 2])

@@ -119,8 +119,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         "weights": "{experiment}/models/{autoencoder}/{map_fold}/weights.pt",
         "run": "{experiment}/models/{autoencoder}/{map_fold}/run.json",
         "prediction": "{experiment}/predictions/{autoencoder}/{map_fold}",
-        "patches": "data/{cohort}/patches/{patches}/{map_section}.npy",
     },
+    patches="map_section",
     settings=["section"],
 )
 def autoencoder_tiles(inputs: Inputs, settings: Settings) -> Drawing:

@@ -172,7 +172,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Image, expression and latent spaces embedded",
     "latent space",
-    inputs={"predictions": "{experiment}/predictions/{latent}/{fold}"},
+    predictions="latent",
     optional={"patches": "data/{cohort}/patches/{patches}/{section}.npy"},
     when=["paper"],
 )

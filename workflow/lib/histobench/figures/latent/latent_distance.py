@@ -119,12 +119,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "Neighbours in latent space and on the tissue",
-    "latent space",
-    inputs={"predictions": "{experiment}/predictions/{latent}/{fold}"},
-    when=["paper"],
-)
+@figure("Neighbours in latent space and on the tissue", "latent space", predictions="latent", when=["paper"])
 def latent_distance(inputs: Inputs, settings: Settings) -> Drawing:
     """Read embeddings and positions and draw distances."""
     table = require_rows(

@@ -127,11 +127,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     return text + "Descriptive; no test." + scores_note(settings)
 
 
-@figure(
-    "Purity and neighbours in latent space",
-    "latent space",
-    inputs={"metrics": "{experiment}/metrics/{latent}"},
-)
+@figure("Purity and neighbours in latent space", "latent space", metrics="latent")
 def latent_tests(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the metrics of the latent space and draw them."""
     table = tidy_latent(read_metrics(inputs["metrics"], [*PURITY, *NEIGHBOURS]))

@@ -233,10 +233,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Latent space by patient, with patches",
     "latent space",
-    inputs={
-        "predictions": "{experiment}/predictions/{latent}/{fold}",
-        "patches": "data/{cohort}/patches/{patches}/{section}.npy",
-    },
+    predictions="latent",
+    patches="section",
     settings=["section"],
 )
 def latent_umap(inputs: Inputs, settings: Settings) -> Drawing:

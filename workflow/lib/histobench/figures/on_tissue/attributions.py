@@ -140,8 +140,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
         "weights": "{experiment}/models/{attributed}/{map_fold}/weights.pt",
         "run": "{experiment}/models/{attributed}/{map_fold}/run.json",
         "prediction": "{experiment}/predictions/{attributed}/{map_fold}",
-        "patches": "data/{cohort}/patches/{patches}/{map_section}.npy",
     },
+    patches="map_section",
     settings=["section", "genes"],
 )
 def attributions(inputs: Inputs, settings: Settings) -> Drawing:

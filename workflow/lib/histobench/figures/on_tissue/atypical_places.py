@@ -22,7 +22,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, as_list, read_predictions
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, size_discs
 from histobench.files import read_table, reading
 
 PER_KIND = 4
@@ -90,15 +90,14 @@ def plot_places(
     parts: Any = figure.subfigures(1, 2, width_ratios=[0.7 + 0.75 * len(sections), 1.6])
     left, right = parts
     grid = left.subplots(2, len(sections), squeeze=False)
-    drawn: list[tuple[Any, float]] = []
+    drawn = []
     for column, section in enumerate(sections):
         own = table[table["section"] == section]
-        box = extent(own)
-        pitch = 0.92 * spot_pitch(own[["pixel_x", "pixel_y"]].to_numpy(float))
-        drawn.append((draw_spots(grid[0, column], own, box, c=[colours[v] for v in own["label"]]), pitch))
+        maps = SpotMaps(own)
+        drawn.append(maps)
+        maps.draw(grid[0, column], own, c=[colours[v] for v in own["label"]])
         known = own[own["other_share"].notna()]
-        look: dict[str, Any] = {"cmap": "magma_r", "vmin": 0, "vmax": 1}
-        drawn.append((draw_spots(grid[1, column], known, box, c=known["other_share"], **look), pitch))
+        shares = maps.draw(grid[1, column], known, c=known["other_share"], cmap="magma_r", vmin=0, vmax=1)
         for axes in grid[:, column]:
             for _, spot in own[own["rank"] > 0].iterrows():
                 marker = "o" if spot["kind"] == KINDS[0] else "s"
@@ -110,7 +109,7 @@ def plot_places(
         grid[0, column].set_title(section, pad=3)
     grid[0, 0].set_ylabel("labels", fontsize=7.5)
     grid[1, 0].set_ylabel("neighbours of\nthe other kind", fontsize=7.5)
-    bar = colour_bar(left, drawn[1][0], list(grid[1]), orientation="horizontal", fraction=0.06, aspect=30)
+    bar = colour_bar(left, shares, list(grid[1]), orientation="horizontal", fraction=0.06, aspect=30)
     bar.set_label("share of the ten nearest in latent space", fontsize=7)
     tiles = right.subplots(len(KINDS), PER_KIND, squeeze=False)
     for row, kind in zip(tiles, KINDS, strict=True):
@@ -125,8 +124,7 @@ def plot_places(
         row[0].set_ylabel(kind, fontsize=7.5)
     right.suptitle("most atypical patches", fontsize=8)
     figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
-    for pitch in dict.fromkeys(size for _, size in drawn):
-        size_discs(figure, [disc for disc, size in drawn if size == pitch], pitch)
+    size_discs(figure, drawn)
     return figure
 
 
@@ -148,10 +146,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Atypical patches and where they lie",
     "latent space",
-    inputs={
-        "predictions": "{experiment}/predictions/{latent}/{fold}",
-        "patches": "data/{cohort}/patches/{patches}/{section}.npy",
-    },
+    predictions="latent",
+    patches="section",
     when=["tumour_labels", "paper"],
     settings=["section"],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,9 +16,9 @@ from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import as_list, read_metrics, read_predictions
-from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, new_figure
+from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose, scores_note, signed
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, shades, size_discs
 
 GENES = 4
 MEASURED = "measured"
@@ -59,13 +58,11 @@ def tidy_best(metrics: pd.DataFrame, files: Mapping[str, list[Path]], wanted: Se
                 "mean_r": float(of_gene["value"].mean()),
                 "n_sections": int(of_gene["value"].notna().sum()),
             }
-            spots = one.spots.reset_index(names="spot")[["spot", "pixel_x", "pixel_y"]]
-            spots = spots.assign(gene=gene, section=section)
+            spots = one.of_gene(gene)
             nothing = dict.fromkeys(("r", "mean_r"), float("nan")) | {"n_sections": facts["n_sections"]}
-            place = one.column(gene)
             if number == 0:
-                blocks.append(spots.assign(source=MEASURED, value=one.truth[:, place], **nothing))
-            blocks.append(spots.assign(source=one.method, value=one.prediction[:, place], **facts))
+                blocks.append(spots.assign(source=MEASURED, value=spots["measured"], **nothing))
+            blocks.append(spots.assign(source=one.method, value=spots["predicted"], **facts))
     return pd.concat(blocks, ignore_index=True)[COLUMNS] if blocks else pd.DataFrame(columns=COLUMNS)
 
 
@@ -75,21 +72,18 @@ def plot_best(table: pd.DataFrame, settings: Settings) -> Figure:
     side = (DOUBLE - 0.8) / GENES
     figure = new_figure(0.8 + side * len(genes), 0.4 + (0.8 * side + 0.2) * len(sources))
     grid = figure.subplots(len(sources), len(genes), squeeze=False)
-    drawn: list[tuple[Any, float]] = []
+    drawn = []
     for column, gene in enumerate(genes):
         own = table[table["gene"] == gene]
-        box = extent(own)
-        first = own[own["source"] == sources[0]]
-        pitch = 0.92 * spot_pitch(first[["pixel_x", "pixel_y"]].to_numpy(float))
-        grid[0, column].set_title(f"{gene}, {first['section'].iloc[0]}", pad=3)
+        maps = SpotMaps(own)
+        drawn.append(maps)
+        grid[0, column].set_title(f"{gene}, {own['section'].iloc[0]}", pad=3)
         for axes, source in zip(grid[:, column], sources, strict=True):
             spots = own[own["source"] == source]
             if spots.empty:
                 axes.axis("off")
                 continue
-            low, high = (float(spots["value"].quantile(q)) for q in (0.02, 0.98))
-            look: dict[str, Any] = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high if high > low else low + 1}
-            drawn.append((draw_spots(axes, spots, box, c=spots["value"], **look), pitch))
+            maps.draw(axes, spots, c=spots["value"], **shades(spots[["value"]]))
             if source != MEASURED:
                 text = f"r = {signed(spots['r'].iloc[0])} (mean {signed(spots['mean_r'].iloc[0])})"
                 axes.set_xlabel(text, fontsize=6.5, labelpad=1)
@@ -100,8 +94,7 @@ def plot_best(table: pd.DataFrame, settings: Settings) -> Figure:
             color="#222222" if known else settings.look(source).colour,
             fontsize=7,
         )
-    for pitch in dict.fromkeys(size for _, size in drawn):
-        size_discs(figure, [disc for disc, size in drawn if size == pitch], pitch)
+    size_discs(figure, drawn)
     return figure
 
 
@@ -122,10 +115,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes in their best section",
     "maps",
-    inputs={
-        "metrics": "{experiment}/metrics/{compared}",
-        "predictions": "{experiment}/predictions/{compared}/{fold}",
-    },
+    metrics="compared",
+    predictions="compared",
     when=["paper"],
     settings=["genes"],
 )

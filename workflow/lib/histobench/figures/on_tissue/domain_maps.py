@@ -18,7 +18,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import read_metrics, read_spots
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, size_discs
 from histobench.imaging.grid import places
 
 LABELS, TRUTH = "labels", "measured"
@@ -90,19 +90,16 @@ def plot_domains(table: pd.DataFrame, settings: Settings) -> Figure:
     columns = min(4, len(sources))
     rows = -(-len(sources) // columns)
     shown = table.rename(columns={"x": "pixel_x", "y": "pixel_y"})
-    box = extent(shown)
+    maps = SpotMaps(shown)
     side = (DOUBLE - 0.2) / 4
-    figure = new_figure(
-        0.2 + side * columns, rows * (side * (box[3] - box[2]) / (box[1] - box[0]) + 0.4) + 0.5
-    )
+    figure = new_figure(0.2 + side * columns, rows * (maps.height(side) + 0.4) + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = label_colours(table.loc[table["source"] == LABELS, "domain"])
     free = iter(CLUSTER_COLOURS)
     colours |= {name: next(free) for name in table["domain"].unique() if name not in colours}
-    discs = []
     for axes, source in zip(grid.flat, sources, strict=False):
         own = shown[shown["source"] == source]
-        discs.append(draw_spots(axes, own, box, c=[colours[name] for name in own["domain"]]))
+        maps.draw(axes, own, c=[colours[name] for name in own["domain"]])
         known = source in (LABELS, TRUTH)
         colour = "#222222" if known else settings.look(source).colour
         axes.set_title(source if known else settings.title(source), color=colour, pad=2)
@@ -112,11 +109,7 @@ def plot_domains(table: pd.DataFrame, settings: Settings) -> Figure:
     for axes in list(grid.flat)[len(sources) :]:
         axes.axis("off")
     figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(4, len(colours)))
-    size_discs(
-        figure,
-        discs,
-        0.92 * spot_pitch(shown[shown["source"] == LABELS][["pixel_x", "pixel_y"]].to_numpy(float)),
-    )
+    size_discs(figure, [maps])
     return figure
 
 
@@ -136,10 +129,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Domains beside the labels",
     "maps",
-    inputs={
-        "spots": "{experiment}/spots/{map_method}",
-        "metrics": "{experiment}/metrics/{map_method}",
-    },
+    spots="map_method",
+    metrics="map_method",
     when=["labels"],
     settings=["section"],
 )

@@ -5,8 +5,6 @@ Inputs: ``spots`` (spot folders of the compared methods), ``metrics`` (their met
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -17,7 +15,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import read_metrics, read_spots
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, size_discs
 from histobench.imaging.grid import places
 
 LABELS, TRUTH = "labels", "measured"
@@ -80,11 +78,11 @@ def plot_domain_sections(table: pd.DataFrame, settings: Settings) -> Figure:
     colours = label_colours(table.loc[table["source"] == LABELS, "domain"])
     clusters = sorted(set(table.loc[table["source"] != LABELS, "domain"]))
     tones = dict(zip(clusters, CLUSTER_COLOURS, strict=False))
-    drawn: list[tuple[Any, float]] = []
+    drawn = []
     for column, section in enumerate(sections):
         here = shown[shown["section"] == section]
-        box = extent(here)
-        pitch = 0.0
+        maps = SpotMaps(here)
+        drawn.append(maps)
         grid[0, column].set_title(section, pad=3)
         for row, source in enumerate(sources):
             own, axes = here[here["source"] == source], grid[row, column]
@@ -92,9 +90,7 @@ def plot_domain_sections(table: pd.DataFrame, settings: Settings) -> Figure:
                 axes.axis("off")
                 continue
             known = colours if source == LABELS else tones
-            pitch = pitch or 0.92 * spot_pitch(own[["pixel_x", "pixel_y"]].to_numpy(float))
-            look = [known.get(name, "#999999") for name in own["domain"]]
-            drawn.append((draw_spots(axes, own, box, c=look), pitch))
+            maps.draw(axes, own, c=[known.get(name, "#999999") for name in own["domain"]])
             if source != LABELS:
                 axes.set_xlabel(f"ARI {own['ari'].iloc[0]:.2f}", labelpad=1, fontsize=6.5)
     for row, source in enumerate(sources):
@@ -105,8 +101,7 @@ def plot_domain_sections(table: pd.DataFrame, settings: Settings) -> Figure:
             fontsize=7,
         )
     figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(4, len(colours)))
-    for pitch in dict.fromkeys(size for _, size in drawn):
-        size_discs(figure, [disc for disc, size in drawn if size == pitch], pitch)
+    size_discs(figure, drawn)
     return figure
 
 
@@ -128,10 +123,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Domains in every labelled section",
     "maps",
-    inputs={
-        "spots": "{experiment}/spots/{compared}",
-        "metrics": "{experiment}/metrics/{compared}",
-    },
+    spots="compared",
+    metrics="compared",
     when=["labels", "paper"],
 )
 def domain_sections(inputs: Inputs, settings: Settings) -> Drawing:

@@ -20,17 +20,15 @@ from histobench.errors import UserError
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import MARKER_GENES, colour_bar
 from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.sources import as_list
 from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, empty_figure, new_figure
 from histobench.figures.drawing.text import count, prose, transform_text
 from histobench.figures.drawing.tissue import (
     MOST_DISCS,
+    SpotMaps,
     Thumbnail,
-    draw_spots,
-    extent,
-    faint,
     scale_bar,
     size_discs,
-    spot_pitch,
     thumbnail,
 )
 from histobench.files import read_results
@@ -121,34 +119,29 @@ def plot_maps(
     genes = list(dict.fromkeys(table["gene"]))
     methods = settings.order([source for source in table["source"].unique() if source != TRUTH])
     sources = [TRUTH, *methods]
-    box = extent(table)
+    maps = SpotMaps(table, image)
     panel = min(1.75, max(0.75, (DOUBLE - 0.9) / len(sources)))
-    height = panel * (box[3] - box[2]) / (box[1] - box[0])
-    figure = new_figure(0.9 + panel * len(sources), (height + 0.08) * len(genes) + 0.6)
+    figure = new_figure(0.9 + panel * len(sources), (maps.height(panel) + 0.08) * len(genes) + 0.6)
     grid = figure.subplots(len(genes), len(sources), squeeze=False)
-    tissue = faint(image, box) if image is not None else None
-    discs = []
     for row, gene in enumerate(genes):
         of_gene = table[table["gene"] == gene]
         limits = _limits(of_gene)
         for axes, source in zip(grid[row], sources, strict=True):
             spots = of_gene[of_gene["source"] == source]
-            discs.append(
-                draw_spots(
-                    axes, spots, box, tissue, len(table) > MOST_DISCS, c=spots["value"], cmap=SEQUENTIAL,
-                    vmin=limits[0], vmax=limits[1],
-                )
+            drawn = maps.draw(
+                axes, spots, c=spots["value"], cmap=SEQUENTIAL, vmin=limits[0], vmax=limits[1],
+                rasterized=len(table) > MOST_DISCS,
             )  # fmt: skip
             if row == 0:
                 colour = "#222222" if source == TRUTH else settings.look(source).colour
                 name = TRUTH if source == TRUTH else settings.wrapped(source, round(11 * panel))
                 axes.set_title(name, color=colour, pad=3, fontsize=8.5 if panel > 1.2 else 6.5)
         grid[row, 0].set_ylabel(gene, style="italic", weight="bold")
-        bar = colour_bar(figure, discs[-1], list(grid[row]), pad=0.01, aspect=14, extend="both")
+        bar = colour_bar(figure, drawn, list(grid[row]), pad=0.01, aspect=14, extend="both")
         bar.ax.tick_params(labelsize=6.5, length=2)
-    scale_bar(grid[-1, 0], box, float(table.attrs.get("um_per_px", float("nan"))))
+    scale_bar(grid[-1, 0], maps.box, maps.um_per_px)
     figure.supxlabel(f"expression, {transform_text(settings) or 'scale of the targets'}", fontsize=8)
-    size_discs(figure, discs, 0.92 * spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float)))
+    size_discs(figure, [maps])
     return figure
 
 
@@ -187,11 +180,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 )
 def expression_maps(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the predictions of one section and draw them."""
-    paths = inputs["predictions"]
-    paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    paths = as_list(inputs["predictions"])
     paths = [path / f"{settings.section}.h5ad" if path.is_dir() else path for path in paths]
     table = tidy_maps(paths, settings)
-    image = inputs.get("image")
-    if isinstance(image, (list, tuple)):
-        image = image[0] if image else None
+    image = next(iter(as_list(inputs.get("image") or [])), None)
     return plot_maps(table, settings, thumbnail(image) if image else None), table, caption(table, settings)

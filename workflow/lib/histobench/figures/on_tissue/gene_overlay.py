@@ -14,82 +14,44 @@ from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import colour_bar, require_rows
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, choose_gene, read_predictions
-from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, NothingToDraw, new_figure
+from histobench.figures.drawing.style import DOUBLE, NothingToDraw, new_figure
 from histobench.figures.drawing.text import count, prose, signed, transform_text
-from histobench.figures.drawing.tissue import (
-    Thumbnail,
-    draw_spots,
-    extent,
-    faint,
-    scale_bar,
-    size_discs,
-    spot_pitch,
-    thumbnail,
-)
+from histobench.figures.drawing.tissue import SpotMaps, Thumbnail, scale_bar, shades, size_discs, thumbnail
 
 _PIXELS = 380
 
 
 def tidy_overlay(predicted: Predicted, settings: Settings) -> pd.DataFrame:
     """Return method, section, gene, spot, pixel_x, pixel_y, measured, predicted, r of one gene."""
-    gene = choose_gene(predicted, settings.genes)
-    place = predicted.column(gene)
-    truth, prediction = predicted.truth[:, place], predicted.prediction[:, place]
+    own = predicted.of_gene(choose_gene(predicted, settings.genes))
+    truth, prediction = own["measured"].to_numpy(), own["predicted"].to_numpy()
     varies = truth.std() > 0 and prediction.std() > 0
     r = float(np.corrcoef(truth, prediction)[0, 1]) if varies and len(truth) > 1 else float("nan")
-    spots = predicted.spots
-    table = pd.DataFrame(
-        {
-            "method": predicted.method,
-            "section": predicted.section,
-            "gene": gene,
-            "spot": spots.index.astype(str),
-            "pixel_x": spots["pixel_x"].to_numpy(float),
-            "pixel_y": spots["pixel_y"].to_numpy(float),
-            "measured": truth,
-            "predicted": prediction,
-            "r": r,
-        }
-    )
+    table = own.drop(columns=["patient", "label"]).assign(r=r)
     table.attrs["um_per_px"] = predicted.um_per_px
     return table
 
 
 def plot_overlay(table: pd.DataFrame, image: Thumbnail, settings: Settings) -> Figure:
     """Draw the tissue, the measurement over it and the prediction over it, each on its own colour scale."""
-    box = extent(table)
+    maps = SpotMaps(table, image, ink=1.0, pixels=_PIXELS)
     side = (DOUBLE - 0.7) / 3
-    figure = new_figure(DOUBLE, side * (box[3] - box[2]) / (box[1] - box[0]) + 0.75)
+    figure = new_figure(DOUBLE, maps.height(side) + 0.75)
     panels = figure.subplots(1, 3)
-    tissue = faint(image, box, ink=1.0, pixels=_PIXELS)
-    discs = []
     titles = ("tissue", "measured", f"{settings.title(table['method'].iloc[0])}, r = "
               f"{signed(float(table['r'].iloc[0]))}")  # fmt: skip
     for axes, name, title in zip(panels, (None, "measured", "predicted"), titles, strict=True):
         if name is None:
-            draw_spots(axes, table.head(0), box, tissue)
+            maps.draw(axes, table.head(0))
         else:
-            low, high = (float(table[name].quantile(q)) for q in (0.02, 0.98))
-            discs.append(
-                draw_spots(
-                    axes,
-                    table,
-                    box,
-                    tissue,
-                    c=table[name],
-                    cmap=SEQUENTIAL,
-                    alpha=0.72,
-                    vmin=low,
-                    vmax=high if high > low else low + 1,
-                )
-            )
-            bar = colour_bar(figure, discs[-1], axes, orientation="horizontal", fraction=0.05, aspect=30)
+            drawn = maps.draw(axes, table, c=table[name], alpha=0.72, **shades(table[[name]]))
+            bar = colour_bar(figure, drawn, axes, orientation="horizontal", fraction=0.05, aspect=30)
             bar.ax.tick_params(labelsize=6.5, length=2)
         axes.set_title(title, pad=3)
     panels[0].set_ylabel(table["gene"].iloc[0], style="italic", weight="bold")
-    scale_bar(panels[0], box, float(table.attrs.get("um_per_px", float("nan"))))
+    scale_bar(panels[0], maps.box, maps.um_per_px)
     figure.supxlabel(f"expression, {transform_text(settings) or 'scale of the targets'}", fontsize=8)
-    size_discs(figure, discs, 0.85 * spot_pitch(table[["pixel_x", "pixel_y"]].to_numpy(float)))
+    size_discs(figure, [maps], 0.85)
     return figure
 
 

@@ -6,7 +6,6 @@ Inputs: ``predictions`` (of the leading method, all folds). Settings: ``section`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,9 @@ from histobench.figures.drawing.labels import label_colours, label_handles
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, read_predictions
-from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, new_figure
+from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose, signed, transform_text
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, shades, size_discs
 
 GENES, SECTIONS = 2, 3
 COLUMNS = [
@@ -58,14 +57,9 @@ def tidy_sections(chosen: Sequence[Predicted], wanted: Sequence[str]) -> pd.Data
     blocks = []
     for section in chosen:
         for gene in genes:
-            place = section.column(gene)
-            measured, predicted = section.truth[:, place], section.prediction[:, place]
-            r = pd.Series(measured).corr(pd.Series(predicted)) if np.ptp(predicted) > 0 else 0.0
-            blocks.append(
-                section.spots.reset_index(names="spot")[
-                    ["spot", "patient", "section", "pixel_x", "pixel_y", "label"]
-                ].assign(method=section.method, gene=gene, measured=measured, predicted=predicted, r=r)
-            )
+            own = section.of_gene(gene)
+            r = own["measured"].corr(own["predicted"]) if np.ptp(own["predicted"]) > 0 else 0.0
+            blocks.append(own.assign(r=r))
     return pd.concat(blocks, ignore_index=True)[COLUMNS]
 
 
@@ -75,29 +69,20 @@ def plot_sections(table: pd.DataFrame, settings: Settings) -> Figure:
     colours = label_colours(table["label"])
     labelled = set(colours) != {""}
     side = (DOUBLE - 0.5) / (1 + 2 * GENES)
-    boxes = {name: extent(own) for name, own in table.groupby("section", sort=False)}
-    heights = [side * (box[3] - box[2]) / (box[1] - box[0]) for box in boxes.values()]
+    drawn = [SpotMaps(own) for _, own in table.groupby("section", sort=False)]
+    heights = [maps.height(side) for maps in drawn]
     figure = new_figure(DOUBLE, sum(heights) + 0.3 * len(sections) + 0.8)
     grid = figure.subplots(len(sections), 1 + 2 * len(genes), squeeze=False, height_ratios=heights)
-    drawn: list[tuple[Any, float]] = []
-    for row, name in zip(grid, sections, strict=True):
+    for row, name, maps in zip(grid, sections, drawn, strict=True):
         own = table[table["section"] == name]
-        spots, box = own[own["gene"] == genes[0]], boxes[name]
-        pitch = 0.92 * spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float))
-        tones = [colours[label] for label in spots["label"]]
-        drawn.append((draw_spots(row[0], spots, box, c=tones), pitch))
+        spots = own[own["gene"] == genes[0]]
+        maps.draw(row[0], spots, c=[colours[label] for label in spots["label"]])
         row[0].set_ylabel(f"{name}\npatient {spots['patient'].iloc[0]}", fontsize=7)
         for place, gene in enumerate(genes):
             of_gene = own[own["gene"] == gene]
-            values = of_gene[["measured", "predicted"]]
-            low, high = float(values.quantile(0.02).min()), float(values.quantile(0.98).max())
+            look = shades(of_gene[["measured", "predicted"]])
             for axes, kind in zip(row[1 + 2 * place : 3 + 2 * place], ("measured", "predicted"), strict=True):
-                look: dict[str, Any] = {
-                    "cmap": SEQUENTIAL,
-                    "vmin": low,
-                    "vmax": high if high > low else low + 1,
-                }
-                drawn.append((draw_spots(axes, of_gene, box, c=of_gene[kind], **look), pitch))
+                maps.draw(axes, of_gene, c=of_gene[kind], **look)
             row[2 + 2 * place].set_xlabel(f"r = {signed(float(of_gene['r'].iloc[0]))}", fontsize=6.5)
     method = settings.wrapped(str(table["method"].iloc[0]), 12)
     grid[0, 0].set_title(f"{settings.labels}\nlabels" if labelled else "spots", pad=3, fontsize=7.5)
@@ -106,8 +91,7 @@ def plot_sections(table: pd.DataFrame, settings: Settings) -> Figure:
         grid[0, 2 + 2 * place].set_title(f"{gene}\n{method}", pad=3, fontsize=7.5)
     if labelled:
         figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
-    for pitch in dict.fromkeys(size for _, size in drawn):
-        size_discs(figure, [disc for disc, size in drawn if size == pitch], pitch)
+    size_discs(figure, drawn)
     return figure
 
 
@@ -130,7 +114,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes beside the labels, several patients",
     "maps",
-    inputs={"predictions": "{experiment}/predictions/{leader}/{fold}"},
+    predictions="leader",
     when=["paper"],
     settings=["section", "genes"],
 )

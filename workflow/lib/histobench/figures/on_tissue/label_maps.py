@@ -15,18 +15,9 @@ from histobench.figures.drawing.labels import label_colours, label_handles
 from histobench.figures.drawing.parts import colour_bar
 from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, read_predictions
-from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, NothingToDraw, new_figure
+from histobench.figures.drawing.style import DOUBLE, NothingToDraw, new_figure
 from histobench.figures.drawing.text import count, prose, transform_text
-from histobench.figures.drawing.tissue import (
-    Thumbnail,
-    draw_spots,
-    extent,
-    faint,
-    scale_bar,
-    size_discs,
-    spot_pitch,
-    thumbnail,
-)
+from histobench.figures.drawing.tissue import SpotMaps, Thumbnail, scale_bar, shades, size_discs, thumbnail
 
 NUMBER = 2
 
@@ -44,24 +35,7 @@ def tidy_labels(predicted: Predicted, settings: Settings) -> pd.DataFrame:
     ranked = list(between.sort_values(ascending=False, kind="stable").index)
     wanted = [gene for gene in settings.genes if gene in predicted.genes]
     genes = list(dict.fromkeys([*wanted, *ranked]))[:NUMBER]
-    spots = predicted.spots
-    blocks = [
-        pd.DataFrame(
-            {
-                "method": predicted.method,
-                "section": predicted.section,
-                "gene": gene,
-                "spot": spots.index.astype(str),
-                "pixel_x": spots["pixel_x"].to_numpy(float),
-                "pixel_y": spots["pixel_y"].to_numpy(float),
-                "label": label,
-                "measured": predicted.truth[:, predicted.column(gene)],
-                "predicted": predicted.prediction[:, predicted.column(gene)],
-            }
-        )
-        for gene in genes
-    ]
-    table = pd.concat(blocks, ignore_index=True)
+    table = pd.concat(map(predicted.of_gene, genes), ignore_index=True).drop(columns="patient")
     table.attrs["um_per_px"] = predicted.um_per_px
     return table
 
@@ -69,34 +43,31 @@ def tidy_labels(predicted: Predicted, settings: Settings) -> pd.DataFrame:
 def plot_labels(table: pd.DataFrame, settings: Settings, image: Thumbnail | None = None) -> Figure:
     """Draw labels once, then measurement and prediction of each gene on a common scale."""
     genes = list(dict.fromkeys(table["gene"]))
-    box = extent(table)
+    maps = SpotMaps(table, image)
     columns = 1 + 2 * len(genes)
     side = (DOUBLE - 0.6) / 5
-    figure = new_figure(0.6 + side * columns, side * (box[3] - box[2]) / (box[1] - box[0]) + 1.25)
+    figure = new_figure(0.6 + side * columns, maps.height(side) + 1.25)
     panels = figure.subplots(1, columns)
-    tissue = faint(image, box) if image is not None else None
     first = table[table["gene"] == genes[0]]
     colours = label_colours(first["label"])
-    discs = [draw_spots(panels[0], first, box, tissue, c=[colours[label] for label in first["label"]])]
+    maps.draw(panels[0], first, c=[colours[label] for label in first["label"]])
     panels[0].set_title(f"{settings.labels}\nlabels", pad=3, fontsize=7.5)
     for place, gene in enumerate(genes):
         own = table[table["gene"] == gene]
-        values = own[["measured", "predicted"]]
-        low, high = float(values.quantile(0.02).min()), float(values.quantile(0.98).max())
+        look = shades(own[["measured", "predicted"]])
         pair = panels[1 + 2 * place : 3 + 2 * place]
         for axes, name in zip(pair, ("measured", "predicted"), strict=True):
-            discs.append(draw_spots(axes, own, box, tissue, c=own[name], cmap=SEQUENTIAL, vmin=low,
-                                    vmax=high if high > low else low + 1))  # fmt: skip
+            drawn = maps.draw(axes, own, c=own[name], **look)
             title = "measured" if name == "measured" else settings.title(own["method"].iloc[0])
             axes.set_title(f"{gene}\n{title}", pad=3, fontsize=7.5)
-        bar = colour_bar(figure, discs[-1], list(pair), orientation="horizontal", fraction=0.05, aspect=30)
+        bar = colour_bar(figure, drawn, list(pair), orientation="horizontal", fraction=0.05, aspect=30)
         bar.ax.tick_params(labelsize=6.5, length=2)
         bar.set_label(transform_text(settings), fontsize=7)
     for axes in panels:
         axes.set_anchor("N")  # colour bars take their height from below
-    scale_bar(panels[0], box, float(table.attrs.get("um_per_px", float("nan"))))
+    scale_bar(panels[0], maps.box, maps.um_per_px)
     figure.legend(handles=label_handles(colours), loc="outside lower center", ncols=min(5, len(colours)))
-    size_discs(figure, discs, 0.92 * spot_pitch(first[["pixel_x", "pixel_y"]].to_numpy(float)))
+    size_discs(figure, [maps])
     return figure
 
 

@@ -6,7 +6,6 @@ Inputs: ``records`` (stain records of sections), ``previews`` (their pictures, b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.sources import as_list
+from histobench.figures.drawing.sources import as_list, read_picture
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose
 from histobench.files import read_json
@@ -121,7 +120,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 def stain_effect(inputs: Inputs, settings: Settings) -> Drawing:
     """Read records and previews and draw them."""
     records = {path.stem: read_json(path) for path in as_list(inputs["records"])}
-    previews = {path.stem: _pixels(path) for path in as_list(inputs["previews"])}
+    previews = {path.stem: read_picture(path) for path in as_list(inputs["previews"])}
     table = require_rows(tidy_stain(records, previews), "no preview shows tissue.")
     return plot_stain(table, previews, settings), table, caption(table, settings)
 
@@ -131,8 +130,3 @@ def _small(pixels: np.ndarray) -> np.ndarray:
     picture = Image.fromarray(pixels)
     picture.thumbnail((_STORED_PX, _STORED_PX))
     return (np.asarray(picture) // 6 * 6).astype(np.uint8)
-
-
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))

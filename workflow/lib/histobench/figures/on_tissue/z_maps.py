@@ -18,7 +18,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, choose_gene, read_predictions
 from histobench.figures.drawing.style import DIVERGING, DOUBLE, new_figure
 from histobench.figures.drawing.text import count, prose, signed, transform_text
-from histobench.figures.drawing.tissue import draw_spots, extent, scale_bar, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, scale_bar, size_discs
 
 TRUTH = "measured"
 LIMIT = 2.0
@@ -45,21 +45,7 @@ def tidy_z(sections: Sequence[Predicted], settings: Settings) -> pd.DataFrame:
             continue
         z = (values - values.mean()) / spread
         r = float(np.mean(z * (truth - truth.mean())) / truth.std()) if truth.std() > 0 else np.nan
-        spots = predicted.spots
-        blocks.append(
-            pd.DataFrame(
-                {
-                    "section": predicted.section,
-                    "gene": gene,
-                    "source": source,
-                    "spot": spots.index.astype(str),
-                    "pixel_x": spots["pixel_x"].to_numpy(float),
-                    "pixel_y": spots["pixel_y"].to_numpy(float),
-                    "z": z,
-                    "r": r,
-                }
-            )
-        )
+        blocks.append(predicted.of_gene(gene).assign(source=source, z=z, r=r)[COLUMNS])
     table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
     table.attrs["um_per_px"] = sections[0].um_per_px
     return table
@@ -71,15 +57,13 @@ def plot_z(table: pd.DataFrame, settings: Settings) -> Figure:
     sources = [TRUTH, *methods]
     columns = min(6, len(sources))
     rows = -(-len(sources) // columns)
-    box = extent(table)
+    maps = SpotMaps(table)
     side = (DOUBLE - 0.6) / 6
-    height = side * (box[3] - box[2]) / (box[1] - box[0])
-    figure = new_figure(max(0.6 + side * columns, 3.2), (height + 0.36) * rows + 0.25)
+    figure = new_figure(max(0.6 + side * columns, 3.2), (maps.height(side) + 0.36) * rows + 0.25)
     grid = figure.subplots(rows, columns, squeeze=False)
-    discs = []
     for axes, source in zip(grid.flat, sources, strict=False):
         own = table[table["source"] == source]
-        discs.append(draw_spots(axes, own, box, c=own["z"], cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT))
+        drawn = maps.draw(axes, own, c=own["z"], cmap=DIVERGING, vmin=-LIMIT, vmax=LIMIT)
         # in lines as wide as a map
         name = TRUTH if source == TRUTH else settings.wrapped(source, round(13 * side))
         colour = "#222222" if source == TRUTH else settings.look(source).colour
@@ -88,11 +72,10 @@ def plot_z(table: pd.DataFrame, settings: Settings) -> Figure:
             axes.set_xlabel(f"r = {signed(float(own['r'].iloc[0]))}", fontsize=6.5, labelpad=1)
     for axes in list(grid.flat)[len(sources) :]:
         axes.axis("off")
-    colour_bar(figure, discs[0], grid, "z over the spots", fraction=0.02, pad=0.01, aspect=25, extend="both")
-    scale_bar(grid[0, 0], box, float(table.attrs.get("um_per_px", float("nan"))))
-    first = table[table["source"] == sources[0]]
+    colour_bar(figure, drawn, grid, "z over the spots", fraction=0.02, pad=0.01, aspect=25, extend="both")
+    scale_bar(grid[0, 0], maps.box, maps.um_per_px)
     figure.suptitle(f"{table['gene'].iloc[0]}", style="italic", weight="bold", fontsize=8.5)
-    size_discs(figure, discs, 0.92 * spot_pitch(first[["pixel_x", "pixel_y"]].to_numpy(float)))
+    size_discs(figure, [maps])
     return figure
 
 

@@ -96,12 +96,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "Histogram of correlations",
-    "genes",
-    inputs={"metrics": "{experiment}/metrics/{compared}"},
-    when=["paper"],
-)
+@figure("Histogram of correlations", "genes", metrics="compared", when=["paper"])
 def correlation_histogram(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the metric files and draw their distribution."""
     table = tidy_histogram(read_metrics(inputs["metrics"], ["pearson"]))

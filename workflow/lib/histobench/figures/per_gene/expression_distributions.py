@@ -120,7 +120,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Expression in tumour and normal tissue",
     "tumour",
-    inputs={"predictions": "{experiment}/predictions/{compared}/{fold}"},
+    predictions="compared",
     when=["tumour_labels"],
     settings=["genes"],
 )

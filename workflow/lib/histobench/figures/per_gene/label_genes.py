@@ -133,11 +133,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 
 
 @figure(
-    "Marker genes of labelled regions",
-    "tumour",
-    inputs={"predictions": "{experiment}/predictions/{compared}/{fold}"},
-    when=["labels"],
-    settings=["genes"],
+    "Marker genes of labelled regions", "tumour", predictions="compared", when=["labels"], settings=["genes"]
 )
 def label_genes(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the predictions of all folds and draw the markers of every label."""

@@ -75,12 +75,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "Mean expression of the genes",
-    "cohort",
-    inputs={"metrics": "{experiment}/metrics/{leader}"},
-    when=["paper"],
-)
+@figure("Mean expression of the genes", "cohort", metrics="leader", when=["paper"])
 def mean_expression(inputs: Inputs, settings: Settings) -> Drawing:
     """Read what was measured and draw its means."""
     table = tidy_means(read_metrics(inputs["metrics"], ["mean_truth", "sd_truth"]))

@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
-from histobench.figures.drawing.nuclei import FEATURES, correlations, joined
+from histobench.figures.drawing.nuclei import FEATURES, correlations, read_nuclei
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.sources import as_list, read_predictions
 from histobench.figures.drawing.style import DIVERGING, DOUBLE
 from histobench.figures.drawing.text import count, prose, transform_text
 
@@ -105,17 +104,11 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 
 
 @figure(
-    "Genes against features of nuclei",
-    "genes",
-    inputs={
-        "predictions": "{experiment}/predictions/{leader}/{fold}",
-        "nuclei": "{experiment}/nuclei/{nuclei}.parquet",
-    },
-    settings=["genes"],
+    "Genes against features of nuclei", "genes", predictions="leader", nuclei="nuclei", settings=["genes"]
 )
 def nuclei_genes(inputs: Inputs, settings: Settings) -> Drawing:
     """Read expression and nuclei of all sections and draw their correlations."""
-    found = joined(read_predictions(inputs["predictions"]), as_list(inputs["nuclei"]))
-    pairs = require_rows(correlations(found), "no section has enough spots with nuclei.")
+    found = correlations(read_nuclei(inputs))
+    pairs = require_rows(found, "no section has enough spots with nuclei.")
     table = require_rows(tidy_nuclei(pairs, settings.genes), "no gene varies.")
     return plot_nuclei(table, settings), table, caption(table, settings)

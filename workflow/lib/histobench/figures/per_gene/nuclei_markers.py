@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
-from histobench.figures.drawing.nuclei import FEATURES, correlations, joined
+from histobench.figures.drawing.nuclei import FEATURES, correlations, read_nuclei
 from histobench.figures.drawing.parts import DARK, LIGHT, MIDDLE, beside, beside_head, require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.sources import as_list, read_predictions
 from histobench.figures.drawing.style import DOUBLE, REFERENCE_COLOUR, new_figure
 from histobench.figures.drawing.text import count, prose, signed
 
@@ -100,15 +99,13 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes against size and density of nuclei",
     "genes",
-    inputs={
-        "predictions": "{experiment}/predictions/{leader}/{fold}",
-        "nuclei": "{experiment}/nuclei/{nuclei}.parquet",
-    },
+    predictions="leader",
+    nuclei="nuclei",
     settings=["genes"],
 )
 def nuclei_markers(inputs: Inputs, settings: Settings) -> Drawing:
     """Read expression and nuclei of all sections and draw some genes."""
-    found = joined(read_predictions(inputs["predictions"]), as_list(inputs["nuclei"]))
-    pairs = require_rows(correlations(found), "no section has enough spots with nuclei.")
+    found = correlations(read_nuclei(inputs))
+    pairs = require_rows(found, "no section has enough spots with nuclei.")
     table = require_rows(tidy_markers(pairs, settings.genes), "no gene varies.")
     return plot_markers(table, settings), table, caption(table, settings)

@@ -20,7 +20,7 @@ from histobench.figures.drawing.settings import Settings
 from histobench.figures.drawing.sources import Predicted, read_metrics, read_predictions
 from histobench.figures.drawing.style import DOUBLE, SEQUENTIAL, new_figure
 from histobench.figures.drawing.text import count, prose, scores_note, signed
-from histobench.figures.drawing.tissue import draw_spots, extent, size_discs, spot_pitch
+from histobench.figures.drawing.tissue import SpotMaps, size_discs
 
 NUMBER, MAPS = 10, 4
 
@@ -96,17 +96,17 @@ def _maps(
 ) -> None:
     grid = right.subplots(1 + len(predicted), len(genes), squeeze=False)
     spots = predicted[0].spots
-    box, discs = extent(spots.assign(spot=spots.index)), []
+    maps = SpotMaps(spots.assign(spot=spots.index))
     for place, gene in enumerate(genes):
         shown = [predicted[0].truth[:, predicted[0].column(gene)]]
         shown += [each.prediction[:, each.column(gene)] for each in predicted]
         for row, values in enumerate(shown):
-            discs.append(draw_spots(grid[row, place], spots, box, c=values, cmap=SEQUENTIAL))
+            maps.draw(grid[row, place], spots, c=values, cmap=SEQUENTIAL)
         grid[0, place].set_title(gene, style="italic", pad=2)
     grid[0, 0].set_ylabel("measured")
     for row, each in enumerate(predicted, start=1):
         grid[row, 0].set_ylabel(settings.wrapped(each.method, 12), fontsize=7)
-    size_discs(figure, discs, 0.92 * spot_pitch(spots[["pixel_x", "pixel_y"]].to_numpy(float)))
+    size_discs(figure, [maps])
 
 
 def caption(table: pd.DataFrame, settings: Settings) -> str:
@@ -129,10 +129,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Genes by mean −log10 p, with maps",
     "genes",
-    inputs={
-        "metrics": "{experiment}/metrics/{compared}",
-        "predictions": "{experiment}/predictions/{compared}/{map_fold}",
-    },
+    metrics="compared",
+    inputs={"predictions": "{experiment}/predictions/{compared}/{map_fold}"},
     settings=["section", "genes"],
 )
 def pvalue_genes(inputs: Inputs, settings: Settings) -> Drawing:

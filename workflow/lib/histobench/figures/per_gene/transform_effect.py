@@ -119,13 +119,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "What target transforms do",
-    "cohort",
-    inputs={"predictions": "{experiment}/predictions/{leader}/{fold}"},
-    when=["paper"],
-    settings=["transforms"],
-)
+@figure("What target transforms do", "cohort", predictions="leader", when=["paper"], settings=["transforms"])
 def transform_effect(inputs: Inputs, settings: Settings) -> Drawing:
     """Read counts and depth of all tested spots and draw their moments."""
     counts, depth, genes, n_genes = [], [], None, 0

@@ -124,7 +124,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     "Variation within tumour and within normal tissue",
     "tumour",
     tables=["consistency"],
-    inputs={"metrics": "{experiment}/metrics/{leader}"},
+    metrics="leader",
     when=["tumour_labels", "paper"],
     settings=["leader"],
 )

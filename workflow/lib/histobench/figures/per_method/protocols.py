@@ -128,15 +128,7 @@ def _contrast(inputs: Inputs, settings: Settings, question: str, differ: str) ->
     return plot_contrast(table, settings), table, caption(table, settings, question, differ)
 
 
-@figure(
-    "Section-wise against patient-wise folds",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{section_wise}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Section-wise against patient-wise folds", "protocols", against="section_wise")
 def leakage_inflation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw how much section-wise folds inflate scores."""
     differ = (
@@ -146,15 +138,7 @@ def leakage_inflation(inputs: Inputs, settings: Settings) -> Drawing:
     return _contrast(inputs, settings, "folds", differ)
 
 
-@figure(
-    "Effect of the target transform",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{other_transform}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Effect of the target transform", "protocols", against="other_transform")
 def transform_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw what the transform of the targets does to scores."""
     differ = (
@@ -164,61 +148,25 @@ def transform_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     return _contrast(inputs, settings, "transform", differ)
 
 
-@figure(
-    "Effect of stain normalisation",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{other_stain}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Effect of stain normalisation", "protocols", against="other_stain")
 def stain_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw what stain normalisation does to scores."""
-    differ = "the stain normalisation of the patches"
-    return _contrast(inputs, settings, "stain", differ)
+    return _contrast(inputs, settings, "stain", "the stain normalisation of the patches")
 
 
-@figure(
-    "Effect of window and scale",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{other_window}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Effect of window and scale", "protocols", against="other_window")
 def window_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw what the window of a patch does to scores (He et al. 2020)."""
-    differ = "the width or the scale of the patches"
-    return _contrast(inputs, settings, "window", differ)
+    return _contrast(inputs, settings, "window", "the width or the scale of the patches")
 
 
-@figure(
-    "Effect of fine-tuning",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{other_start}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Effect of fine-tuning", "protocols", against="other_start")
 def start_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw what going on from models of another cohort does (Chen et al. 2024, HE2Gene, Supp. Fig. S8)."""
-    differ = "whether networks go on from models of another cohort"
-    return _contrast(inputs, settings, "start", differ)
+    return _contrast(inputs, settings, "start", "whether networks go on from models of another cohort")
 
 
-@figure(
-    "Effect of pretraining",
-    "protocols",
-    inputs={
-        "own": "{experiment}/tables/leaderboard.tsv",
-        "others": "{other_weights}/tables/leaderboard.tsv",
-    },
-    settings=["also_differs"],
-)
+@figure("Effect of pretraining", "protocols", against="other_weights")
 def weights_ablation(inputs: Inputs, settings: Settings) -> Drawing:
     """Draw what pretrained weights do to scores (He et al. 2020)."""
-    differ = "the initial weights of networks"
-    return _contrast(inputs, settings, "weights", differ)
+    return _contrast(inputs, settings, "weights", "the initial weights of networks")

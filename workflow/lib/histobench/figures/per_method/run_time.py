@@ -104,10 +104,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Run time of training and prediction",
     "cost",
-    inputs={
-        "runs": "{experiment}/trainings.json",
-        "predictions": "{experiment}/predictions/{run}/{fold}",
-    },
+    inputs={"runs": "{experiment}/trainings.json"},
+    predictions="run",
 )
 def run_time(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the records of training and prediction and draw their times."""

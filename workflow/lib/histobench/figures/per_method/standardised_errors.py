@@ -126,10 +126,8 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Errors in standard deviations",
     "scores",
-    inputs={
-        "metrics": "{experiment}/metrics/{deep_expression}",
-        "runs": "{experiment}/trainings.json",
-    },
+    metrics="deep_expression",
+    inputs={"runs": "{experiment}/trainings.json"},
     when=["paper"],
 )
 def standardised_errors(inputs: Inputs, settings: Settings) -> Drawing:

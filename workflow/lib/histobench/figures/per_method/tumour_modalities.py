@@ -110,7 +110,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Forests of tumour by modality",
     "tumour",
-    inputs={"predictions": "{experiment}/predictions/{tumour_leader}/{fold}"},
+    predictions="tumour_leader",
     when=["tumour_labels", "paper"],
     settings=["leader"],
 )

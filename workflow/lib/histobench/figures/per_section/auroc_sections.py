@@ -62,12 +62,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure(
-    "AUROC in every section",
-    "scores",
-    inputs={"metrics": "{experiment}/metrics/{compared}"},
-    when=["paper"],
-)
+@figure("AUROC in every section", "scores", metrics="compared", when=["paper"])
 def auroc_sections(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the metric files and draw the boxes."""
     table = tidy_auroc_sections(read_metrics(inputs["metrics"], [METRIC]))

@@ -12,10 +12,9 @@ from scipy import stats
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.labels import label_colours
-from histobench.figures.drawing.nuclei import joined
+from histobench.figures.drawing.nuclei import read_nuclei
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.sources import as_list, read_predictions
 from histobench.figures.drawing.style import DOUBLE, QUIET_COLOUR, new_figure
 from histobench.figures.drawing.text import count, prose
 
@@ -107,20 +106,17 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 @figure(
     "Nuclei in tumour and normal tissue",
     "tumour",
-    inputs={
-        "predictions": "{experiment}/predictions/{leader}/{fold}",
-        "nuclei": "{experiment}/nuclei/{nuclei}.parquet",
-    },
+    predictions="leader",
+    nuclei="nuclei",
     when=["tumour_labels"],
 )
 def nuclei_tissue(inputs: Inputs, settings: Settings) -> Drawing:
     """Read labels and nuclei of all sections and draw their means."""
-    found = joined(read_predictions(inputs["predictions"]), as_list(inputs["nuclei"]))
     parts = [
         nuclei[list(SHOWN)].assign(
             patient=one.spots["patient"].to_numpy(), tumour=one.spots["tumour"].to_numpy(float)
         )
-        for one, nuclei in found
+        for one, nuclei in read_nuclei(inputs)
     ]
     spots = pd.concat(parts) if parts else pd.DataFrame(columns=["patient", "tumour", *SHOWN])
     table = require_rows(tidy_tissue(spots), "no patient has tumour and normal spots with nuclei.")

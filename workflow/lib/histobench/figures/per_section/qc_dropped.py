@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.settings import Settings
+from histobench.figures.drawing.sources import as_list
 from histobench.figures.drawing.style import DOUBLE, QUIET_COLOUR, empty_figure, new_figure
 from histobench.figures.drawing.text import count, prose
 from histobench.files import read_table
@@ -130,9 +131,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
 )
 def qc_dropped(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the summaries and draw them; a profile is named by its folder."""
-    paths = inputs["summaries"]
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    table = tidy_qc({_profile(Path(path), settings): read_table(path) for path in paths})
+    table = tidy_qc({_profile(path, settings): read_table(path) for path in as_list(inputs["summaries"])})
     return plot_qc(table, settings), table, caption(table, settings)
 
 

@@ -58,7 +58,7 @@ def caption(table: pd.DataFrame, settings: Settings) -> str:
     """)
 
 
-@figure("Correlations in every section", "scores", inputs={"metrics": "{experiment}/metrics/{trained}"})
+@figure("Correlations in every section", "scores", metrics="trained")
 def section_boxes(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the metric files and draw the boxes."""
     table = require_rows(tidy_boxes(read_metrics(inputs["metrics"], ["pearson"])), "no gene could be scored.")

@@ -5,8 +5,6 @@ Inputs: ``previews`` (pictures of sections, before and after side by side). Sett
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +13,7 @@ from PIL import Image
 from histobench.figures.drawing.declare import Drawing, Inputs, figure
 from histobench.figures.drawing.parts import require_rows
 from histobench.figures.drawing.settings import Settings
-from histobench.figures.drawing.sources import as_list
+from histobench.figures.drawing.sources import as_list, read_picture
 from histobench.figures.drawing.style import DOUBLE, new_figure
 from histobench.figures.drawing.text import prose
 
@@ -117,11 +115,6 @@ def stain_steps(inputs: Inputs, settings: Settings) -> Drawing:
     """Read the preview of the section of the maps, else of the first, and draw its steps."""
     files = {path.stem: path for path in as_list(inputs["previews"])}
     section = settings.section if settings.section in files else next(iter(files))
-    steps = steps_of(_pixels(files[section]))
+    steps = steps_of(read_picture(files[section]))
     table = require_rows(tidy_steps(steps, section), "the preview shows no tissue.")
     return plot_steps(table, steps, settings), table, caption(table, settings)
-
-
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
