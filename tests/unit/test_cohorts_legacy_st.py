@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from histobench.cohorts.readers.count_text import parse_counts, room
 from histobench.cohorts.readers.legacy_st import join_spots, read_counts, read_spots
 from histobench.cohorts.readers.table_cohort import read_section as read_own
 from histobench.cohorts.scan import scan_counts
@@ -52,6 +53,42 @@ def test_counts_in_every_dialect(tmp_path: Path, name: str, text: str) -> None:
     assert counts.dtype == np.int32 and counts.toarray().tolist() == [[0, 12, 3], [1, 0, 0]]
     assert list(spots) == ["10x14", "9x13"] and list(genes) == ["ACTB", "HLA-A", "FO538757.1"]
     assert counts.nnz == 3  # no stored zeros
+
+
+FIELDS = st.sampled_from(["", "", "0", "0", "7", "12", "1.0", "x", "123456789", "1234567890"])
+
+
+@settings(max_examples=200)
+@given(data=st.data(), genes=st.integers(1, 6))
+def test_no_text_is_written_beyond_its_room(data: st.DataObject, genes: int) -> None:
+    """Lines may be short, long, blank or have nothing between their tabs; around the room stands -7."""
+    lines = data.draw(
+        st.lists(st.lists(FIELDS, min_size=genes - 1, max_size=genes + 1), min_size=1, max_size=9)
+    )
+    text = "\n".join("".join("\t" + field for field in fields) for fields in lines).strip("\n").encode()
+    arrays, guards = [], []
+    for needed in room(len(text), genes):
+        around = np.full((len(needed) + 64, *needed.shape[1:]), -7, needed.dtype)
+        arrays.append(around[: len(needed)])
+        guards.append(around[len(needed) :])
+    parsed, n_odd, found = parse_counts(np.frombuffer(text, np.uint8), 0, len(text), genes, *arrays)
+    assert all((guard == -7).all() for guard in guards)
+    fields = [line.split(b"\t")[1:] for line in text.split(b"\n")] if text else []
+    assert found == next((len(each) for each in fields if len(each) != genes), -1)
+    read = [field for each in fields[:parsed] for field in each]
+    assert n_odd >= sum(not field.isdigit() or len(field) > 9 for field in read)
+    assert parsed == 0 or arrays[1][parsed] == sum(field.strip(b"0") != b"" for field in read) + read.count(
+        b""
+    )
+
+
+def test_a_table_of_empty_counts_is_one_sentence(tmp_path: Path) -> None:
+    """Each takes one byte of the text, where a count takes two: written where there was no room, it ended Python."""
+    header = "".join(f"\tG{gene}" for gene in range(40_000))
+    rows = "".join(f"\n{spot}x1" + "\t" * 40_000 for spot in range(20))
+    for _ in range(3):
+        with pytest.raises(UserError, match="the count of gene G0 at spot 0x1 is empty"):
+            read_counts(write(tmp_path, header + rows))
 
 
 count = st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 2**31 - 1))

@@ -118,7 +118,7 @@ def read_text(path: str | Path) -> bytes:
             f"{path}: cannot be read ({error.strerror}); check the path and its permissions."
         ) from None
     data = as_utf8(data, path)
-    if not data.strip():
+    if not (data[:HEAD_BYTES].strip() or data.strip()):
         raise UserError(f"{path}: the file is empty; fetch it again or leave the section out.")
     strange = unexpected_content(data[:HEAD_BYTES], Path(path).name.removesuffix(".gz"))
     if strange:
@@ -141,13 +141,6 @@ def _gunzip(data: bytes) -> bytes:
         except (imagecodecs.GzipError, ValueError, MemoryError, SystemError):
             pass  # the standard library says what is wrong, or knows better
     return gzip.decompress(data)
-
-
-def split_lines(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return begin and end offsets of the lines of ``data``, trailing blank lines left out."""
-    size = len(data.rstrip(b"\n"))
-    breaks = np.flatnonzero(np.frombuffer(data, dtype=np.uint8, count=size) == ord("\n"))
-    return np.concatenate(([0], breaks + 1)), np.concatenate((breaks, [size]))
 
 
 def text_table(

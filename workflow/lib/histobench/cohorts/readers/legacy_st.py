@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histobench.cohorts.counts import no_count, number_in
-from histobench.cohorts.text import field_columns, other_separator, read_text, split_lines
+from histobench.cohorts.text import field_columns, other_separator, read_text
 from histobench.cohorts.types import SPOT_ID
 from histobench.errors import UserError
 
@@ -50,11 +50,15 @@ def parse_table(text: bytes, path: str | Path) -> tuple[sparse.csr_matrix, pd.In
     """Parse the text of a table of counts, see :func:`read_counts`; ``path`` is for messages."""
     import pandas as pd
 
-    starts, ends = split_lines(text)
-    if len(starts) < 2:
+    end = len(text)
+    while end and text[end - 1] == ord("\n"):
+        end -= 1
+    first = text.find(b"\n", 0, end) + 1
+    if not first:
         raise UserError(f"{path}: expected a header line with genes and one line per spot, but it is empty.")
-    genes = _gene_names(text[starts[0] : ends[0]], text[starts[1] : ends[1]], path)
-    spots, matrix = _parse(text, int(starts[1]), int(ends[-1]), len(starts) - 1, genes, path)
+    second = text.find(b"\n", first, end)
+    genes = _gene_names(text[: first - 1], text[first : end if second < 0 else second], path)
+    spots, matrix = _parse(text, first, end, genes, path)
     spot_ids = _checked_spots(spots, path)
     return matrix, pd.Index(spot_ids, name="spot"), pd.Index(genes, name="gene")
 
@@ -105,18 +109,14 @@ def _gene_names(header: bytes, first_row: bytes, path: str | Path) -> list[str]:
 
 
 def _parse(
-    text: bytes, begin: int, end: int, n_spots: int, genes: list[str], path: str | Path
+    text: bytes, begin: int, end: int, genes: list[str], path: str | Path
 ) -> tuple[list[str], sparse.csr_matrix]:
     """Parse the lines of counts into spot ids and CSR int32 (spots, genes)."""
     from scipy import sparse
 
-    from histobench.cohorts.readers.count_text import MAX_ODD, parse_counts
+    from histobench.cohorts.readers.count_text import parse_counts, room
 
-    # As large as it can become; what is not written to takes no memory.
-    most = min(n_spots * len(genes), (end - begin) // 2 + 1) + 1
-    values, columns = np.empty(most, np.int32), np.empty(most, np.int32)
-    names, starts = np.empty((n_spots, 2), np.int64), np.empty(n_spots + 1, np.int64)
-    odd = np.empty((min(MAX_ODD, most), 3), np.int64)
+    names, starts, values, columns, odd = room(end - begin, len(genes))
     buffer = np.frombuffer(text, np.uint8)
     parsed, n_odd, found = parse_counts(buffer, begin, end, len(genes), names, starts, values, columns, odd)
     if found >= 0:
@@ -124,7 +124,8 @@ def _parse(
             f"{path}: line {parsed + 2} has {found} counts, but the header names "
             f"{len(genes)} genes; the file may be truncated or not tab-separated, so fetch or export it anew."
         )
-    spots = [text[a:b].decode("utf-8", "replace").strip('"') for a, b in names.tolist()]
+    spots = [text[a:b].decode("utf-8", "replace").strip('"') for a, b in names[:parsed].tolist()]
+    starts = starts[: parsed + 1]
     if n_odd > len(odd):
         raise UserError(f"{path}: {n_odd} counts are not written as whole numbers; export plain numbers.")
     for place, a, b in odd[:n_odd].tolist():
@@ -133,7 +134,7 @@ def _parse(
         values[place] = _whole_number(field, spots[row], genes[columns[place]], path)
     total = int(starts[-1])
     matrix = sparse.csr_matrix(
-        (values[:total].copy(), columns[:total].copy(), starts.astype(np.int32)), shape=(n_spots, len(genes))
+        (values[:total].copy(), columns[:total].copy(), starts.astype(np.int32)), shape=(parsed, len(genes))
     )
     matrix.has_sorted_indices = True
     if n_odd:
