@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,9 @@ from histobench.evaluation.score_tables import LEADERBOARD_COLUMNS, ceiling_frac
 from histobench.evaluation.statistics import mean_score
 from histobench.evaluation.tables import write_tables
 from histobench.expression.correlation import gene_correlations
+from histobench.figures.drawing.settings import Settings
 from histobench.files import read_table, write_json, write_table
-from histobench.report.experiment import _few_spots
+from histobench.report.experiment import _few_spots, _hardly_varying
 from histobench.report.tables import Loaded
 
 PATIENTS = {"A": ["A1", "A2"], "B": ["B1"], "C": ["C1", "C2", "C3"], "D": ["D1"], "E": ["E1"], "F": ["F1"]}
@@ -645,6 +647,29 @@ def test_a_section_of_two_spots_weighs_nothing_and_is_counted(tmp_path):
     warning = _few_spots(Loaded(sections.reset_index()))
     assert "C2 (2 spots)" in warning and "C1" not in warning
     assert _few_spots(Loaded(read_table(tmp_path / "without" / "sections.tsv"))) == ""
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, False), (0.01, False), (1e-5, True), (0.0, False)])
+def test_predictions_that_hardly_vary_are_told_where_their_correlation_does_not_show_it(
+    tmp_path, scale, told
+):
+    """A network that stays close to its start differs by a millionth between spots, and has an r like any other."""
+    paths = []
+    for patient in "ABC":
+        found = []
+        for section in PATIENTS[patient]:
+            one = scored("good", section, patient, 0)
+            around = one.prediction - one.prediction.mean(axis=0)
+            found.append(replace(one, prediction=np.float32(2) + np.float32(scale) * around))
+        paths.append(tmp_path / f"{patient}.parquet")
+        write_table(score_and_describe(found)[0], paths[-1])
+    write_tables(experiment="test", metrics={"brstnet": paths}, runs={}, ceilings=[], families={"brstnet": "deep"},
+                 output_folder=tmp_path, n_bootstrap=20)  # fmt: skip
+    facts = Settings.of({"titles": {"brstnet": "BrST-Net"}})
+    warnings = _hardly_varying(Loaded(read_table(tmp_path / "metrics.tsv")), facts)
+    assert ["BrST-Net (" in text for text in warnings] == [True] * told
+    board = read_table(tmp_path / "leaderboard.tsv").iloc[0]
+    assert (board["pearson"] > 0.2) == (scale > 0)
 
 
 def test_no_result_at_all_gives_empty_tables_with_headers(tmp_path):

@@ -103,8 +103,11 @@ def experiment_view(
         description=str(settings.get("description") or ""),
         facts=_facts(settings, loaded),
         badges=_badges(settings, loaded, lost),
-        warnings=[text.strip() for text in [scores_note(facts), _few_spots(loaded.get("sections"))] if text]
-        + list(settings.get("warnings", [])),
+        warnings=[
+            *(text.strip() for text in (scores_note(facts), _few_spots(loaded.get("sections"))) if text),
+            *_hardly_varying(loaded.get("metrics"), facts),
+            *settings.get("warnings", []),
+        ],
         verdict=answer,
         tables=tables,
         others=others,
@@ -131,6 +134,9 @@ def experiment_view(
 
 # So many sections are named in a warning.
 _NAMED = 8
+# Predictions whose spread is a smaller part of the measured one are nearly constant: a ridge under a high
+# penalty, which shrinks most of what learns, keeps a hundredth.
+_FLAT = 1e-3
 _PLACED = ("leaderboard", "genes", "power", "planted", "failures")
 
 
@@ -185,6 +191,26 @@ def _few_spots(sections: Loaded | None) -> str:
         f"Too few spots for a correlation, so that they enter no mean of one: {', '.join(named)}. They count "
         "as undefined, and where sections of a patient are pooled."
     )
+
+
+def _hardly_varying(metrics: Loaded | None, facts: Settings) -> list[str]:
+    """Name methods whose predictions are nearly constant, which a correlation does not show.
+
+    What is constant by design, such as the mean of the training patients, varies by nothing at all.
+    """
+    table = metrics.table if metrics is not None else None
+    if table is None or table.empty:
+        return []
+    ratios = table[table["metric"] == "sd_ratio"].set_index("method")["value"]
+    flat = ratios[(ratios > 0) & (ratios < _FLAT)]
+    if flat.empty:
+        return []
+    named = ", ".join(f"{facts.title(str(method))} ({ratio:.1g})" for method, ratio in flat.items())
+    return [
+        f"Predictions that hardly vary over spots, in brackets their standard deviation over that of the "
+        f"measurement: {named}. Such a network has learned next to nothing: a correlation does not see how "
+        "small differences are, so read it as that of a network close to its start."
+    ]
 
 
 def _facts(settings: Mapping[str, Any], loaded: Mapping[str, Loaded]) -> list[tuple[str, str]]:
