@@ -264,6 +264,20 @@ def test_small_sections_with_whole_positions_are_not_accused():
 # -- the scale ---------------------------------------------------------------------------------------------
 
 
+def test_positions_that_may_be_in_micrometres_are_noted():
+    """Nothing else says the scale, and the pitch in pixels is the one in micrometres: real spots times 0.688."""
+    spots = coordinates.her2st("F1")
+    scale = judge(spots, about()).scale.um_per_px
+    assert judge(spots, about()).notes == ()
+    in_um = spots.assign(pixel_x=spots["pixel_x"] * scale, pixel_y=spots["pixel_y"] * scale)
+    (note,) = judge(in_um, about()).notes
+    assert "positions may be in micrometres and not in pixels" in note and "declare um_per_px: 1" in note
+    assert judge(in_um, about(declared=1.0)).notes == ()
+    scanner = StatedScale(1.0, 1.0, "aperio.MPP", measured=True)
+    assert judge(in_um, about(stated=[scanner])).notes == ()
+    assert "declared" in refused(in_um, about(declared=0.688))
+
+
 def test_the_pitch_of_visium_is_a_constant():
     spots = coordinates.visium("dlpfc_151507")
     assert judge(spots, visium(pitch_um=100)).pitch_um == judge(spots, visium()).pitch_um == 100

@@ -84,11 +84,10 @@ def test_no_text_is_written_beyond_its_room(data: st.DataObject, genes: int) -> 
 
 def test_a_table_of_empty_counts_is_one_sentence(tmp_path: Path) -> None:
     """Each takes one byte of the text, where a count takes two: written where there was no room, it ended Python."""
-    header = "".join(f"\tG{gene}" for gene in range(40_000))
-    rows = "".join(f"\n{spot}x1" + "\t" * 40_000 for spot in range(20))
-    for _ in range(3):
-        with pytest.raises(UserError, match="the count of gene G0 at spot 0x1 is empty"):
-            read_counts(write(tmp_path, header + rows))
+    header = "".join(f"\tG{gene}" for gene in range(20_000))
+    rows = "".join(f"\n{spot}x1" + "\t" * 20_000 for spot in range(5))
+    with pytest.raises(UserError, match="the count of gene G0 at spot 0x1 is empty"):
+        read_counts(write(tmp_path, header + rows))
 
 
 count = st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 2**31 - 1))

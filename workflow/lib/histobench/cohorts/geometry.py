@@ -48,6 +48,8 @@ MANY = 0.2
 TURNED = 5.0
 """Degrees by which an array lies turned in the image from which on it is worth a note."""
 
+_AS_MICROMETRES = 0.01  # share by which a pitch in micrometres differs at most from the one on paper
+
 WHOLE_NUMBERS = 0.09
 """Distance in pitches, root mean square, by which spots of a legacy array miss the whole-numbered place."""
 
@@ -449,7 +451,23 @@ def _judge_scale(
         check_declared(fit, about.declared, about.section, limits.max_difference)
     except UserError as error:
         raise ScaleError(str(error)) from None
-    return _compare_image(fit, about, limits, where, shows)
+    return [*_compare_image(fit, about, limits, where, shows), *_maybe_micrometres(fit, about)]
+
+
+def _maybe_micrometres(fit: ScaleFit, about: Question) -> list[str]:
+    """Note a grid with as many pixels as micrometres between spots, where nothing else tells the scale.
+
+    Such a picture would be rare; positions in micrometres are not.
+    """
+    told = about.declared is not None or any(said.measured for said in about.stated)
+    told = told or (about.factors is not None and about.factors.um_per_px is not None)
+    if told or not fit.fitted or abs(fit.um_per_px - 1.0) > _AS_MICROMETRES:
+        return []
+    pitch = math.sqrt(fit.pitch_px_x * fit.pitch_px_y)
+    return [
+        f"neighbouring spots are {pitch:.4g} apart, as many as micrometres, so that positions may be in "
+        "micrometres and not in pixels: if the image has 1 µm per pixel, declare um_per_px: 1"
+    ]
 
 
 def _contradiction(fit: ScaleFit, about: Question, limits: Limits, visium: bool) -> str:
