@@ -158,7 +158,7 @@ def plan(fresh, project, name):
         "demo_protocols",
         "demo_encoders",
         "her2st_mini",
-        pytest.param("config", marks=pytest.mark.slow),
+        pytest.param("config", marks=[pytest.mark.slow, pytest.mark.alone]),
     ],
 )
 def test_a_dry_run_of_each_configuration_plans_every_training(fresh, project, name):

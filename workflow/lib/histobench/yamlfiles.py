@@ -27,6 +27,18 @@ _OPENINGS = re.compile(r"[\[{]|[-?]\s")
 _DEEP = 5_000
 
 
+def duplicate(value: Any) -> Any:
+    """Copy mappings and lists at any depth, all of what YAML says that can be changed.
+
+    A plan copies thousands, and ``copy.deepcopy`` takes ten times as long, as it looks for what occurs twice.
+    """
+    if isinstance(value, dict):
+        return {key: duplicate(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [duplicate(item) for item in value]
+    return value
+
+
 class _WrittenInt(int):
     """A whole number that knows how it was written."""
 

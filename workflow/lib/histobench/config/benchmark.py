@@ -7,7 +7,6 @@ they are put together. Errors name the file, the key and the remedy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from histobench.config.files import check_config_file, merge
 from histobench.config.methods import find_method
 from histobench.config.places import section_files
 from histobench.config.schemas import check, fill_defaults, schema
+from histobench.yamlfiles import duplicate
 
 
 class Benchmark:
@@ -170,7 +170,7 @@ class Benchmark:
 
     def plain(self) -> dict[str, Any]:
         """Return the complete settings as plain values, for provenance and for the report."""
-        experiments = copy.deepcopy(self.experiments)
+        experiments = duplicate(self.experiments)
         for value in experiments.values():
             full = value["folds"].pop("full")
             made = [*value["folds"]["made"].values(), *([full] if full else [])]
@@ -178,4 +178,4 @@ class Benchmark:
                 fold.name: {"train": list(fold.train), "valid": list(fold.valid), "test": list(fold.test)}
                 for fold in made
             }
-        return {"config": self.config, "cohorts": copy.deepcopy(self.cohorts), "experiments": experiments}
+        return {"config": self.config, "cohorts": duplicate(self.cohorts), "experiments": experiments}

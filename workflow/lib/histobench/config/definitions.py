@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from histobench.config.schemas import KINDS, check, fill_defaults, schema
 from histobench.config.tables import read_sections, slide_manifest
 from histobench.errors import UserError, near
 from histobench.expression.transforms import check_transform
-from histobench.yamlfiles import read_yaml
+from histobench.yamlfiles import duplicate, read_yaml
 
 
 def check_changes(declarations: Declarations) -> None:
@@ -44,7 +43,7 @@ def definition(declarations: Declarations, kind: str, name: str, asked_by: str) 
     """Return what a name means: its file, changed by the configuration, complete; read once."""
     if (kind, name) not in declarations.defined:
         declarations.defined[kind, name] = _define(declarations, kind, name, asked_by)
-    return copy.deepcopy(declarations.defined[kind, name])
+    return duplicate(declarations.defined[kind, name])
 
 
 def _define(declarations: Declarations, kind: str, name: str, asked_by: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,17 @@ from histobench.codehash import module_file
 from histobench.config.schemas import KINDS, check, file_rules, schema
 from histobench.errors import UserError, near
 from histobench.training.parameters import parameter_troubles
-from histobench.yamlfiles import read_yaml
+from histobench.yamlfiles import duplicate, read_yaml
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``change`` laid over it: mappings merge, everything else is replaced."""
-    result = dict(copy.deepcopy(dict(base)))
+    result = {key: duplicate(item) for key, item in base.items()}
     for key, item in change.items():
         if isinstance(item, Mapping) and isinstance(result.get(key), Mapping):
             result[key] = merge(result[key], item)
         else:
-            result[key] = copy.deepcopy(item)
+            result[key] = duplicate(item)
     return result
 
 

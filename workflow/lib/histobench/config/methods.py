@@ -17,7 +17,7 @@ from histobench.config.schemas import check, schema
 from histobench.errors import UserError, near
 from histobench.networks.architectures import TORCHVISION
 from histobench.plan.weights import start_network
-from histobench.yamlfiles import read_yaml
+from histobench.yamlfiles import duplicate, read_yaml
 
 
 def check_oracle(method: Mapping[str, Any], where: str) -> None:
@@ -37,6 +37,14 @@ def check_oracle(method: Mapping[str, Any], where: str) -> None:
 
 def find_method(declarations: Declarations, name: str, asked_by: str) -> dict[str, Any]:
     """Return a method's complete settings; a name METHOD_ARM is one of the ``arms`` of its file."""
+    known = declarations.defined
+    if ("complete", name) not in known:
+        known["complete", name] = _complete(declarations, name, asked_by)
+    return dict(duplicate(known["complete", name]))
+
+
+def _complete(declarations: Declarations, name: str, asked_by: str) -> dict[str, Any]:
+    """Find, check and complete the settings of a method or an arm."""
     found = split(declarations, name)
     if found:
         stem, arm = found

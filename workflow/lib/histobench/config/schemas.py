@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import jsonschema
 
 from histobench.errors import UserError, near
-from histobench.yamlfiles import read_yaml
+from histobench.yamlfiles import duplicate, read_yaml
 
 KINDS = ("experiment", "cohort", "method", "encoder", "qc_profile", "transform")
 
@@ -25,7 +24,7 @@ def schema(project: Path, kind: str) -> dict[str, Any]:
 
 def file_rules(project: Path) -> dict[str, Any]:
     """Return the schema of a configuration file, with those of the things it may change in place."""
-    rules = copy.deepcopy(schema(project, "config"))
+    rules = duplicate(schema(project, "config"))
     for kind in KINDS:
         rules["properties"][f"{kind}s"]["additionalProperties"] = schema(project, kind)
     return rules
@@ -65,6 +64,9 @@ def _is_integer(_: object, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+# What has been found right: most experiments say the same of a method.
+_RIGHT: dict[int, tuple[Mapping[str, Any], set[str]]] = {}
+
 # Infinity is no number that a key can mean, and 8.0 is not the 8 that becomes part of a file name.
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
@@ -91,9 +93,13 @@ def check(value: Mapping[str, Any], rules: Mapping[str, Any], where: str, *, par
     UserError
         One sentence about the first problem: place, expectation, remedy.
     """
-    found = problems(value, rules, where, partial=partial)
-    if found:
-        raise UserError(found[0])
+    # by the schema, which is kept so that no other takes its place in memory
+    right = _RIGHT.setdefault(id(rules), (rules, set()))[1]
+    said = f"{partial} {value!r}"
+    if said not in right:
+        if found := problems(value, rules, where, partial=partial):
+            raise UserError(found[0])
+        right.add(said)
 
 
 def problems(
@@ -163,7 +169,7 @@ def fill_defaults(value: dict[str, Any], rules: Mapping[str, Any]) -> dict[str, 
     """Add the schema's defaults to a mapping, at any depth; returns ``value``."""
     for key, rule in rules.get("properties", {}).items():
         if key not in value and "default" in rule:
-            value[key] = copy.deepcopy(rule["default"])
+            value[key] = duplicate(rule["default"])
         if isinstance(value.get(key), dict):
             fill_defaults(value[key], rule)
     extra = rules.get("additionalProperties")

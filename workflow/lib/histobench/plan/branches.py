@@ -8,12 +8,12 @@ module imports nothing heavy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from histobench.errors import UserError
 from histobench.splits.folds import FULL_FOLD, Fold, full_fold
+from histobench.yamlfiles import duplicate
 
 # Scale of the patches of a branch whose experiment keeps native pixels: that of the training sections.
 AS = "as."
@@ -71,7 +71,7 @@ def make_branch(
         the experiment; ``patches.um_per_px`` is "as.EXPERIMENT" where the experiment keeps native pixels,
         ``patches.stain_reference`` is "SECTION@COHORT".
     """
-    branch = copy.deepcopy({key: value for key, value in experiment.items() if key != "folds"})
+    branch = duplicate({key: value for key, value in experiment.items() if key != "folds"})
     patches = branch["patches"]
     if patches:
         if patches["um_per_px"] == "native":
