@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.api import SnakemakeApi
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import UnknownRuleException, WorkflowError
 from snakemake.settings.types import (
     ConfigSettings,
     DAGSettings,
@@ -24,7 +24,7 @@ from snakemake.settings.types import (
 from snakemake.target_jobs import TargetSpec
 
 from histobench import runtime
-from histobench.errors import UserError
+from histobench.errors import UserError, near
 
 
 def planned(
@@ -49,8 +49,16 @@ def planned(
         dag = workflow.dag(DAGSettings(target_jobs=[target], force_incomplete=True))
         try:
             dag.execute_workflow(executor="dryrun")
+        except UnknownRuleException:
+            known = [each.name for each in workflow._workflow.rules]
+            raise UserError(f"there is no rule `{rule}`; {near(rule, known)}") from None
         except WorkflowError as error:
             raise UserError(f"{rule}: {error}") from None
+        except AttributeError:  # so Snakemake ends where a wildcard may not be what it is said to be
+            said = " ".join(f"{name}={value}" for name, value in wildcards.items())
+            raise UserError(
+                f"{rule}: no job has the wildcards {said}; `snakemake -n` prints those that there are."
+            ) from None
         (job,) = [
             job for job in workflow._workflow.dag.jobs
             if job.rule.name == rule and dict(job.wildcards_dict) == dict(wildcards)

@@ -382,6 +382,51 @@ WRONG = {
         "run: [demo]\ncohorts: {simulated: {aliases: {P99: BC23567}}}",
         r"`aliases` names the patient `P99`, whom the cohort does not have",
     ),
+    "patients of a cohort that itself bears the names of another": (
+        "run: [demo]\ncohorts: {simulated: {same_patients_as: her2st_zenodo}}",
+        r"cohorts\.simulated: `same_patients_as` names .* bears the names of `her2st`; name `her2st` here",
+    ),
+    "a name that nobody bears": (
+        "run: [demo]\ncohorts: {simulated: {aliases: {P1: BC23561}}}",
+        r"`aliases` says that patient `P1` is `BC23561`, whom no other cohort has; did you mean `BC2356\d`",
+    ),
+    "a name that is only a further alias": (
+        "run: [demo]\ncohorts: {simulated: {aliases: {P1: E}}}",
+        r"says that patient `P1` is `E`, whom `her2st` calls `BC23567`; name that one",
+    ),
+    "networks that start from each other": (
+        "run: [demo, b, c]\nexperiments:\n  b: {like: demo, title: B, start_from: c}\n"
+        "  c: {like: demo, title: C, start_from: b}",
+        r"`start_from` goes in a circle, `c` from `b`",
+    ),
+    "mirrors of no source": (
+        "run: [demo]\nmirrors: {her2stt: [x]}",
+        r"the source `her2stt`; did you mean `her2st`",
+    ),
+    "a name that is too long for a folder": (
+        f"run: [demo]\nexperiments: {{{'a' * 300}: {{like: demo, title: A}}}}",
+        r"the name `a{20}\.\.\.`.* has 300 letters, but becomes that of a folder; use at most 100",
+    ),
+    "an arm whose name is too long": (
+        f"run: [demo]\nexperiments: {{demo: {{methods: {{{'b' * 289}: {{method: stnet}}}}}}}}",
+        r"has 289 letters",
+    ),
+    "a simulated cohort that makes no files": (
+        "run: [demo]\ncohorts: {mine: {title: M, origin: simulation, citation: x, pitch_um: 200, spot_um: 100, "
+        "reader: 'histobench.cohorts.simulation.reader:read_section'}}\n"
+        "experiments: {demo: {cohort: mine}}",
+        r"`files` is missing; a simulated cohort needs names for what it makes",
+    ),
+    "two cohorts with one name among rules": (
+        "run: [demo]\nprepare: [a.b, a-b]\ncohorts:\n"
+        + "".join(
+            f"  {name}: {{title: M, origin: simulation, citation: x, pitch_um: 200, spot_um: 100, "
+            "reader: 'histobench.cohorts.simulation.reader:read_section', files: {image: '{section}.jpg', "
+            "counts: '{section}.tsv', spots: '{section}_spots.tsv'}}\n"
+            for name in ("a.b", "a-b")
+        ),
+        r"the cohorts `a\.b` and `a-b` are one name where only letters and digits count",
+    ),
     "an option that a reader does not have": (
         "run: [dlpfc_lopo]\ncohorts: {dlpfc: {options: {labels: {colums: [a, b]}}}}",
         r"mine\.yaml: cohorts\.dlpfc: unknown key `colums` in `options\.labels`; did you mean `columns`\?",
@@ -557,3 +602,13 @@ def test_a_cohort_of_the_users_file_is_named_with_that_file(project, tmp_path):
     with pytest.raises(UserError, match=r"cohorts\.mine: `files` is missing") as error:
         load(project, tmp_path, text)
     assert "config/cohorts" not in str(error.value) and str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{151507: {"patient": "P1"}}, {None: {}}, {True: {"patient": "P1"}}])
+def test_names_that_another_workflow_read_as_numbers_are_one_sentence(project, change):
+    """As a module the configuration is what Snakemake made of the outer one's YAML."""
+    config = {"run": ["demo"], "cohorts": {"dlpfc": {"sections": change}}}
+    with pytest.raises(
+        UserError, match=r"the name \S+ in `cohorts\.dlpfc\.sections` is no text; put it in quotes"
+    ):
+        Benchmark(config, project)

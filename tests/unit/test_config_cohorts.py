@@ -127,3 +127,29 @@ def test_functions_that_locate_files_must_exist(project):
     change = {"hbcis": {"archives": {"locate": "histobench.cohorts.hbics:locate_member"}}}
     with pytest.raises(UserError, match=r"`archives\.locate` names the module `histobench\.cohorts\.hbics`"):
         bench(project, cohorts=change, prepare=["hbcis"])
+
+
+@pytest.mark.parametrize(
+    ("header", "scale", "says"),
+    [
+        ("Um_per_px", "0.5", "the column `Um_per_px` would not be read as `um_per_px`"),
+        ("um_per_px ", "0.5", "the column `um_per_px ` would not be read"),
+        ("um-per-px", "0.5", "the column `um-per-px` would not be read"),
+        ("um_per_px", "0_69", "must be a number of at least 0.01, found '0_69'"),
+        ("um_per_px", "0,69", "must be a number of at least 0.01, found '0,69'"),
+    ],
+)
+def test_a_scale_that_would_not_be_read_as_one_is_refused(project, tmp_path, header, scale, says):
+    path = tmp_path / "m.tsv"
+    path.write_text(f"section\tpatient\t{header}\nS1\tP1\t{scale}\n")
+    with pytest.raises(UserError, match=says):
+        bench(project, cohorts={"hbcis": {"table": str(path)}}, prepare=["hbcis"])
+
+
+@pytest.mark.parametrize("names", [("01", "1"), ("P7", "p007"), ("A_1", "a-01")])
+def test_patients_whose_zeros_a_spreadsheet_took_are_one(project, tmp_path, names):
+    lines = "".join(f"S{number}\t{name}\n" for number, name in enumerate([*names, "P2"]))
+    (tmp_path / "m.tsv").write_text(f"section\tpatient\n{lines}")
+    cohort = {"table": str(tmp_path / "m.tsv")}
+    with pytest.raises(UserError, match=r"patients .* look like one"):
+        bench(project, cohorts={"hbcis": cohort}, run=["hbcis_lopo"])

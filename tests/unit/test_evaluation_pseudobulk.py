@@ -18,6 +18,7 @@ from histobench.slides.pseudobulk import (
     colocation_table,
     compare_genes,
     patient_means,
+    read_subtypes,
     write_pseudobulk,
 )
 from histobench.slides.tiles import centre_field, predict_tiles
@@ -177,3 +178,24 @@ def test_a_tile_shows_its_middle_at_the_scale_of_the_training():
     assert (centre_field(tile, 0.5, look) == 200).all()
     with pytest.raises(UserError, match="tiles of 256 µm are smaller than the 300 µm"):
         centre_field(tile, 0.5, {"um_per_px": 1.0, "width_px": 300})
+
+
+BAD_SUBTYPES = {
+    "other columns": ("Patient\tPAM50\nP1\tx\n", "column `patient` is missing, found Patient, PAM50"),
+    "commas": ("patient,subtype\nP1,x\n", "column `patient` is missing"),
+    "a patient of two kinds": ("patient\tsubtype\nP1\tx\nP1\ty\n", "patient P1 is both x and y"),
+    "samples": ("patient\tsubtype\nP1-01A\tx\n", "none of its 1 patients is one of the cohort's \\(P1, P2"),
+}
+
+
+@pytest.mark.parametrize("kind", list(BAD_SUBTYPES))
+def test_a_table_of_subtypes_that_means_nothing_is_refused(tmp_path, kind):
+    text, says = BAD_SUBTYPES[kind]
+    (tmp_path / "kinds.tsv").write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_subtypes(tmp_path / "kinds.tsv", ["P1", "P2"])
+
+
+def test_blanks_make_no_second_subtype(tmp_path):
+    (tmp_path / "kinds.tsv").write_text("patient\tsubtype\nP1\tx \nP2\tx\n P3\tx\nP4\t\nP1\tx\n")
+    assert read_subtypes(tmp_path / "kinds.tsv", ["P1", "P2"]) == {"P1": "x", "P2": "x", "P3": "x"}

@@ -20,6 +20,7 @@ from histobench.evaluation.dependence import (
 )
 from histobench.evaluation.statistics import (
     adjust,
+    all_equal,
     binomial_p,
     bootstrap_interval,
     bootstrap_scores,
@@ -28,6 +29,7 @@ from histobench.evaluation.statistics import (
     consistency_from_counts,
     genes_needed_bh,
     mean_score,
+    paired_test,
     patients_needed,
     positive_gene_curve,
     power_statement,
@@ -126,6 +128,22 @@ def test_power_of_4_8_13_and_23_patients(patients, holm, bh_genes):
                 n_best if n_best >= bh_genes else 0
             )
     assert ("can never reject (it needs 13 patients)" in power_statement(patients, 250)) != holm
+
+
+def test_without_a_scored_gene_nothing_can_be_tested():
+    assert power_statement(8, 0) == "No gene has a score, so that nothing can be tested."
+
+
+@pytest.mark.parametrize("first", [[0.1, 0.2, 0.3, 0.7], [0.125, 0.25, 0.5, 0.625]])
+def test_differences_that_are_one_number_but_for_rounding_have_no_test(first):
+    """0.2 - 0.1 and 0.8 - 0.7 differ in their last digits, of which a t-test makes p = 3e-47."""
+    found = paired_test(np.column_stack([first, np.add(first, 0.1)]), n=20)
+    assert np.isnan(found["t"]) and np.isnan(found["p"]) and found["difference"] == pytest.approx(0.1)
+    values = np.subtract(np.add(first, 0.1), first)[:, None]
+    assert gene_test(values)[0] == 0.0 or not all_equal(values)[0]
+    assert list(all_equal(np.array([[0.1, 1e-9, np.nan, np.nan], [0.1, 2e-9, 3.0, np.nan]]))) == [
+        True, False, True, True
+    ]  # fmt: skip
 
 
 def test_wilson_interval_equals_statsmodels_and_the_textbook():

@@ -609,6 +609,38 @@ def test_missing_results_are_listed_and_the_rest_is_still_tabulated(files, tmp_p
     assert pd.read_csv(tmp_path / "planted.tsv", sep="\t").empty
 
 
+def test_a_section_that_one_method_was_not_scored_on_is_listed(tmp_path):
+    """An .h5ad that is lost from a folder: methods would be ranked on different sections."""
+    metrics = {}
+    for name, lost in (("good", ""), ("poor", "C2")):
+        for patient, sections in {"B": ["B1"], "C": ["C1", "C2"]}.items():
+            found = [scored(name, section, patient, 0) for section in sections if section != lost]
+            path = tmp_path / name / f"{patient}.parquet"
+            write_table(score_and_describe(found)[0], path)
+            metrics.setdefault(name, []).append(path)
+    write_tables(experiment="test", metrics=metrics, runs={}, ceilings=[], families={"good": "deep", "poor": "deep"},
+                 output_folder=tmp_path, n_bootstrap=20)  # fmt: skip
+    (failure,) = read_table(tmp_path / "failures.tsv").to_dict("records")
+    assert (failure["method"], failure["fold"]) == ("poor", "C")
+    assert failure["reason"] == "section C2 of patient C is not scored, as it is for other methods"
+
+
+@pytest.mark.parametrize("n", [0, 6])
+def test_sections_too_small_to_score_give_tables_that_say_so(tmp_path, n):
+    """After all trainings: what is known is written, and what is not is said."""
+    metrics = []
+    for patient in "BCD":
+        found = [first_spots(scored("good", f"{patient}1", patient, 0), n)]
+        metrics.append(tmp_path / "good" / f"{patient}.parquet")
+        write_table(score_and_describe(found)[0], metrics[-1])
+    write_tables(experiment="test", metrics={"good": metrics}, runs={}, ceilings=[], families={"good": "deep"},
+                 output_folder=tmp_path, n_bootstrap=20)  # fmt: skip
+    power = read_table(tmp_path / "power.tsv")
+    assert power["statement"].iloc[0] == "No gene has a score, so that nothing can be tested."
+    board = read_table(tmp_path / "leaderboard.tsv")
+    assert list(board["method"]) == ["good"] and board["pearson"].isna().all()
+
+
 def first_spots(section, n):
     """The section as if quality control had left its first ``n`` spots."""
     own = {

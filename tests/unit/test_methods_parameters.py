@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
+import histobench
 from histobench.config.benchmark import Benchmark
 from histobench.config.files import read_configuration
 from histobench.errors import UserError
@@ -277,3 +279,12 @@ def test_a_module_that_is_no_python_is_named_with_its_line(own):
         parameter_troubles("lab_of_parameters.broken:X", {})
     with pytest.raises(UserError, match="no such module"):
         parameter_troubles("lab_of_parameters.brokn:X", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", np.float32(-1)), ("epochs", np.int64(-1)), ("learning_rate", np.array(-1.0))],
+)
+def test_numbers_of_numpy_are_judged_as_others_are(name, value):
+    with pytest.raises(UserError, match=f"`params.{name}` of stnet must be"):
+        histobench.create("stnet", **{name: value})

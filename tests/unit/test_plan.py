@@ -11,6 +11,7 @@ from histobench.config.benchmark import Benchmark
 from histobench.plan import data, figures, size, tables, training
 from histobench.plan.batches import KEPT, PATCHES
 from histobench.plan.model import Variant, among, constraints, make_plan
+from histobench.yamlfiles import read_yaml
 
 SETTINGS = {
     "run": ["seams"],
@@ -149,6 +150,35 @@ def test_an_oracle_is_told_to_the_audit_and_to_the_training(plan):
     assert {name for name in audited if audited[name]["oracle"]} == {"depth"}
     assert training.method_settings(plan, "seams", "depth", "P1")["needs"]["oracle"] is True
     assert training.method_settings(plan, "seams", "stnet", "P1")["needs"]["oracle"] is False
+
+
+def test_the_audit_knows_whom_networks_saw_in_every_training_before(project):
+    """From one cohort by way of another back to the first: its patients were seen at the start."""
+    seams = {
+        **SETTINGS["experiments"]["seams"],
+        "methods": {"stnet": SETTINGS["experiments"]["seams"]["methods"]["stnet"]},
+    }
+    other = {**project_cohort(project), "options": SETTINGS["cohorts"]["simulated"]["options"]}
+    experiments = {
+        "seams": seams,
+        "second": {**seams, "title": "Second", "cohort": "other", "start_from": "seams"},
+        "third": {**seams, "title": "Third", "start_from": "second"},
+    }
+    cohorts = {**SETTINGS["cohorts"], "other": other}
+    config = {**SETTINGS, "run": list(experiments), "cohorts": cohorts, "experiments": experiments}
+    plan = make_plan(Benchmark(config, project))
+
+    def seen(name):
+        return {(told["cohort"], told["patient"]) for told in training.audit_settings(plan, name)["start"]}
+
+    first = {("simulated", f"P{number}") for number in (1, 2, 3, 4)}
+    assert seen("seams") == set() and seen("second") == first
+    assert seen("third") == first | {("other", f"P{number}") for number in (1, 2, 3, 4)}
+
+
+def project_cohort(project):
+    """The simulated cohort, as a cohort of another name would be written."""
+    return read_yaml(project / "config/cohorts/simulated.yaml")
 
 
 def test_the_ceiling_and_the_folds_use_the_smallest_seed(plan):

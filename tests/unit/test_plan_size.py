@@ -58,6 +58,9 @@ def test_the_command_says_it_in_ten_lines(tmp_path, capsys):
     file.write_text(yaml.safe_dump({**SETTINGS, "device": "cpu"}))
     assert cli.main(["plan", "--configfile", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
+    demo = str(Path(__file__).parents[2] / "config/demo.yaml")
+    assert cli.main(["plan", "--configfile", demo, "--configfile", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines, "each counts, and the last most"
     assert len(lines) == 10 and "no job asks for one" in lines[5]
     assert re.search(r"^Jobs: +\d+: ", lines[4]) and "1 experiment on 1 cohort" in lines[0]
 
@@ -75,5 +78,17 @@ def test_one_job_runs_alone_in_this_process(tmp_path, monkeypatch, capsys):
     assert re.search(
         r"train_method: input (\S+) is missing \(4 in all\); make it first: `snakemake --cores 1 \1`", told
     )
+    for asked, says in {
+        ("make_fold", "experiment=small"): "there is no rule `make_fold`; did you mean `make_folds`?",
+        (
+            "train_method",
+            "experiment=small",
+            "method=stnet",
+            "fold=Z",
+        ): "no job has the wildcards experiment=small",
+        ("make_folds", "experiment=small", "experiment=other"): "experiment is given as small and as other",
+    }.items():
+        assert cli.main(["debug", *asked, *given]) == 1
+        assert says in capsys.readouterr().err
     assert cli.main(["debug", "make_folds", "small", *given]) == 1
     assert "small is no wildcard; write NAME=VALUE" in capsys.readouterr().err

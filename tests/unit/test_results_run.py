@@ -110,6 +110,25 @@ def test_a_prediction_brings_r_and_ceiling_of_its_genes(run):
     assert results.predicted("stnet") == {"B1": ["B"]}
 
 
+def test_names_may_be_given_as_the_numbers_that_they_look_like(run):
+    """The sections of DLPFC are called 151507 and alike."""
+    one = run.folder / "harmonised/predictions/stnet/B/B1.h5ad"
+    two = run.folder / "harmonised/predictions/stnet/7/151507.h5ad"
+    two.parent.mkdir()
+    shutil.copy(one, two)
+    try:
+        results = run["harmonised"]
+        assert results.predictions("stnet", 151507, fold=7).n_obs > 0
+        with pytest.raises(
+            UserError, match="no prediction by stnet of section '151508'; did you mean `151507`"
+        ):
+            results.predictions("stnet", 151508)
+        with pytest.raises(UserError):
+            run[0]
+    finally:
+        shutil.rmtree(two.parent)
+
+
 def test_a_section_of_two_folds_needs_its_fold(run):
     one = run.folder / "harmonised/predictions/stnet/B/B1.h5ad"
     two = run.folder / "harmonised/predictions/stnet/C/B1.h5ad"

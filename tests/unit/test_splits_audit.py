@@ -377,3 +377,34 @@ def test_one_measurement_under_two_names_of_one_cohort(mode):
         "0.998); keep one of them"
     )
     assert found(("A1", "A2", "A", "A", "1.0"))["status"] == "fail"  # also of one patient
+
+
+NAMED = {
+    "a copy of a copy": {"same_patients": {"new": "copy", "copy": "her2st"}},
+    "each other's copy": {"same_patients": {"new": "her2st", "her2st": "new"}},
+    "a name elsewhere of a name elsewhere": {
+        "aliases": {"new": {"A": "b1"}, "other": {"b1": "A9"}, "her2st": {"A": "A9"}}
+    },
+    "each other's name": {"aliases": {"new": {"A": "A9"}, "her2st": {"A": "A9"}}},
+    "said by both": {
+        "aliases": {"new": {"A": "X"}, "her2st": {"A": "A"}},
+        "same_patients": {"new": "her2st"},
+    },
+    "whatever the cohort": {"aliases": {"A": "X"}},
+}
+
+
+@pytest.mark.parametrize("how", list(NAMED))
+def test_one_person_is_found_through_every_chain_of_names(how):
+    tested = [{"cohort": "new", "section": "x", "patient": "A"}]
+    result = audit(table_of("leave_one_patient_out"), declared(external=tested, **NAMED[how]))
+    assert statuses(result, "external patients") == {"fail"}, how
+    other = [{"cohort": "new", "section": "y", "patient": "Z"}]
+    result = audit(table_of("leave_one_patient_out"), declared(external=other, **NAMED[how]))
+    assert statuses(result, "external patients") == {"ok"}, how
+
+
+def test_patients_that_share_a_name_by_chance_stay_two():
+    tested = [{"cohort": "new", "section": "x", "patient": "A"}]
+    result = audit(table_of("leave_one_patient_out"), declared(external=tested, aliases={"new": {"A": "B7"}}))
+    assert statuses(result, "external patients") == {"ok"}

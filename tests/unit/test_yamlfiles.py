@@ -205,6 +205,34 @@ def test_later_files_and_the_command_line_count_more(project, tmp_path):
     assert merged["title"] == "C" and merged["experiments"]["demo"] == {"seeds": [0], "panel": {"size": 40}}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--configfile", "a.yaml", "--cores", "1", "--configfile", "b.yaml"], "--configfile"),
+        (["--configfile=a.yaml", "--configfiles", "b.yaml"], "--configfile"),
+        (["--config", "run=[demo]", "-C", "title=B"], "--config"),
+        (["--configfile", "a.yaml", "b.yaml", "--config", "title=B"], ""),
+    ],
+)
+def test_a_flag_of_which_only_the_last_would_count_is_refused(project, tmp_path, arguments, flag):
+    file = tmp_path / "a.yaml"
+    file.write_text("run: [demo]")
+    if flag:
+        with pytest.raises(UserError, match=f"the command line: `{flag}` is given more than once"):
+            read_configuration([file], project, arguments=arguments)
+    else:
+        assert read_configuration([file], project, arguments=arguments) == {"run": ["demo"]}
+
+
+def test_what_the_command_line_says_is_not_blamed_on_a_file(project, tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("run: [demo]")
+    with pytest.raises(
+        UserError, match=r"^the command line: `--config` .*: `run` must be a list, found 'demo'"
+    ):
+        read_configuration([file], project, {"run": "demo"})
+
+
 NOT_TAKEN = {
     "a boolean for a name": ("title: true", r"`title` must be text, found True \(put it in quotes"),
     "nothing for a name": ("experiments: {demo: {title: }}", r"must be text, found None \(put it in quotes"),

@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 import re
+import sys
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -54,7 +55,7 @@ with in_one_sentence():
     if not workflow.modifier.skip_configfile:
         given = workflow.config_settings
         files = given.configfiles if given.replace_workflow_config else CONFIG_FILES
-        settings = read_configuration(files, PROJECT, given.config)
+        settings = read_configuration(files, PROJECT, given.config, sys.argv)
     in_job = workflow.exec_mode != ExecMode.DEFAULT
     PLAN = make_plan(Benchmark(settings, PROJECT, CONFIG_FILES, in_job=in_job))
     VANISHING |= keep.every(PLAN)
@@ -136,11 +137,6 @@ def quick_or(otherwise=None):
     return lambda wildcards: (
         None if not grouped() else "quick" if quick(wildcards) else otherwise
     )
-
-
-def rule_name(described):
-    """How names of rules name an experiment or branch."""
-    return re.sub(r"\W", "_", described.name)
 
 
 def group_of(name):

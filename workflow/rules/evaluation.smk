@@ -31,7 +31,7 @@ for each in PLAN.tested.values():
 
     rule:
         name:
-            f"estimate_ceilings_of_{rule_name(each)}"
+            f"estimate_ceilings_of_{each.rule_name}"
         input:
             unpack(of(tables.ceiling_input)),
             panel=training.of_tested_folds(each, paths.PANEL),

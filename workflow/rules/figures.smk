@@ -5,7 +5,7 @@ for each, family, drawn in figures.every_family(PLAN):
 
     rule:
         name:
-            f"draw_{family}_of_{rule_name(each)}"
+            f"draw_{family}_of_{each.rule_name}"
         input:
             unpack(of(figures.family_input, family=family)),
         output:

@@ -49,7 +49,7 @@ for each in training.experiments_with_quick_runs(PLAN):
 
     rule:
         name:
-            f"train_quick_of_{rule_name(each)}"
+            f"train_quick_of_{each.rule_name}"
         input:
             unpack(of(training.quick_training_input)),
             training=training.of_every_fold(each, paths.TRAINING),
@@ -92,7 +92,7 @@ for each in PLAN.experiments.values():
 
         rule:
             name:
-                f"train_heads_of_{rule_name(each)}{heads.label}"
+                f"train_heads_of_{each.rule_name}{heads.label}"
             input:
                 unpack(of(training.head_training_input)),
                 training=training.of_every_fold(each, paths.TRAINING),
@@ -130,7 +130,7 @@ for each in PLAN.tested.values():
 
     rule:
         name:
-            f"predict_folds_of_{rule_name(each)}"
+            f"predict_folds_of_{each.rule_name}"
         input:
             unpack(of(training.prediction_input)),
         output:
@@ -165,7 +165,7 @@ for each in PLAN.tested.values():
 
         rule:
             name:
-                f"predict_heads_of_{rule_name(each)}{heads.label}"
+                f"predict_heads_of_{each.rule_name}{heads.label}"
             input:
                 unpack(of(training.head_prediction_input)),
             output:

@@ -8,6 +8,7 @@ the name of a gene or a patient would be wrong without a word.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from histobench.errors import UserError
@@ -28,8 +29,15 @@ _BINARY = {
     b"%PDF": "a PDF file",
     b"\x1f\x8b": "a gzip file",
 }
+# Numbers as tables of people and programs have them; Python's float also takes 0_69, which is 69.
+_DECIMAL = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 # Bytes that are looked at to tell UTF-16 without a mark.
 _SAMPLE = 4096
+
+
+def decimal(text: object) -> float | None:
+    """Return the number that a text is, with a point and no other sign inside; None for anything else."""
+    return float(text) if isinstance(text, str) and _DECIMAL.fullmatch(text) else None
 
 
 def as_utf8(data: bytes, path: str | Path) -> bytes:

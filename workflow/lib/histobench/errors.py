@@ -17,9 +17,9 @@ class UserError(Exception):
     """
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def near(word: object, known: Iterable[object]) -> str:
     """Return the remedy for an unknown name: the nearest known one, or all, or of many the five nearest."""
-    known = sorted(known)
+    word, known = str(word), sorted(map(str, known))  # a table or YAML of others may name numbers
     match = difflib.get_close_matches(word, known, n=1)
     if match:
         return f"did you mean `{match[0]}`?"

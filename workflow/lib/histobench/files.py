@@ -85,13 +85,19 @@ def path_trouble(path: str) -> str:
     return ""
 
 
-def look_alike(name: str, names: Iterable[str]) -> str | None:
+def look_alike(name: str, names: Iterable[str], *, zeros: bool = True) -> str | None:
     """Return another of the names that differs from one in its case, or in - against _, alone; None without.
 
-    They are one thing to who wrote them, and as files one thing to some disks.
+    They are one thing to who wrote them, and as files one thing to some disks. Without ``zeros`` 01 is 1 too,
+    as programs for tables write it.
     """
-    plain = name.casefold().replace("-", "_")
-    return next((o for o in names if o != name and o.casefold().replace("-", "_") == plain), None)
+
+    def plain(written: str) -> str:
+        written = written.casefold().replace("-", "_")
+        return written if zeros else re.sub(r"(?<!\d)0+(?=\d)", "", written)
+
+    meant = plain(name)
+    return next((other for other in names if other != name and plain(other) == meant), None)
 
 
 def check_scratch(needed: int = 1 << 20) -> None:

@@ -88,12 +88,13 @@ def _debug(arguments: argparse.Namespace) -> int:
     project = checkout("debug")
     # not of the library, which does not know Snakemake
     tool = runpy.run_path(str(project / "workflow" / "debug.py"))
-    wildcards = {}
+    wildcards: dict[str, str] = {}
     for item in arguments.wildcards:
         name, equal, value = item.partition("=")
         if not equal:
             raise UserError(f"{item} is no wildcard; write NAME=VALUE, for instance fold=P1.")
-        wildcards[name] = value
+        if wildcards.setdefault(name, value) != value:
+            raise UserError(f"{name} is given as {wildcards[name]} and as {value}; one job has one of them.")
     status: int = tool["debug"](
         arguments.rule, wildcards, project, arguments.configfile, post_mortem=arguments.pdb
     )
@@ -232,22 +233,25 @@ def parser() -> argparse.ArgumentParser:
         "--configfile", type=Path, metavar="FILE", help="configuration that changes or defines the encoder"
     )
     encoder.set_defaults(run=_check_encoder)
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument(
+        "--configfile", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
+        help="as Snakemake is given them",
+    )  # fmt: skip
     plan = commands.add_parser(
-        "plan", help="say how much a run is: jobs, GPU-hours, longest job, downloads, disk"
-    )
-    plan.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], metavar="FILE", help="as Snakemake is given them"
+        "plan",
+        parents=[configured],
+        help="say how much a run is: jobs, GPU-hours, longest job, downloads, disk",
     )
     plan.set_defaults(run=_plan)
     debug = commands.add_parser(
-        "debug", help="run one job of the workflow alone in this process, its inputs being there"
+        "debug",
+        parents=[configured],
+        help="run one job of the workflow alone in this process, its inputs being there",
     )
     debug.add_argument("rule", metavar="RULE", help="name of the rule, for instance train_method")
     debug.add_argument(
         "wildcards", nargs="*", metavar="NAME=VALUE", help="its wildcards, as an error names them"
-    )
-    debug.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], metavar="FILE", help="as Snakemake is given them"
     )
     debug.add_argument("--pdb", action="store_true", help="open the debugger where it fails")
     debug.set_defaults(run=_debug)

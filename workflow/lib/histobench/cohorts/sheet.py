@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from histobench.encoding import read_utf8
+from histobench.encoding import decimal, read_utf8
 from histobench.errors import UserError
 from histobench.files import look_alike, path_trouble
 
@@ -217,7 +217,7 @@ def _names(row: dict[str, str], sheet: Sheet) -> Iterable[str]:
         yield "patient is empty; name the patient, as all sections of one patient must stay together."
     elif not _PATIENT.fullmatch(patient):
         yield f'patient "{patient}" becomes a file name; use letters, digits, _ and - only.'
-    elif alike := look_alike(patient, sheet.patients):
+    elif alike := look_alike(patient, sheet.patients, zeros=False):
         line = sheet.patients[alike]
         yield f"patient {patient} looks like {alike} of line {line}; write one patient alike in all lines."
 
@@ -227,8 +227,8 @@ def _record(row: dict[str, str], folders: Sequence[Path]) -> tuple[dict[str, Any
     record: dict[str, Any] = {"patient": row["patient"]}
     wrong = []
     if value := row.get("um_per_px", ""):
-        scale = _number(value)
-        if scale is None or not scale > 0:
+        scale = decimal(value)
+        if scale is None or not 0 < scale < math.inf:
             wrong.append(f'um_per_px is "{value}", expected a positive number; correct it or leave it empty.')
         else:
             record["um_per_px"] = scale
@@ -358,14 +358,6 @@ def _find(value: str, folders: Sequence[Path]) -> Path | None:
     places = [Path(value)] if Path(value).is_absolute() else [folder / value for folder in folders]
     place = next((place for place in places if place.exists()), None)
     return Path(os.path.normpath(place.absolute())) if place is not None else None
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def pitch_missing(sheet: Sheet, cohort: Mapping[str, Any], where: str) -> list[str]:

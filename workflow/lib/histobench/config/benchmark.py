@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from histobench.cohorts.fetch.lock import LockedFile
-from histobench.config.cohorts import find_cohort, table_path
+from histobench.config.cohorts import check_aliases, check_mirrors, find_cohort, table_path
 from histobench.config.declarations import Declarations
 from histobench.config.definitions import arms_of, check_changes, qc_profile, transform
 from histobench.config.encoders import (
@@ -28,6 +28,8 @@ from histobench.config.files import check_config_file, merge
 from histobench.config.methods import find_method
 from histobench.config.places import section_files
 from histobench.config.schemas import check, fill_defaults, schema
+from histobench.errors import UserError
+from histobench.plan.branches import plain_name
 from histobench.yamlfiles import duplicate
 
 
@@ -67,6 +69,7 @@ class Benchmark:
         files = tuple(files)
         for path in files:
             check_config_file(path, project)
+        _check_keys(config, str(files[-1]) if files else "the configuration")
         check(config, schema(project, "config"), str(files[-1]) if files else "the configuration")
         self.project = project
         self.in_job = in_job
@@ -79,6 +82,7 @@ class Benchmark:
             self.experiments[name] = experiment(said, name)
         for name in self.config["prepare"]:
             find_cohort(said, name, f"{said.origin}: `prepare`")
+        check_aliases(said)
         self.branches: dict[str, dict[str, Any]] = {}
         for name in self.experiments:
             self.branches |= complete(said, self.experiments, name)
@@ -86,6 +90,9 @@ class Benchmark:
             check_slide(said, self.experiments, name, slide)
         for name in self.config["encoder_files"]:
             find_encoder(said, name, f"{said.origin}: `encoder_files`")
+        check_mirrors(said)
+        _check_apart("cohorts", self.cohorts)
+        _check_apart("experiments", [*self.experiments, *self.branches])
 
     def described(self, name: str) -> dict[str, Any]:
         """Return an experiment, or a branch of one."""
@@ -179,3 +186,25 @@ class Benchmark:
                 for fold in made
             }
         return {"config": self.config, "cohorts": duplicate(self.cohorts), "experiments": experiments}
+
+
+def _check_keys(config: Mapping[Any, Any], where: str, inside: str = "") -> None:
+    """Refuse names that YAML read as something else, which a workflow that uses this one can bring."""
+    for key, value in config.items():
+        if not isinstance(key, str):
+            place = f" in `{inside}`" if inside else ""
+            raise UserError(f"{where}: the name {key!r}{place} is no text; put it in quotes.")
+        if isinstance(value, Mapping):
+            _check_keys(value, where, f"{inside}.{key}".lstrip("."))
+
+
+def _check_apart(what: str, names: Iterable[str]) -> None:
+    """Refuse names that are one in the names of rules."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(plain_name(name), name)
+        if other != name:
+            raise UserError(
+                f"the {what} `{other}` and `{name}` are one name where only letters and digits count; "
+                "rename one of them."
+            )

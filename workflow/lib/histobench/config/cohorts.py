@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histobench.cohorts.fetch.lock import WEIGHTS
 from histobench.cohorts.templates import check_path, check_templates
 from histobench.config.declarations import Declarations
 from histobench.config.definitions import definition
@@ -45,6 +47,11 @@ def find_cohort(declarations: Declarations, name: str, asked_by: str = "") -> di
                     check_options(value["options"])
                 except UserError as error:
                     raise UserError(f"{where}: {error}") from None
+        elif value["origin"] == "simulation" and "image" not in value["files"]:
+            raise UserError(
+                f"{where}: `files` is missing; a simulated cohort needs names for what it makes, as those of "
+                "config/cohorts/simulated.yaml."
+            )
         elif value["origin"] == "download" and not value["files"]:
             raise UserError(
                 f"{where}: `files` is missing; say what a section consists of, or set `origin: local` if "
@@ -96,7 +103,16 @@ def _check_persons(declarations: Declarations, name: str, cohort: Mapping[str, A
             f"{where}: `same_patients_as` names the cohort `{same}`, which does not exist; "
             f"{near(same, others)}"
         )
-    patients = {section["patient"] for section in cohort["sections"].values()}
+    if same is not None:
+        further = definition(declarations, "cohort", same, name)["same_patients_as"]
+        if further is not None:
+            where = cohort_says(declarations, name, "same_patients_as")
+            remedy = f"name `{further}` here" if further != name else "leave it out of one of the two"
+            raise UserError(
+                f"{where}: `same_patients_as` names the cohort `{same}`, which itself bears the names of "
+                f"`{further}`; {remedy}."
+            )
+    patients = _patients(cohort)
     for patient in cohort["aliases"]:
         if patient not in patients:
             where = cohort_says(declarations, name, "aliases")
@@ -104,6 +120,53 @@ def _check_persons(declarations: Declarations, name: str, cohort: Mapping[str, A
                 f"{where}: `aliases` names the patient `{patient}`, whom the cohort does not have; "
                 f"{near(patient, patients)}"
             )
+
+
+def check_aliases(declarations: Declarations) -> None:
+    """Refuse an alias that no cohort bears, or that is only a further alias: nobody would be found by it."""
+    known = dict(declarations.cohorts)
+    unread = sorted(declarations.names("cohort") - set(known))
+    for name, cohort in declarations.cohorts.items():
+        for patient, alias in cohort["aliases"].items():
+            while unread and not _bearers(known, name, alias):
+                apart = dataclasses.replace(declarations, cohorts={}, left_out=[])
+                try:
+                    known[unread[0]] = find_cohort(apart, unread[0])
+                except UserError:
+                    return  # whom a cohort has that cannot be read, and is not used, is not known
+                del unread[0]
+            where = (
+                f"{cohort_says(declarations, name, 'aliases')}: `aliases` says that patient `{patient}` is"
+            )
+            bearers = _bearers(known, name, alias)
+            if not bearers:
+                others = {each for other in known.values() for each in _patients(other)} - _patients(cohort)
+                raise UserError(f"{where} `{alias}`, whom no other cohort has; {near(alias, others)}")
+            for other in bearers:
+                further = known[other]["aliases"].get(alias, patient)
+                if further not in (patient, alias):
+                    raise UserError(f"{where} `{alias}`, whom `{other}` calls `{further}`; name that one.")
+
+
+def check_mirrors(declarations: Declarations) -> None:
+    """Refuse mirrors of a source that there is not: nothing would be looked for in them."""
+    known = {source for source, _ in declarations.lock} | {WEIGHTS}
+    for name in sorted(declarations.names("cohort")):
+        if set(declarations.config["mirrors"]) <= known:
+            return
+        known.add(definition(declarations, "cohort", name, "`mirrors`").get("source", name))
+    for source in sorted(set(declarations.config["mirrors"]) - known):
+        where = declarations.changed_by("mirrors", source)
+        raise UserError(f"{where}: `mirrors` names the source `{source}`; {near(source, known)}")
+
+
+def _patients(cohort: Mapping[str, Any]) -> set[str]:
+    return {section["patient"] for section in cohort["sections"].values()}
+
+
+def _bearers(cohorts: Mapping[str, Mapping[str, Any]], name: str, patient: str) -> list[str]:
+    """Return the other cohorts that have a patient of a name."""
+    return [other for other, cohort in cohorts.items() if other != name and patient in _patients(cohort)]
 
 
 def table_path(declarations: Declarations, name: str) -> Path:

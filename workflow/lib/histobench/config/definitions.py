@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,7 +131,13 @@ def _with_table(declarations: Declarations, name: str, cohort: Mapping[str, Any]
     """Return the sections of a cohort's table, changed by those of its configuration."""
     path = table_folder(declarations, name) / cohort["table"]
     listed = (slide_manifest if cohort.get("origin") == "slides" else read_sections)(path)
-    check({"sections": listed}, schema(declarations.project, "cohort"), str(path), partial=True)
+    rules = schema(declarations.project, "cohort")
+    declared = rules["properties"]["sections"]["additionalProperties"]["properties"]
+    for column in sorted({column for record in listed.values() for column in record} - set(declared)):
+        meant = re.sub(r"\W", "_", column.strip().casefold())
+        if meant in declared:
+            raise UserError(f"{path}: the column `{column}` would not be read as `{meant}`; write it so.")
+    check({"sections": listed}, rules, str(path), partial=True)
     return merge(listed, cohort.get("sections", {}))
 
 

@@ -259,6 +259,12 @@ def _check_start(experiments: Experiments, where: str, value: Mapping[str, Any])
     if start not in others:
         raise UserError(f"{where}: `start_from` names `{start}`; {near(start, others)}")
     other = others[start]
+    passed = [start]
+    while (before := experiments.get(passed[-1], {}).get("start_from")) is not None:
+        if before in passed or experiments.get(before) is value:
+            way = " from ".join(f"`{each}`" for each in [*passed, before])
+            raise UserError(f"{where}: `start_from` goes in a circle, {way}; one of them must start afresh.")
+        passed.append(before)
     for arm, method in value["methods"].items():
         if method["family"] == "deep" and arm not in other["methods"]:
             raise UserError(

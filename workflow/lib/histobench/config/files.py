@@ -67,7 +67,10 @@ def check_entry(entry: str, key: str, where: str) -> None:
 
 
 def read_configuration(
-    files: Iterable[Path], project: Path, overrides: Mapping[str, Any] | None = None
+    files: Iterable[Path],
+    project: Path,
+    overrides: Mapping[str, Any] | None = None,
+    arguments: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Read and merge configuration files as this module reads YAML, the later over the earlier.
 
@@ -79,12 +82,25 @@ def read_configuration(
         Root of the checkout.
     overrides
         What the command line says besides (``--config``); it counts most.
+    arguments
+        The command line that names them.
 
     Raises
     ------
     UserError
-        A file is missing, no YAML, or breaks its schema.
+        A file is missing, no YAML, or breaks its schema; a flag is given twice.
     """
+    given = [argument.partition("=")[0] for argument in arguments]
+    for flags in (("--configfile", "--configfiles"), ("--config", "-C")):
+        if sum(argument in flags for argument in given) > 1:
+            raise UserError(
+                f"the command line: `{flags[0]}` is given more than once, and Snakemake reads the last "
+                "alone; give it once, with everything behind it."
+            )
+    if overrides:
+        # Snakemake hands over as text whatever stands inside of a value
+        where = "the command line: `--config` (whose numbers inside of { } or [ ] belong in a `--configfile`)"
+        check(overrides, file_rules(project), where, partial=True)
     merged: dict[str, Any] = {}
     for path in files:
         check_config_file(path, project)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 
+from histobench.encoding import decimal
 from histobench.errors import UserError, near
 from histobench.yamlfiles import duplicate, read_yaml
 
@@ -134,6 +135,11 @@ def _sentence(error: Any, where: str) -> str:
             f"{where}: `{key}` must match {error.validator_value}, {found}; "
             "write it as config/README.md shows."
         )
+    if error.validator == "maxLength":
+        return (
+            f"{where}: the name `{error.instance[:20]}...`{inside} has {len(error.instance)} letters, but "
+            f"becomes that of a folder; use at most {error.validator_value}."
+        )
     if error.validator in {"minItems", "minProperties"}:
         return f"{where}: `{key}` needs at least {error.validator_value} entries; add some."
     if error.validator in {"maxItems", "maxProperties"}:
@@ -147,22 +153,11 @@ def _sentence(error: Any, where: str) -> str:
 
 def _hint(error: Any) -> str:
     """Say what YAML made of a word that was meant otherwise, or nothing."""
-    if looks_numeric(error.instance):
+    if decimal(error.instance) is not None:
         return " (YAML reads 1e-3 as text: write 1.0e-3)"
     if (error.instance is None or isinstance(error.instance, bool)) and "text" in _describe(error.schema):
         return " (put it in quotes if it is a name)"
     return ""
-
-
-def looks_numeric(value: object) -> bool:
-    """Whether a value is text that is meant as a number."""
-    if not isinstance(value, str):
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def fill_defaults(value: dict[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:

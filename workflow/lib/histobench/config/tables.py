@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from histobench.config.schemas import looks_numeric
-from histobench.encoding import read_utf8
+from histobench.encoding import decimal, read_utf8
 from histobench.errors import UserError
 
 # Approved gene symbols, which every cohort of a user's own is checked against.
@@ -62,8 +61,8 @@ def read_sections(path: Path) -> dict[str, dict[str, Any]]:
             raise UserError(f"{path}: line {number}: section and patient must be given; fill them in.")
         if section in sections:
             raise UserError(f"{path}: line {number}: section {section} occurs twice; keep one line.")
-        if looks_numeric(record.get("um_per_px")):
-            record["um_per_px"] = float(record["um_per_px"])
+        if (scale := decimal(record.get("um_per_px"))) is not None:
+            record["um_per_px"] = scale
         sections[section] = record
     return sections
 

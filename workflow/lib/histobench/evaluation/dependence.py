@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from histobench.evaluation.statistics import ALPHA, binomial_p, gene_means
+from histobench.evaluation.statistics import ALPHA, all_equal, binomial_p, gene_means
 
 # Nodes of the Gauss-Hermite rule; 64 give four digits up to 100 patients.
 _NODES = 64
@@ -136,5 +136,5 @@ def gene_test(r: np.ndarray, *, shared: float = 0.0) -> np.ndarray:
     error = np.sqrt(variance * inflation)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = stats.t.sf(mean / error, np.maximum(n - 1, 1))
-    p = np.where(error == 0, np.where(mean > 0, 0.0, 1.0), p)
+    p = np.where(all_equal(r), np.where(mean > 0, 0.0, 1.0), p)
     return np.where(n > 1, p, np.nan)

@@ -300,7 +300,23 @@ def gather(
             )
         elif not folders or not any(metrics[folder] for folder in folders):
             gathered.failures.append(_failure(name, name, "", "no result is there"))
+    gathered.failures += _unscored(gathered.methods)
     return gathered
+
+
+def _unscored(methods: Sequence[ScoredMethod]) -> list[dict[str, str]]:
+    """Say which sections some methods of a fold were scored on and others not: they cannot be compared."""
+    tested: dict[tuple[str, str], str] = {}
+    for method in methods:
+        tested |= method.fold_of
+    failures = []
+    for method in methods:
+        has = set(method.fold_of.values())
+        for key in sorted(set(tested) - set(method.fold_of)):
+            if tested[key] in has:
+                reason = f"section {key[1]} of patient {key[0]} is not scored, as it is for other methods"
+                failures.append(_failure(method.name, method.name, tested[key], reason))
+    return failures
 
 
 def _failure(method: str, folder: str, fold: str, reason: str) -> dict[str, str]:

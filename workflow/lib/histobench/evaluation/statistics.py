@@ -120,6 +120,8 @@ def genes_needed_bh(n_patients: int, n_genes: int, alpha: float = ALPHA) -> int 
 
 def power_statement(n_patients: int, n_genes: int, alpha: float = ALPHA) -> str:
     """Say what the consistency test can show with so many patients and genes."""
+    if not n_genes:
+        return "No gene has a score, so that nothing can be tested."
     needed = patients_needed(n_genes, alpha)
     holm = (
         f"Holm over {n_genes} genes can reject"
@@ -151,6 +153,26 @@ def gene_means(r: np.ndarray) -> np.ndarray:
     number = known.sum(axis=0)
     total = np.where(known, r, 0.0).sum(axis=0)
     return np.divide(total, number, out=np.full(r.shape[1], np.nan), where=number > 0)
+
+
+def all_equal(values: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+    """Whether the finite values of each column are one number but for rounding: no test says what they are.
+
+    Parameters
+    ----------
+    values
+        (n, columns).
+    scale
+        (m, columns): what the values were computed from, which says how large their rounding is; None: they
+        themselves.
+    """
+    known = np.isfinite(values)
+    some = known.any(axis=0)
+    high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+    low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    size = np.abs(np.nan_to_num(values if scale is None else scale)).max(axis=0, initial=0.0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~some | (high - low <= 1e-12 * size))
 
 
 def gene_medians(r: np.ndarray) -> np.ndarray:
@@ -268,7 +290,7 @@ def paired_test(pairs: np.ndarray, *, n: int = N_BOOTSTRAP, seed: int = 0) -> di
     difference = pairs[:, 1] - pairs[:, 0]
     low, high = bootstrap_interval(difference[:, None], n=n, seed=seed)
     t, p = np.nan, np.nan
-    if len(pairs) > 1 and np.ptp(difference) > 0:
+    if len(pairs) > 1 and not all_equal(difference[:, None], pairs.reshape(-1, 1)):
         test = stats.ttest_rel(pairs[:, 1], pairs[:, 0])
         t, p = float(test.statistic), float(test.pvalue)
     return {

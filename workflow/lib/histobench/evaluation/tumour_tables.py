@@ -11,7 +11,7 @@ import numpy as np
 from histobench.evaluation.gather import ScoredMethod
 from histobench.evaluation.results import SectionScores, aligned, mean_of
 from histobench.evaluation.score import POOLED
-from histobench.evaluation.statistics import adjust, bootstrap_interval, gene_means, paired_test
+from histobench.evaluation.statistics import adjust, all_equal, bootstrap_interval, gene_means, paired_test
 from histobench.evaluation.tumour import curves
 from histobench.files import read_table
 from histobench.results.catalogue import columns_of
@@ -88,8 +88,7 @@ def mean_p(differences: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = mean / np.sqrt(squares / (n - 1) / n)
         p = 2 * stats.t.sf(np.abs(t), np.maximum(n - 1, 1))
-    agree = ~(squares > (1e-12 * np.abs(np.nan_to_num(mean))) ** 2)
-    p = np.where(agree, np.where(mean == 0, 1.0, 0.0), p)
+    p = np.where(all_equal(differences), np.where(mean == 0, 1.0, 0.0), p)
     return np.where(n > 1, p, np.nan)
 
 

@@ -9,7 +9,6 @@ gets a job of its own, and what is made already stays as it is.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from histobench import paths
 from histobench.files import read_json, write_json
+from histobench.plan.branches import plain_name
 
 #: Sections that are needed, by (kind, cohort, what).
 Wanted = Mapping[tuple[str, str, str], Iterable[str]]
@@ -94,7 +94,7 @@ class Batch:
     @property
     def label(self) -> str:
         """Name for rules: that of the cohort, and a number where there are several."""
-        cohort = re.sub(r"[^A-Za-z0-9]", "_", self.cohort)
+        cohort = plain_name(self.cohort)
         return cohort if self.number == 1 else f"{cohort}_{self.number}"
 
     def place(self, rule: str) -> str:

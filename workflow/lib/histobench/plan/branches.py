@@ -8,6 +8,7 @@ module imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ from histobench.yamlfiles import duplicate
 
 # Scale of the patches of a branch whose experiment keeps native pixels: that of the training sections.
 AS = "as."
+
+
+def plain_name(name: str) -> str:
+    """Return how names of rules name a cohort, an experiment or a branch."""
+    return re.sub(r"[^A-Za-z0-9]", "_", name)
 
 
 def branch_name(experiment: str, cohort: str) -> str:

@@ -20,7 +20,7 @@ from histobench.cohorts.fetch.gdc import lock_rows, read_manifest
 from histobench.cohorts.fetch.lock import LockedFile
 from histobench.config.benchmark import Benchmark
 from histobench.imaging.stains import DEFAULT, NORMALISED, stain_name
-from histobench.plan.branches import AS
+from histobench.plan.branches import AS, plain_name
 from histobench.plan.weights import published_rows
 from histobench.splits.folds import FULL_FOLD, Fold
 
@@ -280,6 +280,11 @@ class Experiment:
     patches: Patches | None
     external: Mapping[str, tuple[str, ...]]
     settings: Settings
+
+    @property
+    def rule_name(self) -> str:
+        """How names of rules name it."""
+        return plain_name(self.name)
 
     @property
     def title(self) -> str:

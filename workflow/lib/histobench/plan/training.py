@@ -102,14 +102,21 @@ def audited_folds(plan: Plan, experiment: str) -> list[str]:
     return [fold.name for fold in plan.described(experiment).every_fold]
 
 
+def _begun(plan: Plan, experiment: str) -> list[Experiment]:
+    """Return the experiments whose training goes before an experiment's own, the last of them first."""
+    found: list[Experiment] = []
+    while (name := (found[-1] if found else plan.experiments[experiment]).settings["start_from"]) is not None:
+        found.append(plan.experiments[name])
+    return found
+
+
 def audit_settings(plan: Plan, experiment: str) -> dict[str, Any]:
     """Return what the configuration says that may leak."""
     described = plan.experiments[experiment]
     settings, own = described.settings, described.cohort
     cohorts = [own.name, *described.external]
-    begun = plan.experiments.get(settings["start_from"])
-    if begun and begun.cohort.name not in cohorts:
-        cohorts.append(begun.cohort.name)
+    begun = _begun(plan, experiment)
+    cohorts = list(dict.fromkeys([*cohorts, *(before.cohort.name for before in begun)]))
     cohorts = list(cohorts)
     patches = settings["patches"] or {"stain": "raw", "stain_reference": None}
 
@@ -118,7 +125,12 @@ def audit_settings(plan: Plan, experiment: str) -> dict[str, Any]:
         return {"cohort": cohort, "section": section, "patient": patient}
 
     reference = patches["stain_reference"]
-    start = training_roles(begun.full) if begun and begun.full else {}
+    start = [
+        (before.cohort.name, section)
+        for before in begun
+        if before.full
+        for section in training_roles(before.full)
+    ]
     return {
         "aliases": {name: dict(sorted(plan.cohorts[name].settings["aliases"].items())) for name in cohorts},
         "external": [
@@ -142,7 +154,7 @@ def audit_settings(plan: Plan, experiment: str) -> dict[str, Any]:
             if plan.cohorts[name].settings["same_patients_as"]
         },
         "scheme": settings["folds"]["scheme"],
-        "start": [told(begun.cohort.name, section) for section in start] if begun else [],
+        "start": [told(cohort, section) for cohort, section in dict.fromkeys(start)],
         "stain": patches["stain"],
         "stain_reference": told(own.name, reference) if reference else None,
         "training": {fold.name: training_roles(fold) for fold in described.every_fold},

@@ -300,6 +300,7 @@ class Results:
         UserError
             There is no such prediction; the nearest name is named.
         """
+        section, fold = str(section), str(fold)  # 151507 is a name
         known = self.predicted(method)
         if section not in known:
             _unknown(f"prediction by {method} of section", section, known, self.folder)

@@ -10,7 +10,7 @@ tested patient has chosen.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,36 @@ def compare_genes(predicted: pd.DataFrame, bulk: pd.DataFrame) -> pd.DataFrame:
     p = table["p"].to_numpy(np.float64)
     table["p_holm"], table["q_bh"] = adjust(p, "holm"), adjust(p, "fdr_bh")
     return table.sort_values("pearson", ascending=False, ignore_index=True)
+
+
+def read_subtypes(path: str | Path, patients: Iterable[str]) -> dict[str, str]:
+    """Read patients' subtypes: a table with the columns ``patient`` and ``subtype``, empty where unknown.
+
+    Raises
+    ------
+    UserError
+        A column is missing, a patient stands twice with other subtypes, or nobody of ``patients`` is named.
+    """
+    table = read_table(path, dtype=str)
+    if lacking := [column for column in ("patient", "subtype") if column not in table]:
+        raise UserError(
+            f"{path}: column `{lacking[0]}` is missing, found {', '.join(map(str, table))}; write a table of "
+            "patient and subtype, separated by tabs."
+        )
+    listed: dict[str, str] = {}
+    for patient, subtype in table[["patient", "subtype"]].dropna().itertuples(index=False):
+        patient, subtype = patient.strip(), subtype.strip()
+        if subtype and listed.setdefault(patient, subtype) != subtype:
+            raise UserError(
+                f"{path}: patient {patient} is both {listed[patient]} and {subtype}; keep the right line."
+            )
+    known = sorted(patients)
+    if not set(listed) & set(known):
+        raise UserError(
+            f"{path}: none of its {len(listed)} patients is one of the cohort's ({', '.join(known[:3])}, "
+            "...); name patients as the manifest does."
+        )
+    return listed
 
 
 def classify_subtypes(
@@ -268,11 +298,11 @@ def write_pseudobulk(
     )
     told = pd.DataFrame(columns=list(SUBTYPE_COLUMNS))
     if subtypes_tsv is not None:
-        listed = read_table(subtypes_tsv, dtype=str).dropna().set_index("patient")["subtype"]
+        listed = read_subtypes(subtypes_tsv, means.index)
         sets = {"predicted": predicted.loc[shared, compared], "bulk": bulk.loc[shared, compared]}
         if columns[_EMBEDDING]:
             sets["features"] = means.loc[shared, columns[_EMBEDDING]]
-        told = classify_subtypes(sets, dict(listed), seed=seed_for(name, "subtypes") % 2**32)
+        told = classify_subtypes(sets, listed, seed=seed_for(name, "subtypes") % 2**32)
     for table, path in (
         (genes, output_genes),
         (long, output_patients),

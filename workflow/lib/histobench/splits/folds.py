@@ -168,7 +168,7 @@ def _check_names(sections: Mapping[str, str]) -> None:
             )
     for what, names in (("sections", list(sections)), ("patients", list(sections.values()))):
         for name in sorted(set(names)):
-            if other := look_alike(name, names):
+            if other := look_alike(name, names, zeros=what == "sections"):
                 raise UserError(
                     f"folds: the {what} {name} and {other} look like one; if they are, write them alike, or "
                     "else give them other names, so that nobody is trained and tested on."

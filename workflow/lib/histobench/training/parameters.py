@@ -19,6 +19,7 @@ import pydantic
 
 from histobench.bounds import parameters_of
 from histobench.codehash import module_file
+from histobench.encoding import decimal
 from histobench.errors import UserError, near
 
 # Modules that are cheap to import, and that define what annotations are made of.
@@ -126,8 +127,9 @@ def value_troubles(name: str, value: Any, annotation: Any) -> list[Trouble]:
     if adapter is None:
         return []
     try:
-        written = json.dumps(value)
-    except (TypeError, ValueError):  # from Python, not from YAML
+        # from Python come arrays and numbers of NumPy too
+        written = json.dumps(value, default=lambda item: item.tolist())
+    except (AttributeError, TypeError, ValueError):  # and what YAML cannot say
         return []
     try:
         adapter.validate_json(written, strict=True)
@@ -141,7 +143,7 @@ def value_troubles(name: str, value: Any, annotation: Any) -> list[Trouble]:
     wanted = dict.fromkeys(_words(problem) for problem in same)
     for part in where:
         value = value[part]
-    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if _looks_numeric(value) else ""
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if decimal(value) is not None else ""
     text = f"must be {' or '.join(wanted)}".rstrip(".")
     return [Trouble(".".join([name, *map(str, where)]), f"{text}, found {value!r}{hint}.")]
 
@@ -186,16 +188,6 @@ def _words(problem: Any) -> str:
         message: str = problem["msg"]
         return message.removeprefix("Input should be ")
     return words.format(**problem.get("ctx", {}))
-
-
-def _looks_numeric(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 # -- sources ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import numpy as np
 from histobench.cohorts.readers.legacy_st import join_spots, read_counts, refuse_duplicates, spot_names
 from histobench.cohorts.text import MISSING_WORDS, numbers, read_text, require_columns, text_table
 from histobench.cohorts.types import LEGACY_FRAME, SPOT_ID, RawSection
+from histobench.encoding import decimal
 from histobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -228,8 +229,8 @@ def read_annotation(path: str | Path) -> Annotation:
 
 def _spot(position: Sequence[str], path: str | Path, line: int) -> str:
     try:
-        x, y = (round(float(value)) for value in position)
-    except (ValueError, OverflowError):
+        x, y = (round(decimal(value)) for value in position)  # type: ignore[arg-type] # None is no number
+    except (TypeError, OverflowError):
         raise UserError(
             f"{path}: line {line}: expected the position of a spot in columns 2 and 3, "
             f"found {' and '.join(position)}; correct it or remove the line."
