@@ -231,7 +231,14 @@ def test_two_positions_of_a_spot_must_agree(own):
 
 @pytest.mark.parametrize(
     ("names", "alike"),
-    [(["P1", "p1"], True), (["p_1", "P-1"], True), (["1", "01", "1_1", "11"], False), (["P1", "P1"], False)],
+    [
+        (["P1", "p1"], True),
+        (["p_1", "P-1"], True),
+        (["1", "01"], True),  # a spreadsheet takes the zeros away, in the lines that it was opened with
+        (["P10", "P010"], True),
+        (["1", "10", "1_1", "11", "100", "P0"], False),
+        (["P1", "P1"], False),
+    ],
 )
 def test_patients_that_look_alike_are_refused(tmp_path, names, alike):
     sections = {f"S{n}": name for n, name in enumerate([*names, "other"], start=1)}
