@@ -156,3 +156,14 @@ def _first_problem(folder, project):
     problems = check_cohort(folder / "mine.yaml", project, folder / "out").problems
     assert problems == list(dict.fromkeys(problems))
     raise UserError(problems[0])
+
+
+def test_a_small_biopsy_is_not_called_grey(tmp_path):
+    """Less than a hundredth of the picture is tissue, and the glass around it has no colour."""
+    picture = noise(244, 1)
+    picture[300:350, 300:350] = tissue(0)[300:350, 300:350]
+    path = tmp_path / "S1.png"
+    Image.fromarray(picture).save(path)
+    assert remarks(path, picture) == []
+    grey = picture.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    assert remarks(path, grey) == ["the image has no colour, so stains cannot be told apart"]

@@ -465,3 +465,23 @@ def test_names_of_stains_say_method_and_fit():
     assert [stain_name(*split_name(name)) for name in NORMALISED] == list(NORMALISED)
     assert len({stain_file(name, "A1") for name in NORMALISED}) == len(NORMALISED) == 4
     assert stain_file("vahadane", "A1") == "A1.json"
+
+
+@pytest.mark.parametrize("method", ["vahadane", "macenko"])
+@pytest.mark.parametrize("level", [0, 5])
+def test_a_black_frame_takes_no_part_in_the_fit(method, level):
+    """It is no tissue, but of all pixels the one with most stain: a frame of 4 % made the first vector grey."""
+    image = tissue(3)
+    framed = np.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=level)
+    clean, found = fit_stain(image, method), fit_stain(framed, method)
+    np.testing.assert_allclose(found.stain_matrix, clean.stain_matrix, atol=1e-6)
+    np.testing.assert_allclose(found.max_concentrations, clean.max_concentrations, rtol=1e-6)
+    assert found.flags == ("unscanned", *clean.flags)
+
+
+def test_single_black_pixels_change_no_digit_of_what_is_fitted_with_them():
+    image = tissue(3)
+    image[50, 50:60] = 0  # a tenth of a per cent: dust and nuclei are of the picture
+    assert "unscanned" not in fit_stain(image).flags
+    assert "no_tissue" in fit_stain(np.full((20, 20, 3), 255, np.uint8)).flags
+    assert "unscanned" not in fit_stain(np.zeros((20, 20, 3), np.uint8)).flags

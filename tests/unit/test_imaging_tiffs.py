@@ -450,3 +450,74 @@ def _small_enough(path):
         return False
     read_image(path)
     return True
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_channel_more_than_colours_is_alpha_where_the_file_is_silent(tmp_path, grey):
+    """As OpenCV writes it and Pillow reads it: black under nothing is a background, not tissue."""
+    opaque = np.where(np.hypot(*np.mgrid[-1:1:96j, -1:1:128j]) < 0.9, 255, 0).astype(np.uint8)
+    colours = cv2.cvtColor(SCENE, cv2.COLOR_RGB2GRAY)[..., None] if grey else SCENE
+    bare = np.where(opaque[..., None] > 0, colours, 0)
+    path = tmp_path / "a.tif"
+    if grey:
+        tifffile.imwrite(path, np.dstack([bare, opaque]), photometric="minisblack", planarconfig="contig")
+        with tifffile.TiffFile(path, mode="r+b") as tiff:
+            tag = tiff.pages[0].tags.get("ExtraSamples")
+            if tag is not None:
+                tag.overwrite(2)
+    else:
+        cv2.imwrite(str(path), np.dstack([bare[..., ::-1], opaque]))
+        with tifffile.TiffFile(path) as tiff:
+            assert "ExtraSamples" not in tiff.pages[0].tags
+    expected = np.where(opaque[..., None] > 0, colours, 255).astype(np.uint8)
+    agree(path, np.broadcast_to(expected, SCENE.shape))
+
+
+@pytest.mark.parametrize("keep", [0.4, 0.9])
+def test_a_tile_that_was_copied_in_part_is_refused(tmp_path, keep):
+    """The decoder fills the rest of a JPEG that is cut off with a colour of its own, without a word."""
+    path = tmp_path / "t.tif"
+    tifffile.imwrite(path, SCENE, photometric="rgb", compression="jpeg", tile=(64, 64))
+    with tifffile.TiffFile(path) as tiff:
+        start, length = tiff.pages[0].dataoffsets[1], tiff.pages[0].databytecounts[1]
+    data = bytearray(path.read_bytes())
+    cut = start + int(keep * length)
+    data[cut : start + length] = bytes(start + length - cut)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="tile 1 of the TIFF is a JPEG without its end"):
+        read_image(path)
+
+
+def scenes(path, second, **told):
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for picture, more in ((SCENE, {}), (second, told)):
+            about = {
+                "axes": "YXS",
+                "PhysicalSizeX": 0.5,
+                "PhysicalSizeY": 0.5,
+                "PhysicalSizeXUnit": "µm",
+                **more,
+            }
+            about = {key: value for key, value in about.items() if value is not None}
+            writer.write(picture, photometric="rgb", metadata=about)
+
+
+@pytest.mark.parametrize(
+    ("size", "told", "refused"),
+    [
+        ((60, 80), {"Name": "Scene2"}, True),
+        ((20, 90), {"Name": "Scene2"}, True),
+        ((60, 80), {"Name": "macro image"}, False),
+        ((60, 80), {"PhysicalSizeX": 16.0}, False),
+        ((60, 80), {"PhysicalSizeX": None, "PhysicalSizeY": None}, False),
+        ((48, 64), {}, False),  # a level whose scale was copied
+    ],
+)
+def test_two_scenes_at_one_scale_are_refused(tmp_path, size, told, refused):
+    path = tmp_path / "s.ome.tif"
+    scenes(path, SCENE[: size[0], : size[1]], **told)
+    if refused:
+        with pytest.raises(UserError, match=r"several scenes at one scale \(128 x 96 and \d+ x \d+ pixels\)"):
+            read_image(path)
+    else:
+        np.testing.assert_array_equal(read_image(path), SCENE)

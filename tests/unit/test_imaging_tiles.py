@@ -44,8 +44,17 @@ def test_glass_is_left_out_at_more_than_half():
     assert [part.left.tolist() for part in everything] == [[0], [8], [16]]
 
 
+def test_black_where_nothing_was_scanned_is_left_out_with_the_glass():
+    image = np.full((8, 32, 3), 100, np.uint8)
+    image[:, :8] = 3  # a frame
+    image[:3, 8:16], image[3:5, 8:16] = 0, 250  # a corner beside glass
+    image[:3, 16:24] = 0
+    (batch,) = iter_tissue(ArraySlide(image), cover(32, 8, 8, None, None))
+    assert batch.left.tolist() == [16, 24] and batch.white.tolist() == [0.0, 0.0]
+
+
 def test_batches_hold_what_was_asked_for():
-    slide = ArraySlide(np.zeros((40, 40, 3), np.uint8))
+    slide = ArraySlide(np.full((40, 40, 3), 100, np.uint8))
     assert [len(part.left) for part in iter_tissue(slide, cover(40, 40, 8, None, None), batch=10)] == [
         10,
         10,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import anndata
 import cv2
 import numpy as np
@@ -144,6 +148,9 @@ def test_glass_is_what_is_bright_beside_the_lamp():
     overview[:, 10:] = 150
     spots = pd.DataFrame({"pixel_x": [50.0, 150.0, 100.0], "pixel_y": [50.0, 50.0, 50.0]})
     np.testing.assert_allclose(white_around(overview, spots, (200, 100), 60.0), [1.0, 0.0, 0.5], atol=0.01)
+    overview[overview.mean(axis=2) > 200] = 2  # black, where a scanner has not been
+    overview[0, 0] = 250
+    np.testing.assert_allclose(white_around(overview, spots, (200, 100), 60.0), [1.0, 0.0, 0.5], atol=0.02)
 
 
 def command(model, image, output, *more):
@@ -159,6 +166,19 @@ def test_the_command_writes_a_file_and_a_picture(model, image, tmp_path, capsys)
     assert spatial["images"]["hires"].shape == (400, 600, 3)
     assert spatial["scalefactors"]["tissue_hires_scalef"] == 1.0
     assert cv2.imread(str(tmp_path / "out/p.png")).std() > 5
+
+
+def test_a_name_of_an_old_archive_is_no_obstacle(model, image, tmp_path):
+    """Latin-1 in the name of a file, which is no UTF-8: as from a zip of another time."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/pr\xe4parat.png"))
+    odd.write_bytes(Path(image).read_bytes())
+    output = odd.with_suffix(".h5ad")
+    assert command(model, odd, output, "--um-per-px", "1.0") == 0
+    shutil.copy(output, tmp_path / "p.h5ad")
+    table = anndata.read_h5ad(tmp_path / "p.h5ad")
+    assert table.uns["histobench"]["image"] == "pr\ufffdparat.png" and list(table.uns["spatial"]) == [
+        "pr\ufffdparat"
+    ]
 
 
 def broken(tmp_path, kind):
@@ -192,6 +212,12 @@ def broken(tmp_path, kind):
         ("good", ["--um-per-px", "20"], "20 µm per pixel, which is implausible"),
         ("good", ["--um-per-px", "nan"], "implausible"),
         ("good", ["--um-per-px", "1", "--pitch-um", "0"], "the pitch must be positive"),
+        ("good", ["--um-per-px", "1", "--pitch-um", "inf"], "the pitch must be positive and finite"),
+        (
+            "good",
+            ["--um-per-px", "1", "--pitch-um", "0.01"],
+            "a pitch of 0.01 µm is less than a pixel of 1 µm",
+        ),
     ],
 )
 def test_what_cannot_be_predicted_is_said_in_one_sentence(model, tmp_path, capsys, kind, options, message):

@@ -165,7 +165,7 @@ def process_start(pid: int) -> int | None:
 
 def _prefix(name: str) -> str:
     """Return how the temporary of a file begins that this process is about to write."""
-    stem = name.encode()[:_STEM_BYTES].decode(errors="ignore")
+    stem = os.fsencode(name)[:_STEM_BYTES].decode(errors="ignore")
     pid = os.getpid()
     return f".{stem}.writing-{_place()}-{pid}-{process_start(pid) or 0}."
 

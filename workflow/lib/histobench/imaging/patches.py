@@ -35,6 +35,8 @@ ColourFunction = Callable[[Image], Image]
 
 #: A pixel whose mean of red, green and blue is above this counts as white (He et al. 2020, Methods).
 WHITE_LEVEL = 220
+#: A pixel all of whose channels are below this is of no scan: stained tissue lets more light through.
+UNSCANNED_LEVEL = 8
 
 _BATCH = 32  # patches held at a time while a file is written: 5 MB at 224 pixels
 
@@ -173,6 +175,15 @@ def cut_patches(
         slide.width, slide.height, pixel_x, pixel_y, width_px, um_per_px_native, um_per_px_target
     )
     return cut_windows(slide, windows, stain)
+
+
+def unscanned(pixels: Image) -> npt.NDArray[np.bool_]:
+    """Tell which pixels (... x 3) are black, as no tissue is: nothing was scanned there, or it was masked.
+
+    Corners of a picture that was turned, gaps between stitched fields, frames.
+    """
+    found: npt.NDArray[np.bool_] = pixels.max(axis=-1) < UNSCANNED_LEVEL
+    return found
 
 
 def white_fraction(patches: Image) -> npt.NDArray[np.float64]:

@@ -47,6 +47,7 @@ Image = npt.NDArray[np.uint8]
 _CACHE_BYTES = 64 * 2**20  # decoded TIFF tiles kept: a few rows of tiles of a whole-slide image
 _LEVEL_PIXELS = 2**25  # of a stored copy that is read whole, 128 MB
 _JUDGED_TILES = 64  # of three channels without names, to see whether light came through them
+_JPEG_TILE = 7  # compression of a TIFF
 _PLAIN_ROWS = 64  # rows read at a time of a TIFF without compression, which may be one huge strip
 
 
@@ -322,6 +323,9 @@ class _TiffSlide(Slide):
             raise unreadable(self.path, f"a tile of the TIFF cannot be found ({error})") from error
         if len(data) != count:
             raise unreadable(self.path, "the TIFF is truncated")
+        if data and page.compression == _JPEG_TILE and b"\xff\xd9" not in data:
+            # the decoder would fill the rest of the tile with a colour of its own
+            raise unreadable(self.path, f"tile {index} of the TIFF is a JPEG without its end")
         try:
             segment = page.decode(data or None, index, jpegtables=page.jpegtables)[0]
         except Exception as error:  # every codec has exception classes of its own

@@ -32,6 +32,7 @@ from histobench.imaging.dictionary import (
     fit_dictionary,
     haematoxylin_first,
 )
+from histobench.imaging.patches import unscanned
 from histobench.imaging.slides import ArraySlide, Slide, open_slide
 from histobench.imaging.stain_fit import StainFit
 from histobench.imaging.stains import NORMALISED, split_name
@@ -57,6 +58,7 @@ Floats = npt.NDArray[np.float64]
 
 LUMINOSITY_PERCENTILE = 95.0  # lightness at this percentile becomes white
 CONCENTRATION_PERCENTILE = 99.0
+_UNSCANNED_SHARE = 0.005  # share of black pixels above which they are areas
 TISSUE_LUMINOSITY = 0.8  # tissue is darker than this share of full lightness
 
 # When a fit is doubtful. Converged fits of normal sections have 10 to 30 degrees between the stains and
@@ -162,6 +164,11 @@ def fit_colours(
     ``vectors`` finds the stain vectors (2 x 3) elsewhere, given the percentile of lightness; it is asked
     where there are stains to find.
     """
+    flags = []
+    black = unscanned(rgb)
+    # single dark pixels are of the picture, and leaving them out would change the digits of every fit
+    if vectors is None and not black.all() and counts[black].sum() > _UNSCANNED_SHARE * counts.sum():
+        rgb, counts, flags = rgb[~black], counts[~black], ["unscanned"]
     percentile = weighted_percentile(_lightness(rgb).astype(float), counts, LUMINOSITY_PERCENTILE)
     standard = _standardise(rgb, percentile)
     od = _optical_densities(standard)
@@ -176,12 +183,12 @@ def fit_colours(
             luminosity_percentile=percentile,
             tissue_share=tissue_share,
             separation_degrees=reference.separation_degrees,
-            flags=("single_colour",) if tissue_share > 0 else ("no_tissue",),
+            flags=("single_colour" if tissue_share > 0 else "no_tissue", *flags),
             n_colours=len(rgb),
             objective=float("nan"),
             method=method,
         )
-    flags = ["little_tissue"] if tissue_share < LITTLE_TISSUE_SHARE else []
+    flags += ["little_tissue"] if tissue_share < LITTLE_TISSUE_SHARE else []
     matrix, objective = start, float("nan")
     if vectors is not None:
         matrix = vectors(percentile)

@@ -19,6 +19,17 @@ Floats = npt.NDArray[np.float64]
 _REFERENCE_VECTORS = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 _REFERENCE_CONCENTRATIONS = np.array([1.9705, 1.0308])
 
+#: What flags mean where a person should hear of them.
+DOUBTS = {
+    "grey_atom": "one of the two stains that were found is grey, as of ink, folds or dark areas",
+    "little_tissue": "little of the image is tissue, from which the stains were found",
+    "no_tissue": "no tissue was found, so the stains are those of the reference",
+    "single_colour": "the tissue has one colour alone, so the stains are those of the reference",
+    "small_separation": "the two stains that were found are nearly one",
+    "unscanned": "black areas, where nothing was scanned, were left out when the stains were found",
+    "unused_stain": "one of the two stains that were found is next to absent",
+}
+
 
 @dataclass(frozen=True)
 class StainFit:
@@ -40,7 +51,8 @@ class StainFit:
         Reasons to doubt the fit, none for a normal section: "no_tissue" or "single_colour" (nothing to
         fit: vectors and concentrations are the reference's), "little_tissue", "grey_atom" (a vector is
         nearly grey, as with pen or folds), "small_separation", "multiple_optima", "unused_stain" (a 99th
-        percentile is zero, so that stain is not rescaled).
+        percentile is zero, so that stain is not rescaled), "unscanned" (black areas, which the fit leaves
+        out).
     n_colours
         Distinct colours of the image.
     objective

@@ -7,6 +7,7 @@ the histology, from what the file says alone. Where it says too little, one sent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ _MODELS = {
 _JPEG = {6, 7, 34892, 33007}  # compressions whose decoder returns RGB for YCbCr
 _WEBP, _APERIO_YCBCR = 50001, 33003
 
+_BESIDE = re.compile("label|macro|overview|thumbnail|barcode", re.IGNORECASE)  # pictures beside the section
 _RIVAL = (
     0.5  # of the largest page's area: above it, another page is no thumbnail, label or level of a pyramid
 )
@@ -116,6 +118,7 @@ def choose_picture(tiff: Any, path: Path) -> Picture:
     coloured = [page for page in rivals if _coloured(page)]
     if len(rivals) == 1 and (_coloured(rivals[0]) or not any(map(_coloured, pages))):
         _refuse_hidden_planes(tiff, rivals[0], path)
+        _refuse_scenes(tiff, rivals[0], path)
         return Picture((rivals[0],), _levels(everything, rivals[0]))
     if len(coloured) == 1 and _area(coloured[0]) == largest:
         return Picture((coloured[0],), _levels(everything, coloured[0]))
@@ -189,6 +192,35 @@ def _refuse_hidden_planes(tiff: Any, page: Any, path: Path) -> None:
             f"{path}: the TIFF describes {n_planes} planes, of which it lists one page; save the RGB image "
             "as one page of its own file."
         )
+
+
+def _refuse_scenes(tiff: Any, page: Any, path: Path) -> None:
+    """Stop where an OME file has another scene at the scale of a page: which is the section is not known.
+
+    What is at another scale, or says none, is a level of the page, an overview or a label.
+    """
+    own = _ome_pixels(tiff, page, path) if tiff.is_ome else None
+    if own is None or own.get("PhysicalSizeX") is None:
+        return
+
+    def shape(pixels: Any) -> tuple[int, int]:
+        return int(pixels.get("SizeX", 0)), int(pixels.get("SizeY", 0))
+
+    width, height = shape(own)
+    root = ElementTree.fromstring(tiff.ome_metadata)
+    for image in root.iterfind(".//{*}Image"):
+        pixels = image.find("{*}Pixels")
+        if pixels is None or shape(pixels) == (width, height) or min(shape(pixels)) < 1:
+            continue
+        same = all(pixels.get(key) == own.get(key) for key in ("PhysicalSizeX", "PhysicalSizeXUnit"))
+        across, down = width / shape(pixels)[0], height / shape(pixels)[1]
+        level = abs(across / down - 1) < 0.02 and abs(across - round(across)) < 0.02 * across
+        if same and not level and not _BESIDE.search(image.get("Name") or ""):
+            sizes = " and ".join(f"{one} x {other}" for one, other in ((width, height), shape(pixels)))
+            raise UserError(
+                f"{path}: the OME file holds several scenes at one scale ({sizes} pixels); save that of this "
+                "section as its own file."
+            )
 
 
 def _ome_pixels(tiff: Any, page: Any, path: Path) -> Any:
@@ -358,6 +390,8 @@ def read_colours(page: Any, tiff: Any, path: Path, n_pages: int = 1) -> TiffColo
         _require_plain_ycbcr(page, path)
     if photometric in (_YCBCR, _CIELAB) and (page.dtype != np.uint8 or page.bitspersample != 8):
         raise UserError(f"{path}: the TIFF holds {model} of {page.bitspersample} bits; save it as RGB.")
+    if "ExtraSamples" not in page.tags and samples == n_colours + 1 and model in ("rgb", "grey"):
+        extra = [2]  # unassociated alpha, as OpenCV writes it and Pillow reads it
     place = next((k for k, kind in enumerate(extra) if kind in (1, 2)), None)
     bits, stated = _bits(page, tiff, path)
     return TiffColours(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from histobench.imaging.patches import Image, Windows, cut_windows, place_windows, white_fraction
+from histobench.imaging.patches import Image, Windows, cut_windows, place_windows, unscanned, white_fraction
 from histobench.imaging.slides import Slide
 
 __all__ = ["TileBatch", "cover", "iter_tissue"]
@@ -71,7 +71,7 @@ def iter_tissue(
     max_white: float | None = 0.5,
     batch: int = _BATCH,
 ) -> Iterator[TileBatch]:
-    """Cut tiles in batches, leaving out those that are mostly glass.
+    """Cut tiles in batches, leaving out those that are mostly glass, or black where nothing was scanned.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def iter_tissue(
         )
         pixels = cut_windows(slide, some)
         white = white_fraction(pixels)
-        kept = np.ones(len(white), bool) if max_white is None else white <= max_white
+        empty = white + unscanned(pixels).mean(axis=(1, 2))
+        kept = np.ones(len(white), bool) if max_white is None else empty <= max_white
         if not kept.any():
             continue
         yield TileBatch(some.left[kept], some.top[kept], white[kept], pixels[kept])

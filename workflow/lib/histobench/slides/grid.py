@@ -9,6 +9,7 @@ memory; so the slide may be of any size.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import numpy as np
 from histobench.errors import UserError
 from histobench.files import check_seal, read_json
 from histobench.imaging.contrast import glass, refuse_blank, remarks
-from histobench.imaging.patches import Windows, iter_patches, place_windows
+from histobench.imaging.patches import ColourFunction, Windows, iter_patches, place_windows, unscanned
 from histobench.imaging.patchview import PatchView, window_pixels
 from histobench.imaging.scale import (
     DECLARED_TOLERANCE,
@@ -229,10 +230,11 @@ def white_around(
 ) -> np.ndarray:
     """Share of glass in the window around every position, judged on a small picture of the slide; (n,).
 
-    ``size`` is that of the full image and ``width`` that of the window, in pixels of the full image.
+    What is black counts as glass, as nothing was scanned there. ``size`` is that of the full image and
+    ``width`` that of the window, in pixels of the full image.
     """
     shrink = size[0] / overview.shape[1], size[1] / overview.shape[0]
-    white = glass(overview)
+    white = glass(overview) | unscanned(overview)
     summed = np.zeros((white.shape[0] + 1, white.shape[1] + 1))
     summed[1:, 1:] = white.cumsum(axis=0).cumsum(axis=1)
 
@@ -302,10 +304,15 @@ def predict_slide(
     run = read_run(model_folder)
     look = run.image
     field_um = look["width_px"] * look["um_per_px"]
-    if not pitch_um > 0:
-        raise UserError(f"the pitch must be positive, not {pitch_um:g} µm; correct --pitch-um.")
+    if not 0 < pitch_um < math.inf:
+        raise UserError(f"the pitch must be positive and finite, not {pitch_um:g} µm; correct --pitch-um.")
     with open_slide(image) as slide:
         scale, source = slide_um_per_px(slide, image, um_per_px)
+        if pitch_um < scale:
+            raise UserError(
+                f"{image}: a pitch of {pitch_um:g} µm is less than a pixel of {scale:g} µm; give a larger "
+                "--pitch-um."
+            )
         spots = grid_spots(slide.width, slide.height, scale, pitch_um, field_um)
         if not len(spots):
             short = min(slide.width, slide.height)
@@ -333,9 +340,11 @@ def predict_slide(
             look["um_per_px"],
         )
         size = slide.width, slide.height
-        with _patches(slide, windows, run, progress, scratch) as patches:
+        stain, doubts = stain_function(slide, run)
+        with _patches(slide, windows, stain, progress, scratch) as patches:
             prediction = _predict(run, spots, patches, Path(image), device, progress)
     obs = spots.copy()
+    told = Path(os.fsencode(image).decode(errors="replace"))  # HDF5 holds no other bytes than UTF-8
     if prediction.tumour_probability is not None:
         obs["tumour_probability"] = np.asarray(prediction.tumour_probability, np.float32)
     table = anndata.AnnData(
@@ -347,7 +356,7 @@ def predict_slide(
     if prediction.embedding is not None:
         table.obsm["embedding"] = np.asarray(prediction.embedding, np.float32)
     table.uns["spatial"] = {
-        Path(image).stem: {
+        told.stem: {
             "images": {"hires": overview},
             "scalefactors": {
                 "tissue_hires_scalef": overview.shape[1] / size[0],
@@ -357,12 +366,12 @@ def predict_slide(
         }
     }
     table.uns["histobench"] = {
-        "image": Path(image).name,
+        "image": told.name,
         "image_width": size[0],
         "image_height": size[1],
         "um_per_px": scale,
         "um_per_px_source": source,
-        "note": "; ".join(remarks(image, overview)),
+        "note": "; ".join([*remarks(image, overview), *doubts]),
         "pitch_um": pitch_um,
         "grid": _GRID,
         "max_white": max_white,
@@ -385,11 +394,14 @@ def predict_slide(
 
 @contextmanager
 def _patches(
-    slide: Slide, windows: Windows, run: TrainedRun, progress: bool, scratch: str | Path | None
+    slide: Slide,
+    windows: Windows,
+    stain: ColourFunction | None,
+    progress: bool,
+    scratch: str | Path | None,
 ) -> Iterator[np.ndarray]:
     """Cut all patches into a file for the length of the block and map it."""
     shape = (len(windows), windows.width_px, windows.width_px, 3)
-    stain = stain_function(slide, run)
     with tempfile.TemporaryDirectory(prefix=".histobench.", dir=scratch) as folder:
         mapped = np.lib.format.open_memmap(Path(folder) / "patches.npy", "w+", np.uint8, shape)
         with _bar("cutting patches", len(windows), progress) as bar:
@@ -401,11 +413,15 @@ def _patches(
         yield np.load(Path(folder) / "patches.npy", mmap_mode="r")
 
 
-def stain_function(slide: Slide, run: TrainedRun) -> Any:
-    """Return the map of colours that the training applied to its sections; None for raw pixels."""
+def stain_function(slide: Slide, run: TrainedRun) -> tuple[ColourFunction | None, list[str]]:
+    """Return the map of colours that the training applied to its sections, and reasons to doubt it in words.
+
+    None for raw pixels.
+    """
     if run.image["stain"] == "raw":
-        return None
+        return None, []
     from histobench.imaging.stain import fit_stain, read_stain, stain_map
+    from histobench.imaging.stain_fit import DOUBTS
     from histobench.imaging.stains import stain_file
 
     reference = run.image.get("stain_reference")
@@ -415,7 +431,8 @@ def stain_function(slide: Slide, run: TrainedRun) -> Any:
         # results/EXPERIMENT/models/METHOD/FOLD
         fits = run.folder.resolve().parents[3] / "data" / cohort / "stain"
         target = read_stain(fits / stain_file(run.image["stain"], section))
-    return stain_map(fit_stain(slide, run.image["stain"]), target)
+    fit = fit_stain(slide, run.image["stain"])
+    return stain_map(fit, target), [DOUBTS[flag] for flag in fit.flags if flag in DOUBTS]
 
 
 def _predict(

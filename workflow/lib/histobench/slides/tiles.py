@@ -109,7 +109,9 @@ def predict_tiles(
         raise UserError(f"{run.folder}: the method sees whole sections, not single tiles; name another one.")
     model: Any = load_method(run.entry, run.params, run.folder)
     with open_slide(slide) as opened:
-        stain = stain_function(opened, run)
+        stain, doubts = stain_function(opened, run)
+    for doubt in doubts:
+        log.warning("%s: %s", slide, doubt)
     parts: list[pd.DataFrame] = []
     tiles = slide_tiles(slide, um_per_px=um_per_px, width_px=width_px, max_white=max_white, batch=batch)
     for found in tiles:
