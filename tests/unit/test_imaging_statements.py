@@ -169,3 +169,24 @@ def test_one_axis_of_ome_stands_for_both(tmp_path, axis):
     sizes = {f"PhysicalSize{axis}": 300, f"PhysicalSize{axis}Unit": "nm"}
     (scale,) = scale_statements(ome(tmp_path / "a.ome.tif", **sizes)).scales
     assert (scale.um_per_px_x, scale.um_per_px_y) == pytest.approx((0.3, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("first", "kept"),
+    [
+        ("128x96 [0,0 128x96] (32x32) JPEG/RGB Q=70", True),
+        ("128x96 [0,0 128x96] -> 128x96 - ", True),
+        ("46000x32914 [0,0 46000x32914] (256x256) -> 128x96 - ", False),
+        ("256x192 -> 128x96 JPEG/RGB Q=90", False),
+    ],
+)
+def test_the_scale_of_what_a_copy_was_made_from_is_set_apart(tmp_path, first, kept):
+    """A reduced copy of a scan that keeps the header of the scan, with its MPP."""
+    text = f"Aperio Image Library v1\n{first}|AppMag = 20|MPP = 0.4990"
+    path = tiff(tmp_path / "a.svs", tile=(32, 32), description=text, metadata=None)
+    said = scale_statements(path)
+    if kept:
+        assert [scale.um_per_px for scale in said.scales] == [0.499] and not said.ignored
+    else:
+        assert not said.scales and said.assumed_um_per_px is None
+        assert "may be that of the" in said.ignored[0]

@@ -8,6 +8,7 @@ the scale of histology is set apart, with the reason.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +158,10 @@ def turned_as(path: str | Path) -> str:
     return _TURNED.get(value, "") if isinstance(value, int) else ""
 
 
+# In the header of a smaller copy: 46000x32914 [0,0 46000x32914] (256x256) -> 800x600.
+_REDUCED = re.compile(r"^(\d+)x(\d+)\b[^\n]*->\s*(\d+)x(\d+)\b", re.MULTILINE)
+
+
 @dataclass
 class _Found:
     scales: list[StatedScale] = field(default_factory=list)
@@ -182,14 +187,22 @@ def _read_vendor(path: Path, found: _Found) -> None:
 
     try:
         with openslide.OpenSlide(path) as slide:
-            properties = dict(slide.properties)
+            properties, size = dict(slide.properties), slide.dimensions
     except openslide.OpenSlideError as error:
         raise unreadable(path, f"OpenSlide cannot open the slide ({error})") from error
     vendor = properties.get("openslide.vendor", "scanner")
     if any(f"openslide.mpp-{axis}" in properties for axis in "xy"):
         x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
         source = "MPP of the Aperio header" if vendor == "aperio" else f"pixel size of {vendor}"
-        found.add(x, y, source, measured=True)
+        reduced = _REDUCED.search(properties.get("openslide.comment", ""))
+        if reduced and (int(reduced[3]), int(reduced[4])) == size and int(reduced[1]) > 1.02 * size[0]:
+            found.ignored.append(
+                f"{source} of {x:.4g} µm per pixel, which may be that of the {reduced[1]} x {reduced[2]} "
+                "pixels from which the image was made"
+            )
+            found.odd = True
+        else:
+            found.add(x, y, source, measured=True)
     elif "aperio.MPP" in properties:
         text = properties["aperio.MPP"]
         found.ignored.append(f'MPP of "{text}" in the Aperio header, which is no number')
