@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from unit.own_cohort import GENES, OwnCohort
 
-from histobench.cohorts.gene_names import check_genes, exchanged
+from histobench.cohorts.gene_names import check_genes, exchanged, names_no_gene
 from histobench.cohorts.readers.table_cohort import check_options, read_section
 from histobench.cohorts.sheet import FILES, read_sheet
-from histobench.cohorts.table import refuse_ambiguous_genes
+from histobench.cohorts.table import refuse_ambiguous_genes, written_apart
 from histobench.errors import UserError
 from histobench.splits.folds import make_folds
 
@@ -259,3 +259,138 @@ def test_sections_that_some_disks_take_for_one_are_refused(tmp_path):
     own = OwnCohort(tmp_path / "more", sections=("Sec1", "sec1"))
     (problem,) = read_sheet(own.folder / "mine.tsv").problems
     assert "section sec1 looks like Sec1 of line 2" in str(problem)
+
+
+# -- ids, columns and files that nearly fit ------------------------------------------------------------
+
+
+def rename(own, way):
+    counts = own.counts()
+    counts.index = [way(*map(int, spot.split("x"))) for spot in counts.index]
+    own.write_counts("S1", counts)
+
+
+OTHERWISE = {
+    "from zero": (lambda x, y: f"{x - 1}x{y - 1}", "are counted from 0 in one file and from 1 in the other"),
+    "columns from zero": (lambda x, y: f"{x - 1}x{y}", "are counted from 0 in one file"),
+    "rows first": (lambda x, y: f"{y}x{x}", "are row and column in one file"),
+}
+
+
+@pytest.mark.parametrize("how", list(OTHERWISE))
+def test_spots_that_are_named_otherwise_do_not_join_their_neighbours(own, how):
+    """Most names of a dense array are those of a neighbour, whose counts would be taken without a word."""
+    way, says = OTHERWISE[how]
+    rename(own, way)
+    with pytest.raises(UserError, match=f"S1.tsv.gz: spots {says}.* counts would lie on wrong spots"):
+        read(own)
+    own.write_counts("S1", own.counts())
+    lines = "".join(f"{way(x, y)}\tinvasive\n" for x, y in own.grid())
+    with pytest.raises(UserError, match=f"labels.tsv: spots {says}|labels are of no spot"):
+        label(own, f"spot\tlabel\n{lines}")
+
+
+def test_zeros_before_numbers_are_told(own):
+    lines = "".join(
+        f"{x:02d}x{y:02d}\tinvasive\n" if x > 4 else f"{x}x{y}\tinvasive\n" for x, y in own.grid()
+    )
+    with pytest.raises(UserError, match="have zeros before the numbers in one file"):
+        label(own, f"spot\tlabel\n{lines}")
+
+
+def test_spots_that_are_missing_are_not_taken_for_renamed_ones(own):
+    counts = own.counts()
+    own.write_counts("S1", counts.iloc[:-4])
+    own.write_spots("S1", own.spots().iloc[3:])
+    assert read(own).dropped["no_position"] == 3
+
+
+def test_a_quotation_mark_that_is_never_closed_in_its_line_is_refused(own):
+    rows = [f"{x}x{y}\tinvasive" for x, y in own.grid()]
+    rows[3], rows[20] = rows[3].replace("inv", '"inv'), rows[20].replace("inv", '"inv')
+    with pytest.raises(
+        UserError, match='column label: a quotation mark before "invasive" takes the lines after'
+    ):
+        label(own, "spot\tlabel\n" + "\n".join(rows) + "\n")
+    whole = label(own, "spot\tlabel\n" + "".join(f'"{x}x{y}"\t"in ""situ"""\n' for x, y in own.grid()))
+    assert set(whole.spots["label"]) == {'in "situ"'}
+
+
+@pytest.mark.parametrize("sep", [";", "\t"])
+def test_a_table_without_any_label_is_refused(own, sep):
+    lines = "".join(f"{x}x{y}{sep}invasive\n" for x, y in own.grid())
+    with pytest.raises(UserError, match=r"none of its 42 lines has a label|column|no spot of this section"):
+        label(own, f"spot,label\n{lines}")
+
+
+@pytest.mark.parametrize("kind", ["positions", "labels"])
+def test_one_file_is_not_that_of_two_sections(tmp_path, kind):
+    own = OwnCohort(tmp_path / "more", sections=("S1", "S2"))
+    (own.folder / "labels.tsv").write_text("spot\tlabel\n2x3\tinvasive\n")
+    for section in ("S1", "S2"):
+        own.row(section)[kind] = "labels.tsv" if kind == "labels" else "S1_spots.tsv"
+    own.write_table()
+    (problem,) = read_sheet(own.folder / "mine.tsv").problems
+    assert f"line 3: {kind} " in str(problem) and "are those of line 2" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nCount_RNA", "__no_feature", "N_unmapped", "ERCC-00002", "total_counts", "__alignment_not_unique"],
+)
+def test_what_programs_count_beside_genes_is_no_gene(name):
+    assert names_no_gene(name)
+
+
+def test_no_approved_symbol_is_what_programs_count(project):
+    from histobench.config.tables import SYMBOLS
+    from histobench.expression.symbols import load_symbols
+
+    assert not [name for name in load_symbols(project / SYMBOLS).values() if names_no_gene(name)]
+
+
+def test_genes_whose_header_r_has_written_are_one(own):
+    listed = pd.DataFrame({"gene": ["HLA-A", "HLA.A"], "path": ["a.h5ad", "b.h5ad"]})
+    assert written_apart(listed) == "b.h5ad: a gene is written HLA.A, but HLA-A in a.h5ad"
+    both = pd.DataFrame({"gene": ["HLA-A", "HLA.A"], "path": ["a.h5ad", "a.h5ad"]})
+    assert written_apart(both) == ""
+
+
+@pytest.mark.parametrize("key", ["label", "layer", "library_key"])
+def test_names_among_options_are_single(own, key):
+    with pytest.raises(UserError, match=rf"options.{key} is \['counts'\], expected one name"):
+        read(own, **{key: ["counts"]})
+
+
+def test_spots_of_two_people_are_no_section(own):
+    own.use_anndata("S1", lambda adata: adata.obs.insert(0, "patient", ["PA"] * 20 + ["PB"] * 22))
+    with pytest.raises(
+        UserError, match=r"obs\['patient'\] names several people \(PA, PB\), but a section is of one"
+    ):
+        read(own)
+
+
+def fewer(adata):
+    adata.raw = adata.copy()
+    return adata[:, :2].copy()
+
+
+def present(adata):
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = (adata.X > 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(("change", "layer", "n"), [(fewer, "raw", 6), (present, "counts", 6)])
+def test_whole_numbers_in_x_are_not_taken_where_the_file_holds_more_counts(own, change, layer, n):
+    own.use_anndata("S1", change)
+    with pytest.raises(
+        UserError, match=rf"fewer than the raw counts of {layer}; set `options: \{{layer: {layer}\}}`"
+    ):
+        read(own)
+    assert (read(own, layer=layer).counts.toarray() == own.counts().to_numpy()).all()
+    assert read(own, layer="X").counts.sum() < own.counts().to_numpy().sum()
+
+
+def test_a_column_of_biotypes_that_knows_mrna_keeps_every_gene(own):
+    own.use_anndata("S1", lambda adata: adata.var.insert(0, "type", ["mRNA"] * 4 + ["lncRNA", "pseudogene"]))
+    assert len(read(own).genes) == 6

@@ -19,6 +19,7 @@ MAX_COUNT = np.iinfo(np.int32).max
 _SOME_SPOTS = 10
 _DEEP = 500  # counts of a usual spot, below which equal totals may be chance
 _LEVEL = 0.5
+_LEVEL_SHARE = 0.02  # of the mean: rounding makes totals of scaled counts differ by half as much
 
 _GENE_KINDS = frozenset({"gene expression", "gene", "genes", "mrna", "rna", "gex", ""})
 
@@ -197,8 +198,8 @@ def refuse_levelled(matrix: sparse.csr_matrix, where: str) -> None:
     totals = totals[totals > 0]
     if len(totals) < _SOME_SPOTS or np.median(totals) < _DEEP:
         return
-    # drawing molecules at random makes totals differ by their square root
-    if totals.std() < _LEVEL * np.sqrt(totals.mean()):
+    # drawing molecules at random makes totals differ by their square root, and no tissue has one depth
+    if totals.std() < max(_LEVEL * np.sqrt(totals.mean()), _LEVEL_SHARE * totals.mean()):
         raise UserError(
             f"{where}: all {len(totals)} spots have about {np.median(totals):.0f} counts (from "
             f"{totals.min():.0f} to {totals.max():.0f}), so they were scaled to one depth; give raw counts."

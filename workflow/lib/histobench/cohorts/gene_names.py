@@ -32,10 +32,14 @@ _IDENTIFIER = re.compile(r"ENS[A-Z]*G\d{11}")
 _VERSION = re.compile(r"(ENS[A-Z]*\d{11})\.\d+")
 
 
-# Antibodies, hashtags, and the controls of Xenium, CosMx and MERSCOPE, where no column says so.
+# Antibodies, hashtags, spike-ins, what aligners and R count beside genes, and the controls of Xenium, CosMx
+# and MERSCOPE, where no column says so.
 _NO_GENE = re.compile(
     r".*[-_. ]?TotalSeq[-_A-D].*|ADT[-_].+|HTO[-_].*|Hashtag.*|NegControl(Probe|Codeword).*|NegPrb.*"
-    r"|Negative\d+|SystemControl.*|Blank[-_]\d+|BLANK_.*|(Unassigned|Deprecated|Genomic).*Codeword.*|antisense_.+",
+    r"|Negative\d+|SystemControl.*|Blank[-_]\d+|BLANK_.*"
+    r"|ERCC-\d+|__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)"
+    r"|N_(unmapped|multimapping|noFeature|ambiguous)|n(Count|Feature)_\w+|total_counts|n_genes(_by_counts)?"
+    r"|(Unassigned|Deprecated|Genomic).*Codeword.*|antisense_.+",
     re.IGNORECASE,
 )
 

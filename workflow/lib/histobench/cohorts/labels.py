@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histobench.cohorts.losses import alike_names
+from histobench.cohorts.losses import alike_names, renamed
 from histobench.cohorts.text import plain_word
 from histobench.errors import UserError
 
@@ -74,6 +74,8 @@ def refuse_strangers(labelled: pd.Index, spots: pd.Index, path: str | Path) -> N
     lost = labelled[~labelled.isin(spots)]
     n_known = len(labelled) - len(lost)
     if not len(lost) or (n_known and alike_names(labelled, spots) <= n_known):
+        if way := renamed(labelled, spots):
+            raise UserError(f"{path}: spots {way}, so labels would lie on wrong spots; name spots alike.")
         return
     raise UserError(
         f"{path}: {len(lost)} of {len(labelled)} labels are of no spot of this section, such as that of "

@@ -23,6 +23,9 @@ MOST_BARCODES_LOST = 0.1
 MOST_OUTSIDE = 0.2
 """Largest share of spots outside the image: an image that is cut off loses some, another one many."""
 
+_SOME_RENAMED = 0.01
+"""Share of names that may fit nowhere though all are named alike."""
+
 REASONS: Mapping[str, str] = {
     "no_position": "have counts but no position",
     "no_counts": "have a position under tissue but no counts",
@@ -118,6 +121,32 @@ def name_cause(counted: pd.Index, placed: pd.Index) -> str:
     other = placed[~placed.isin(counted)]
     pair = f", such as {lost[0]} in the counts" + (f" and {other[0]} in the positions" if len(other) else "")
     return f"{_CAUSES['no_position']}{pair}; give the two files of one section"
+
+
+def renamed(names: pd.Index, others: pd.Index) -> str:
+    """Say how names of places on an array differ from others' of the same places; "" where they do not.
+
+    Some of them are then names of others' places too, and their spots would silently be their neighbours.
+    """
+    import pandas as pd
+
+    lost = ~names.isin(others)
+    if lost.mean() <= _SOME_RENAMED or not all(SPOT_ID.fullmatch(str(name)) for name in names):
+        return ""
+    try:
+        x, y = (pd.Series(part).astype(int) for part in zip(*names.str.split("x"), strict=True))
+    except ValueError:  # positions between places
+        return ""
+    steps = [(across, down) for across in (-1, 0, 1) for down in (-1, 0, 1) if across or down]
+    ways = [
+        ("have zeros before the numbers in one file", x, y),
+        ("are row and column in one file, and column and row in the other", y, x),
+        *(("are counted from 0 in one file and from 1 in the other", x + i, y + j) for i, j in steps),
+    ]
+    for way, column, row in ways:
+        if (column.astype(str) + "x" + row.astype(str)).isin(others).mean() > 1 - _SOME_RENAMED:
+            return way
+    return ""
 
 
 def alike_names(names: pd.Index, others: pd.Index) -> int:

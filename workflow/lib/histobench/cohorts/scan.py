@@ -106,7 +106,9 @@ def _scan_text_counts(path: str | Path) -> list[Place]:
             if not (value.isdecimal() and len(value) < 10) and (reason := _no_count(value)):
                 place = f"line {number}, column {column + 2}"
                 cells.append((place, f"the count of gene {genes[column]} at spot {spot} is {reason}"))
-    if len(ids) > len(lines) / 2 and all(SPOT_ID.fullmatch(line.split("\t")[1]) for line in lines[1:3]):
+    if len(ids) > len(lines) / 2 and all(
+        SPOT_ID.fullmatch([*line.split("\t"), ""][1]) for line in lines[1:3]
+    ):
         text = "the first column is a number, not the spot; take that column out of every line."
         return [*found, ("line 2 and below", text)]
     if len(cells) > SHOWN:  # not single counts are wrong, but all of them

@@ -122,7 +122,7 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
     if not _check_header(path, columns, sheet):
         return sheet
     folders = [path.parent, *map(Path, mirrors)]
-    counts_lines: dict[tuple[str, str], int] = {}
+    first_lines: dict[tuple[str, str], int] = {}
     for line, fields in rows[1:]:
         place = f"line {line}"
         if len(fields) != len(columns):
@@ -137,12 +137,17 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
         record, wrong = _record(row, folders)
         found += [Finding(str(path), place, text, row["section"]) for text in wrong]
         counts = (record.get("counts", ""), record.get("library", ""))
-        if counts[0] and counts in counts_lines:
-            text = (
-                f"counts {row['counts']} are those of line {counts_lines[counts]}; name each section's own."
-            )
+        if counts[0] and counts in first_lines:
+            text = f"counts {row['counts']} are those of line {first_lines[counts]}; name each section's own."
             found.append(Finding(str(path), place, text, row["section"]))
-        counts_lines.setdefault(counts, line)
+        first_lines.setdefault(counts, line)
+        for kind in ("positions", "labels"):
+            own = (kind, record.get(kind, ""))
+            if own[1] and own in first_lines:
+                text = f"{kind} {row[kind]} are those of line {first_lines[own]}; name each section's own."
+                found.append(Finding(str(path), place, text, row["section"]))
+            if own[1]:
+                first_lines.setdefault(own, line)
         sheet.problems += found
         sheet.lines.setdefault(row["section"], line)
         sheet.patients.setdefault(row["patient"], line)

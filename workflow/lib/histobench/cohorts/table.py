@@ -158,7 +158,7 @@ def refuse_ambiguous_genes(listed: pd.DataFrame) -> None:
 
 
 def written_apart(listed: pd.DataFrame) -> str:
-    """Say which gene one section writes in other letters than another (C1orf112, C1ORF112); "" for none.
+    """Say which gene one section writes otherwise than another (C1orf112, C1ORF112, or HLA-A, HLA.A), or "".
 
     Where a section lists both, they are two genes, as of human cells in a mouse. Where names are taken as
     they are they may be, too, as dl and Dl of the fly, which a table without zeros need not both list.
@@ -169,7 +169,8 @@ def written_apart(listed: pd.DataFrame) -> str:
         ``gene`` and ``path`` of the section.
     """
     names = listed.drop_duplicates("gene")
-    lower = names["gene"].str.lower()
+    # HLA-A is HLA.A where R has written the header
+    lower = names["gene"].str.lower().str.replace(r"[-._ ]", "-", regex=True)
     for _, alike in names[lower.duplicated(keep=False)].groupby(lower):
         paths = [set(listed.loc[listed["gene"] == name, "path"]) for name in alike["gene"]]
         if sum(map(len, paths)) == len(set.union(*paths)):

@@ -188,6 +188,15 @@ def text_table(
             f"{path}: is not a table with one separator throughout ({reason}); correct it."
         ) from None
     table = table.fillna("")  # fields that a short line lacks
+    if b'"' in data:
+        for name, column in table.items():
+            torn = column.str.contains("\n", regex=False)
+            if torn.any():
+                start = column[torn].iloc[0].split("\n")[0]
+                raise UserError(
+                    f'{path}: column {name}: a quotation mark before "{start}" takes the lines after it into '
+                    "one field; remove it, or close it in its line."
+                )
     first = skip + (2 if names is None else 1)
     table.index = pd.RangeIndex(first, first + len(table), name="line")
     table.columns = [str(name).strip() for name in table.columns]

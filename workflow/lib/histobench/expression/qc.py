@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SPOT_COLUMNS = ("section", "spot", "keep", "keep_train", "reason")
 log = logging.getLogger(__name__)
 
-MITOCHONDRIAL_PREFIX = "MT-"
+# MT-CO1, or as R writes it into a header, MT.CO1
+MITOCHONDRIAL = r"(?i)MT[-._]"
 
 
 # What a profile asks of genes; all else it asks of spots.
@@ -134,7 +135,7 @@ def _failures(rules: QcLimits, section: anndata.AnnData) -> list[tuple[str, np.n
     if rules.min_genes is not None:
         found.append(("few_genes", np.asarray((counts > 0).sum(axis=1)).ravel() < rules.min_genes))
     if rules.max_mitochondrial is not None:
-        of_mitochondria = section.var_names.str.upper().str.startswith(MITOCHONDRIAL_PREFIX)
+        of_mitochondria = section.var_names.str.match(MITOCHONDRIAL)
         mitochondrial = np.asarray(counts[:, of_mitochondria].sum(axis=1), dtype=np.float64).ravel()
         found.append(("mitochondrial", mitochondrial > rules.max_mitochondrial * total))
     return found

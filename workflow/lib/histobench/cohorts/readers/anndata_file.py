@@ -223,15 +223,37 @@ def counts_and_genes(
         return adata.layers[layer], adata.var
     if layer == "raw" and adata.raw is not None:
         return adata.raw.X, adata.raw.var
+    if layer == "X" and adata.X is not None:
+        return adata.X, adata.var
     if layer is not None:
         known = ", ".join([*adata.layers, *(["raw"] if adata.raw is not None else [])]) or "none"
         raise UserError(
             f"{path}: layers holds no {layer} (known: {known}), which options.layer names; correct it."
         )
+    if layer is None and adata.X is not None and (fuller := _fuller_counts(adata)):
+        raise UserError(
+            f"{path}: X holds whole numbers, but fewer than the raw counts of {fuller}; set "
+            f"`options: {{layer: {fuller}}}`, or `layer: X` if X is meant."
+        )
     if adata.X is None:
         hint = raw_counts_hint(adata, options) or "; name their layer in options.layer"
         raise UserError(f"{path}: holds no counts in X{hint}.")
     return adata.X, adata.var
+
+
+def _fuller_counts(adata: anndata.AnnData) -> str:
+    """Name the layer of raw counts that has more of them than X, or of more genes; "" for none.
+
+    X is then a selection of genes, or was scaled and rounded. Spliced and unspliced counts are less than X.
+    """
+    if not _raw_counts(adata.X):
+        return ""  # told where X is looked into
+    total = float(adata.X.sum())
+    for name in ("counts", "raw_counts", "raw"):
+        matrix = adata.raw.X if name == "raw" and adata.raw is not None else adata.layers.get(name)
+        if matrix is not None and _raw_counts(matrix) and float(matrix.sum()) != total:
+            return name
+    return ""
 
 
 def raw_counts_hint(adata: anndata.AnnData, options: Mapping[str, Any]) -> str:
@@ -298,9 +320,9 @@ def _gene_rows(var: pd.DataFrame, path: str | Path) -> npt.NDArray[np.bool_]:
         return everything
     words = plain_words(var[column])
     is_gene = gene_features(words.tolist())
-    if (is_gene & (words != "").to_numpy()).any():
-        return is_gene
     others = words.str.lower().map(lambda word: any(kind in word for kind in _OTHER_KINDS)).to_numpy(bool)
+    if (is_gene & (words != "").to_numpy()).any() and column != "type":  # whose words may be biotypes
+        return is_gene
     if others.all():
         raise UserError(
             f"{path}: var['{column}'] says that no feature is a gene ({_listed(sorted(set(words)))}); "

@@ -13,7 +13,7 @@ import numpy as np
 
 from histobench.cohorts.gene_names import LOUD, MOST_UNKNOWN, check_genes, names_no_gene
 from histobench.cohorts.labels import refuse_strangers, tumour_values
-from histobench.cohorts.losses import name_cause
+from histobench.cohorts.losses import MOST_LOST, name_cause, renamed
 from histobench.cohorts.readers.anndata_file import (
     ARRAYS,
     checked_counts,
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+PATIENT_COLUMNS = ("patient", "patient_id", "donor", "donor_id", "individual", "subject", "subject_id")
+"""Columns of obs that say of whom a spot is."""
+
 OPTIONS = (
     "genes", "grid", "label", "label_source", "layer", "library", "library_key", "names", "normal", "tumour",
 )  # fmt: skip
@@ -67,6 +70,9 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise UserError(f"options.{key} is {options[key]!r}, expected one of {', '.join(choices)}.")
     if options.get("names") == "approved" and options.get("genes", "human") != "human":
         raise UserError("options.names: approved symbols are known of human genes only; leave it out.")
+    for key in ("label", "layer", "library_key"):
+        if not isinstance(options.get(key, ""), str):
+            raise UserError(f"options.{key} is {options[key]!r}, expected one name.")
     for key in ("normal", "tumour"):
         words = options.get(key, [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -151,6 +157,12 @@ def _read_legacy(files: Mapping[str, str]) -> RawSection:
     text = read_text(files["counts"])
     counts, spot_ids, genes = parse_table(text, files["counts"])
     positions = read_spots(files["positions"], measured=False)
+    way = renamed(spot_ids, positions.index)
+    if way and spot_ids.isin(positions.index).mean() >= MOST_LOST:  # else the loss is judged, with its cause
+        raise UserError(
+            f"{files['counts']}: spots {way}, of counts and of positions, so that counts would lie on wrong "
+            "spots; name spots alike."
+        )
     counts, spots, dropped = join_spots(counts, spot_ids, positions)
     return RawSection(
         counts,
@@ -206,6 +218,13 @@ def _read_anndata(path: str, options: Mapping[str, Any]) -> RawSection:
     spots, grid = anndata_spots(adata, path, options)
     refuse_duplicates(spots.index, pd.RangeIndex(1, len(spots) + 1), path)
     counts, genes, n_other = checked_counts(adata, path, options)
+    for said in (name for name in PATIENT_COLUMNS if name in adata.obs):
+        people = [word for word in dict.fromkeys(plain_words(adata.obs[said])) if word]
+        if len(people) > 1:
+            raise UserError(
+                f"{path}: obs['{said}'] names several people ({', '.join(people[:3])}), but a section is "
+                "of one; make a file of each, or choose by `options: {library: ..., library_key: ...}`."
+            )
     column = options.get("label")
     if column is not None and column not in adata.obs:
         raise UserError(f"{path}: obs has no column {column}, which options.label names; correct it.")
@@ -264,7 +283,7 @@ def named_genes(
     if len(found.unknown) > MOST_UNKNOWN * len(names):
         raise UserError(f"{path}: {unknown_text(names, found.unknown)}")
     loud, everything = int(totals[found.unknown].sum()), int(totals.sum())
-    if loud > LOUD * everything > 0:
+    if loud >= LOUD * everything > 0:
         most = [names[place] for place in sorted(found.unknown, key=lambda place: -totals[place])[:3]]
         raise UserError(
             f"{path}: {len(found.unknown)} features that are no approved genes, such as {', '.join(most)}, "
@@ -304,4 +323,9 @@ def read_labels(path: str | Path) -> pd.Series:
     spots = plain_index(pd.Index(table["spot"], name="spot"))
     refuse_duplicates(spots, table.index, path)
     label = pd.Series(plain_words(table["label"]).to_numpy(dtype=object), index=spots)
+    if not (label != "").any():
+        raise UserError(
+            f"{path}: none of its {len(label)} lines has a label; separate spot and label as the header "
+            "does, or leave the file out."
+        )
     return label[label != ""]
