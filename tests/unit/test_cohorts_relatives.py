@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from unit.own_cohort import GENES, OwnCohort
 
+from histobench.cohorts.counts import gene_features
 from histobench.cohorts.gene_names import check_genes, exchanged, names_no_gene
 from histobench.cohorts.readers.table_cohort import check_options, read_section
 from histobench.cohorts.sheet import FILES, read_sheet
@@ -394,3 +395,15 @@ def test_whole_numbers_in_x_are_not_taken_where_the_file_holds_more_counts(own, 
 def test_a_column_of_biotypes_that_knows_mrna_keeps_every_gene(own):
     own.use_anndata("S1", lambda adata: adata.var.insert(0, "type", ["mRNA"] * 4 + ["lncRNA", "pseudogene"]))
     assert len(read(own).genes) == 6
+
+
+def test_a_kind_may_be_written_with_another_blank():
+    kinds = [
+        "Gene Expression",
+        "Gene_Expression",
+        "gene  expression",
+        "",
+        "Antibody Capture",
+        "Antibody_Capture",
+    ]
+    assert list(gene_features(kinds)) == [True] * 4 + [False] * 2

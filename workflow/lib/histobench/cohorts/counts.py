@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -211,7 +212,9 @@ def gene_features(kinds: Sequence[object]) -> npt.NDArray[np.bool_]:
 
     Features without a word are genes.
     """
-    words = ["" if _blank(kind) else str(kind).strip().lower() for kind in kinds]
+    words = [
+        "" if _blank(kind) else " ".join(re.split(r"[\s_]+", str(kind).strip().lower())) for kind in kinds
+    ]
     return np.array([word in _GENE_KINDS for word in words], dtype=bool)
 
 
