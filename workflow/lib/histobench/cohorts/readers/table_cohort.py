@@ -101,8 +101,9 @@ def read_section(section: str, files: Mapping[str, str], options: Mapping[str, A
         :mod:`histobench.imaging.grid`), where neither layout nor positions tell the right one; ``names``:
         "approved" calls every gene by the approved symbol of its identifier, for cohorts whose sections use
         different annotations, "given" (default) as the file does. For AnnData: ``layer`` with the raw counts
-        (default: X; "raw": adata.raw), ``label``, the column of obs with the labels, ``library``, which
-        section of a file with several, and ``library_key``, the column of obs that names them.
+        (default: X, which "X" insists on; "raw": adata.raw), ``label``, the column of obs with the labels,
+        ``library``, which section of a file with several, and ``library_key``, the column of obs that names
+        them.
 
     Raises
     ------
