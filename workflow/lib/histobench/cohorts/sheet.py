@@ -122,7 +122,7 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
     if not _check_header(path, columns, sheet):
         return sheet
     folders = [path.parent, *map(Path, mirrors)]
-    first_lines: dict[tuple[str, str], int] = {}
+    first_lines: dict[tuple[str, str, str], int] = {}
     for line, fields in rows[1:]:
         place = f"line {line}"
         if len(fields) != len(columns):
@@ -136,18 +136,12 @@ def read_sheet(path: str | Path, mirrors: Sequence[str | Path] = ()) -> Sheet:
         found = [Finding(str(path), place, text, row["section"]) for text in _names(row, sheet)]
         record, wrong = _record(row, folders)
         found += [Finding(str(path), place, text, row["section"]) for text in wrong]
-        counts = (record.get("counts", ""), record.get("library", ""))
-        if counts[0] and counts in first_lines:
-            text = f"counts {row['counts']} are those of line {first_lines[counts]}; name each section's own."
-            found.append(Finding(str(path), place, text, row["section"]))
-        first_lines.setdefault(counts, line)
-        for kind in ("positions", "labels"):
-            own = (kind, record.get(kind, ""))
+        for kind in ("counts", "positions", "labels"):
+            own = (kind, record.get(kind, ""), record.get("library", ""))
             if own[1] and own in first_lines:
                 text = f"{kind} {row[kind]} are those of line {first_lines[own]}; name each section's own."
                 found.append(Finding(str(path), place, text, row["section"]))
-            if own[1]:
-                first_lines.setdefault(own, line)
+            first_lines.setdefault(own, line)
         sheet.problems += found
         sheet.lines.setdefault(row["section"], line)
         sheet.patients.setdefault(row["patient"], line)
